@@ -1,0 +1,2 @@
+export * from './errors.ts';
+export type { Logger, LogFields } from './internal/log.ts';

@@ -1,0 +1,8 @@
+export * from '../errors.ts';
+export type { Logger, LogFields } from '../internal/log.ts';
+export { silentLogger } from '../internal/log.ts';
+export type * from '../virtual/driver.ts';
+export type * from './contract.ts';
+export type * from './message.ts';
+export type * from './topology.ts';
+export { BrokerUrl, maskUrl, parseBrokerUrls } from './url.ts';

@@ -1,0 +1,24 @@
+import { defineConfig } from 'vitest/config';
+
+const conditions = ['@lovage/source', 'module', 'node', 'import', 'default'];
+const shared = { resolve: { conditions }, ssr: { resolve: { conditions } } };
+
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        ...shared,
+        test: {
+          name: 'unit',
+          include: ['packages/*/src/**/*.test.ts'],
+          typecheck: { enabled: true, include: ['packages/*/src/**/*.test-d.ts'], tsconfig: 'tsconfig.test.json' },
+        },
+      },
+      {
+        // What needs a broker or a second process; its servers come from `pnpm services`.
+        ...shared,
+        test: { name: 'broker', include: ['packages/*/test/**/*.test.ts'], testTimeout: 30_000, fileParallelism: false },
+      },
+    ],
+  },
+});
