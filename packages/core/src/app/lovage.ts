@@ -1,0 +1,330 @@
+import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
+import { resolveBackend } from '../backend/resolve.ts';
+import type { Backend, ResultBackend } from '../backend/contract.ts';
+import type { SignatureDict } from '../canvas/signature-dict.ts';
+import { Signature } from '../canvas/signature.ts';
+import { BackendDisabledError, ClosedError, ConfigError, UnsupportedError } from '../errors.ts';
+import { silentLogger, type Logger } from '../internal/log.ts';
+import { AsyncResult, type RevokeOptions } from '../result/async-result.ts';
+import { ResultWaiter } from '../result/waiter.ts';
+import { SerializerRegistry } from '../serialization/registry.ts';
+import type { Transport } from '../transport/contract.ts';
+import { resolveTransport } from '../transport/resolve.ts';
+import { ConnectionSupervisor } from '../transport/supervisor.ts';
+import { BackendUrl, parseBrokerUrls } from '../transport/url.ts';
+import type { ApplyOptions } from './option-names.ts';
+import { Producer } from './producer.ts';
+import { Queues } from './queues.ts';
+import { TaskRegistry } from './registry.ts';
+import { Router } from './router.ts';
+import { readSettings, type SettingsSource } from './settings.ts';
+import type { Settings, SettingsInput } from './settings-table.ts';
+import type { TaskContext } from './task-context.ts';
+import type { AnySchema, SchemaInput, SchemaOutput } from './task-types.ts';
+import { Task, type AnyTask, type TaskFunction, type TaskOptions } from './task.ts';
+
+/** What an app is made with: any setting, under any of Celery's spellings, and the parts that are not settings. */
+export interface LovageOptions extends SettingsInput {
+  /** Transports given by value; other schemes are found by their package. */
+  readonly transports?: readonly Transport[];
+  /** Result stores given by value. */
+  readonly backends?: readonly Backend[];
+  /** Default: says nothing. The `lovage` command gives one. */
+  readonly logger?: Logger;
+  /** Folder or file from which transport packages are looked up. Default: the working directory. */
+  readonly resolveFrom?: string;
+}
+
+/** Arguments of {@link Lovage.sendTask}. */
+export interface SendTaskOptions extends ApplyOptions {
+  readonly args?: readonly unknown[];
+  readonly kwargs?: Readonly<Record<string, unknown>>;
+}
+
+/** What a continuation inherits from the task that leads to it. */
+export interface ContinuationOptions extends ApplyOptions {
+  /** Put before the signature's own arguments; an immutable signature ignores them. */
+  readonly args?: readonly unknown[];
+}
+
+/** A task that runs elsewhere, known by name and type only. See {@link Lovage.remote}. */
+export interface RemoteTask<P extends readonly unknown[], R> {
+  readonly name: string;
+  delay(...args: P): Promise<AsyncResult<R>>;
+  applyAsync(args: P, options?: ApplyOptions): Promise<AsyncResult<R>>;
+  s(...args: unknown[]): Signature<unknown, R>;
+}
+
+type Named = (...args: never[]) => unknown;
+
+/**
+ * An application: its tasks, settings, broker and result store. Nothing is connected before it is needed.
+ *
+ * @example
+ * const app = new Lovage('shop', { broker: 'redis://localhost', backend: 'redis://localhost' })
+ * const add = app.task('shop.add', (x: number, y: number) => x + y)
+ * const result = await add.delay(2, 2)
+ * await result.get({ timeout: 5 }) // 4
+ */
+export class Lovage implements AsyncDisposable {
+  readonly name: string;
+  readonly tasks: TaskRegistry = new TaskRegistry();
+  readonly producer: Producer;
+  readonly serializers: SerializerRegistry = new SerializerRegistry();
+  readonly logger: Logger;
+  /** This process's reply address: the `reply_to` of what it sends. */
+  readonly oid: string = randomUUID();
+  /** How this process names itself as a sender. Source: celery/utils/nodenames.py, anon_nodename. */
+  readonly nodeName: string = `gen${process.pid}@${hostname()}`;
+  readonly #options: LovageOptions;
+  readonly #sources: SettingsSource[] = [];
+  #settings: Settings | undefined;
+  #queues: Queues | undefined;
+  #router: Router | undefined;
+  #producing: ConnectionSupervisor | undefined;
+  #backend: Promise<ResultBackend | undefined> | undefined;
+  #openedBackend: ResultBackend | undefined;
+  #waiter: ResultWaiter | undefined;
+  #closed = false;
+
+  constructor(name: string, options: LovageOptions = {}) {
+    if (name === '') throw new ConfigError('An app needs a name: new Lovage("shop", { broker: "redis://localhost" }).');
+    this.name = name;
+    const { transports: _, backends: __, logger, resolveFrom: ___, ...settings } = options;
+    this.#options = options;
+    this.logger = logger ?? silentLogger;
+    this.#sources.push({ from: `new Lovage("${name}")`, values: settings });
+    this.producer = new Producer(this);
+  }
+
+  /** All settings with their defaults. Reading it ends {@link configFrom}. Throws `ConfigError` on a wrong one. */
+  get settings(): Settings {
+    return (this.#settings ??= readSettings(this.#sources));
+  }
+
+  /** Adds settings over those given before: an object, a module's exports, or `process.env` with a namespace. */
+  configFrom(values: Readonly<Record<string, unknown>>, { namespace }: { readonly namespace?: string } = {}): this {
+    if (this.#settings !== undefined) {
+      throw new ConfigError('configFrom() came too late: the settings are in use already. Call it right after new Lovage().');
+    }
+    this.#sources.push({ from: 'configFrom()', values, ...(namespace === undefined ? {} : { namespace }) });
+    return this;
+  }
+
+  get queues(): Queues {
+    return (this.#queues ??= new Queues(this.settings));
+  }
+
+  get router(): Router {
+    return (this.#router ??= new Router(this.settings, this.queues));
+  }
+
+  /** Registers a task and gives it types: arguments and result are inferred from the function. */
+  task<A extends unknown[], R>(name: string, fn: (...args: A) => R): Task<A, Awaited<R>>;
+  task<S extends AnySchema, R>(
+    name: string,
+    options: TaskOptions & { readonly input: S; readonly bind: true },
+    fn: (task: TaskContext, input: SchemaOutput<S>) => R,
+  ): Task<SchemaInput<S>, Awaited<R>>;
+  task<S extends AnySchema, R>(
+    name: string,
+    options: TaskOptions & { readonly input: S; readonly bind?: false },
+    fn: (input: SchemaOutput<S>) => R,
+  ): Task<SchemaInput<S>, Awaited<R>>;
+  task<A extends unknown[], R>(
+    name: string,
+    options: TaskOptions & { readonly input?: never; readonly bind: true },
+    fn: (task: TaskContext, ...args: A) => R,
+  ): Task<A, Awaited<R>>;
+  task<A extends unknown[], R>(
+    name: string,
+    options: TaskOptions & { readonly input?: never; readonly bind?: false },
+    fn: (...args: A) => R,
+  ): Task<A, Awaited<R>>;
+  task(name: string, given: TaskOptions | TaskFunction, fn?: TaskFunction): AnyTask {
+    const [options, run] = typeof given === 'function' ? [{}, given] : [given, fn];
+    if (typeof run !== 'function') {
+      throw new ConfigError(`Task "${name}" has no function. Expected app.task(name, function) or app.task(name, options, function).`);
+    }
+    const task = new (options.base ?? Task)(this, name, options, run);
+    if (!(task instanceof Task)) throw new ConfigError(`The base of task "${name}" does not extend Task.`);
+    this.tasks.register(task);
+    return task;
+  }
+
+  /** A task of another program, Python's for example: `app.remote<(path: string) => number>('img.size')`. */
+  remote<F extends Named>(name: string): RemoteTask<Parameters<F>, Awaited<ReturnType<F>>> {
+    type P = Parameters<F>;
+    type R = Awaited<ReturnType<F>>;
+    return {
+      name,
+      delay: (...args: P) => this.producer.send<R>(name, args, {}),
+      applyAsync: (args: P, options?: ApplyOptions) => this.producer.send<R>(name, args, {}, options),
+      s: (...args: unknown[]) => new Signature<unknown, R>(this, { task: name, args, kwargs: {}, options: {}, immutable: false }),
+    };
+  }
+
+  /** Publishes a call by name; the task need not be known here. */
+  sendTask<R = unknown>(name: string, { args = [], kwargs = {}, ...options }: SendTaskOptions = {}): Promise<AsyncResult<R>> {
+    return this.producer.send<R>(name, args, kwargs, options, this.tasks.get(name));
+  }
+
+  /** A signature by name. */
+  signature(name: string, { args = [], kwargs = {}, immutable = false, ...options }: SendTaskOptions & { immutable?: boolean } = {}): Signature {
+    return new Signature(this, { task: name, args, kwargs, options, immutable });
+  }
+
+  /** Sends a signature that came with a message: a callback, an errback, the next of a chain. */
+  applySignature(dict: SignatureDict, { args = [], ...options }: ContinuationOptions = {}): Promise<AsyncResult> {
+    if (dict.subtask_type !== null && dict.subtask_type !== undefined) {
+      throw new UnsupportedError(`A ${dict.subtask_type} as a callback cannot be sent by this version.`, { facts: { task: dict.task } });
+    }
+    return Signature.fromJSON(this, dict).applyAsync(args, options);
+  }
+
+  /** The result of a task whose id is known. */
+  asyncResult<R = unknown>(taskId: string): AsyncResult<R> {
+    return new AsyncResult<R>(this, taskId);
+  }
+
+  /**
+   * Marks tasks as REVOKED in the result store and tells every worker that listens, on brokers with fanout.
+   * Source: celery/app/control.py, revoke; kombu/pidbox.py.
+   */
+  async revoke(taskIds: readonly string[], { terminate = false, signal = 'SIGTERM' }: RevokeOptions = {}): Promise<void> {
+    const backend = await this.resultBackend();
+    if (backend?.capabilities.shared === true) {
+      const result = { exc_type: 'TaskRevokedError', exc_message: ['revoked'], exc_module: 'celery.exceptions' };
+      const date_done = new Date().toISOString().replace('Z', '+00:00');
+      const known = await backend.load(taskIds);
+      await backend.store(
+        taskIds
+          .filter((_, index) => !['SUCCESS', 'FAILURE', 'REVOKED'].includes(known[index]?.status ?? 'PENDING'))
+          .map((task_id) => ({ meta: { status: 'REVOKED', result, traceback: null, children: [], date_done, task_id } })),
+      );
+    }
+    const connection = await this.producerConnection().connection({ timeoutMs: this.settings.publishTimeout * 1000 });
+    if (!connection.capabilities.fanout) return;
+    const exchange = `${this.settings.controlExchange}.pidbox`;
+    await connection.declare({ exchanges: [{ name: exchange, type: 'fanout', durable: false }] });
+    const command = {
+      method: 'revoke',
+      arguments: { task_id: taskIds, terminate, signal },
+      destination: null,
+      pattern: null,
+      matcher: null,
+    };
+    await connection.publish([
+      {
+        exchange,
+        routingKey: '',
+        message: {
+          body: Buffer.from(JSON.stringify(command)),
+          contentType: 'application/json',
+          contentEncoding: 'utf-8',
+          headers: { clock: 1, expires: 0 },
+          properties: { deliveryMode: 2, priority: 0 },
+        },
+      },
+    ]);
+  }
+
+  /** A supervised link of its own: `read` for consuming, `write` for publishing. The caller closes it. */
+  connectBroker(use: 'read' | 'write'): ConnectionSupervisor {
+    if (this.#closed) throw new ClosedError(`The app "${this.name}" is closed.`);
+    const { settings } = this;
+    const setting = (use === 'read' ? settings.brokerReadUrl : settings.brokerWriteUrl) ?? settings.brokerUrl;
+    const urls = parseBrokerUrls(setting);
+    const { transports = [], resolveFrom } = this.#options;
+    return new ConnectionSupervisor({
+      urls,
+      transport: (url) => resolveTransport(url, { transports, ...(resolveFrom === undefined ? {} : { from: resolveFrom }) }),
+      connect: {
+        transportOptions: settings.brokerTransportOptions,
+        connectTimeoutMs: settings.brokerConnectionTimeout * 1000,
+        heartbeatSeconds: settings.brokerHeartbeat,
+        useSsl: settings.brokerUseSsl,
+        clientName: `${this.name}:${use}`,
+        logger: this.logger,
+      },
+      logger: this.logger,
+    });
+  }
+
+  /** The link that every publish of this app shares. */
+  producerConnection(): ConnectionSupervisor {
+    return (this.#producing ??= this.connectBroker('write'));
+  }
+
+  /** The result store, opened on first use; undefined when none is configured. */
+  resultBackend(): Promise<ResultBackend | undefined> {
+    if (this.#closed) return Promise.reject(new ClosedError(`The app "${this.name}" is closed.`));
+    return (this.#backend ??= this.#openBackend());
+  }
+
+  /** The result store if it is open already. */
+  openedBackend(): ResultBackend | undefined {
+    return this.#openedBackend;
+  }
+
+  /** The result store, or `BackendDisabledError` saying what needed it. */
+  async requireBackend(purpose: string): Promise<ResultBackend> {
+    const backend = this.#openedBackend ?? (await this.resultBackend());
+    if (backend === undefined) {
+      throw new BackendDisabledError(`No result store is configured, so it is not possible to ${purpose}. Give the app a "backend" URL.`);
+    }
+    return backend;
+  }
+
+  /** Waits for results on behalf of every `get()` of this app. */
+  async resultWaiter(): Promise<ResultWaiter> {
+    const backend = await this.requireBackend('wait for a result');
+    return (this.#waiter ??= new ResultWaiter(backend, this.logger));
+  }
+
+  /** Flushes and closes what the app opened. Twice is fine. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    const backend = this.#backend;
+    this.#closed = true;
+    this.#waiter?.close(new ClosedError(`The app "${this.name}" was closed while a result was waited for.`));
+    await Promise.all([
+      this.#producing?.close(),
+      backend?.then(
+        (opened) => opened?.close(),
+        () => undefined, // it was never open; whoever asked for it has the error
+      ),
+    ]);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #openBackend(): Promise<ResultBackend | undefined> {
+    const { settings } = this;
+    const setting = settings.resultBackend;
+    if (setting === undefined || setting === null || setting === 'disabled' || setting === 'disabled://') return undefined;
+    const [first, ...members] = setting.split(';').map((part) => part.trim());
+    const url = new BackendUrl(first?.includes('://') ? first : `${first}://`, members.map((member) => new BackendUrl(member)));
+    const { backends = [], resolveFrom } = this.#options;
+    try {
+      const backend = await resolveBackend(url, { backends, ...(resolveFrom === undefined ? {} : { from: resolveFrom }) });
+      this.#openedBackend = await backend.open(url, {
+        expiresSeconds: settings.resultExpires ?? undefined,
+        transportOptions: settings.resultBackendTransportOptions,
+        settings: settings as unknown as Readonly<Record<string, unknown>>,
+        codec: await this.serializers.resultCodec(settings.resultSerializer, settings.resultAcceptContent ?? settings.acceptContent),
+        oid: this.oid,
+        brokerConnection: () => this.producerConnection().connection({ timeoutMs: settings.publishTimeout * 1000 }),
+        logger: this.logger,
+      });
+      return this.#openedBackend;
+    } catch (error) {
+      // The next use tries again: the store may be up by then.
+      this.#backend = undefined;
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,246 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { SignatureDict } from '../canvas/signature-dict.ts';
+import { isLovageError, PublishError, TimeoutError, type LovageError } from '../errors.ts';
+import { newTaskId } from '../internal/ids.ts';
+import { encodeTask, type TaskDraft } from '../protocol/v2.ts';
+import { AsyncResult } from '../result/async-result.ts';
+import { publishRetryDelays } from '../retry/policy.ts';
+import type { Connection, Publication } from '../transport/contract.ts';
+import type { ConnectionSupervisor } from '../transport/supervisor.ts';
+import type { Topology } from '../transport/topology.ts';
+import { currentTask } from './current-task.ts';
+import type { Lovage } from './lovage.ts';
+import { toSignatureDict, validateApplyOptions, type ApplyOptions, type RetryPolicy, type SignatureLike } from './option-names.ts';
+import type { Route } from './router.ts';
+import type { AnyTask } from './task.ts';
+
+/** Where a message goes, and what must exist before it does. */
+export interface Destination {
+  readonly exchange: string;
+  readonly routingKey: string;
+  /** Declared once per connection under `key`. */
+  readonly topology?: { readonly key: string; readonly entities: Topology };
+}
+
+export interface PublishOptions {
+  /** false: one try. Default: `taskPublishRetry`. */
+  readonly retry?: boolean | undefined;
+  /** Over `taskPublishRetryPolicy`. */
+  readonly retryPolicy?: RetryPolicy | undefined;
+  readonly mandatory?: boolean | undefined;
+  readonly delayMs?: number | undefined;
+}
+
+/** Builds task messages, finds their queue and publishes them, declaring what they need. */
+export class Producer {
+  readonly #app: Lovage;
+  readonly #declared = new WeakMap<Connection, Map<string, Promise<void>>>();
+
+  constructor(app: Lovage) {
+    this.#app = app;
+  }
+
+  /** Publishes one call; the result's id is the message's. */
+  async send<R>(
+    name: string,
+    args: readonly unknown[],
+    kwargs: Readonly<Record<string, unknown>>,
+    given: ApplyOptions = {},
+    task?: AnyTask,
+  ): Promise<AsyncResult<R>> {
+    validateApplyOptions(given);
+    const app = this.#app;
+    const options: ApplyOptions = task === undefined ? given : { ...task.callOptions, ...withoutUndefined(given) };
+    const route = app.router.route(options.routeName ?? name, args, kwargs, options, task);
+    const parent = currentTask.getStore();
+    const draft = this.draft(name, args, kwargs, route.options, task);
+    const result = new AsyncResult<R>(app, draft.id);
+    if (draft.ignoreResult !== true) {
+      const backend = app.openedBackend() ?? (await app.resultBackend());
+      if (backend !== undefined && !backend.capabilities.shared) await backend.expect([draft.id]);
+    }
+    await this.publish([{ draft, destination: destinationOf(route) }], {
+      retry: options.retry,
+      retryPolicy: options.retryPolicy,
+      mandatory: options.mandatory,
+    });
+    if (options.addToParent !== false) parent?.addChild(result.toTuple());
+    return result;
+  }
+
+  /** What the message of a call will hold. Throws `ConfigError` and `EncodeError`. */
+  draft(
+    name: string,
+    args: readonly unknown[],
+    kwargs: Readonly<Record<string, unknown>>,
+    options: ApplyOptions,
+    task?: AnyTask,
+  ): TaskDraft {
+    const app = this.#app;
+    const { settings } = app;
+    const parent = currentTask.getStore()?.request;
+    const id = options.taskId ?? newTaskId();
+    const now = Date.now();
+    return {
+      id,
+      task: name,
+      args,
+      kwargs,
+      shadow: options.shadow,
+      eta: options.countdown ? now + options.countdown * 1000 : instant(options.eta),
+      expires: typeof options.expires === 'number' ? now + options.expires * 1000 : instant(options.expires),
+      group: options.groupId,
+      groupIndex: options.groupIndex,
+      retries: options.retries ?? 0,
+      timeLimit: [
+        options.timeLimit ?? task?.options.timeLimit ?? settings.taskTimeLimit ?? undefined,
+        options.softTimeLimit ?? task?.options.softTimeLimit ?? settings.taskSoftTimeLimit ?? undefined,
+      ],
+      rootId: options.rootId ?? parent?.rootId ?? id,
+      parentId: options.parentId ?? parent?.id,
+      origin: options.origin ?? app.nodeName,
+      ignoreResult: options.ignoreResult ?? task?.options.ignoreResult ?? settings.taskIgnoreResult,
+      replacedTaskNesting: options.replacedTaskNesting ?? 0,
+      stampedHeaders: options.stampedHeaders,
+      stamps: options.stamps ?? {},
+      replyTo: options.replyTo ?? app.oid,
+      correlationId: id,
+      priority:
+        options.priority ??
+        (settings.taskInheritParentPriority ? parent?.priority : undefined) ??
+        settings.taskDefaultPriority ??
+        undefined,
+      deliveryMode: options.deliveryMode ?? settings.taskDefaultDeliveryMode,
+      serializer: options.serializer ?? settings.taskSerializer,
+      compression: options.compression ?? settings.taskCompression ?? undefined,
+      headers: options.headers,
+      argsrepr: options.argsrepr,
+      kwargsrepr: options.kwargsrepr,
+      callbacks: signatures(options.link),
+      errbacks: signatures(options.linkError),
+      chain: signatures(options.chain),
+      chord: options.chord === undefined ? undefined : toSignatureDict(options.chord),
+    };
+  }
+
+  /**
+   * Resolves when the broker owns every message. A lost or missing broker is tried again on Celery's schedule
+   * (`taskPublishRetryPolicy`) within `publishTimeout` seconds; then it rejects with the last error, which says whether
+   * the message may have arrived. Publishing the same id again is safe for tasks that bear running twice.
+   */
+  async publish(
+    items: readonly { readonly draft: TaskDraft; readonly destination: Destination }[],
+    options: PublishOptions = {},
+  ): Promise<void> {
+    const registry = this.#app.serializers;
+    const ready = registry.prepare(items.map(({ draft }) => draft));
+    if (ready !== undefined) await ready;
+    const publications = items.map(
+      ({ draft, destination }): Publication => ({
+        exchange: destination.exchange,
+        routingKey: destination.routingKey,
+        message: encodeTask(draft, registry),
+        ...(options.mandatory === undefined ? {} : { mandatory: options.mandatory }),
+        ...(options.delayMs === undefined ? {} : { delayMs: options.delayMs }),
+      }),
+    );
+    const topologies = items.flatMap(({ destination }) => destination.topology ?? []);
+    await this.publishMessages(publications, topologies, options);
+  }
+
+  /** {@link publish} for messages that are built already. */
+  async publishMessages(
+    publications: readonly Publication[],
+    topologies: readonly NonNullable<Destination['topology']>[] = [],
+    options: PublishOptions = {},
+  ): Promise<void> {
+    const { settings } = this.#app;
+    const deadline = Date.now() + settings.publishTimeout * 1000;
+    let delays: Iterator<number> | undefined;
+    let left = publications;
+    for (;;) {
+      try {
+        return await this.#attempt(left, topologies, deadline);
+      } catch (error) {
+        if (!isLovageError(error) || !error.retryable || options.retry === false || !settings.taskPublishRetry) throw error;
+        delays ??= publishRetryDelays({ ...settings.taskPublishRetryPolicy, ...options.retryPolicy })[Symbol.iterator]();
+        const next = delays.next();
+        if (next.done === true || Date.now() + next.value * 1000 >= deadline) throw error;
+        left = notTaken(left, error);
+        await sleep(next.value * 1000);
+      }
+    }
+  }
+
+  async #attempt(
+    publications: readonly Publication[],
+    topologies: readonly NonNullable<Destination['topology']>[],
+    deadline: number,
+  ): Promise<void> {
+    const supervisor: ConnectionSupervisor = this.#app.producerConnection();
+    const connection = supervisor.live ?? (await supervisor.connection({ timeoutMs: Math.max(1, deadline - Date.now()) }));
+    for (const topology of topologies) {
+      const declaring = this.#declare(connection, topology);
+      if (declaring !== undefined) await declaring;
+    }
+    await withDeadline(connection.publish(publications), deadline);
+  }
+
+  #declare(connection: Connection, { key, entities }: NonNullable<Destination['topology']>): Promise<void> | undefined {
+    let declared = this.#declared.get(connection);
+    if (declared === undefined) this.#declared.set(connection, (declared = new Map()));
+    const state = declared.get(key);
+    if (state !== undefined) return state === DECLARED ? undefined : state;
+    const declaring = connection.declare(entities);
+    declared.set(key, declaring);
+    const table = declared;
+    return declaring.then(
+      () => void table.set(key, DECLARED),
+      (error: unknown) => {
+        table.delete(key);
+        throw error;
+      },
+    );
+  }
+}
+
+const DECLARED = Promise.resolve();
+
+/** The destination that a route leads to. */
+export function destinationOf({ exchange, routingKey, topologyKey, topology }: Route): Destination {
+  return {
+    exchange,
+    routingKey,
+    ...(topology === undefined || topologyKey === undefined ? {} : { topology: { key: topologyKey, entities: topology } }),
+  };
+}
+
+/** What a failed batch still owes the broker: after a partial failure only the messages that it names. */
+function notTaken(publications: readonly Publication[], error: LovageError): readonly Publication[] {
+  if (!(error instanceof PublishError)) return publications;
+  return error.failures.flatMap(({ index }) => publications[index] ?? []);
+}
+
+function withDeadline(work: Promise<void>, deadline: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () => reject(new TimeoutError('The broker has not confirmed the message within publishTimeout. It may have arrived.')),
+      Math.max(1, deadline - Date.now()),
+    );
+  });
+  return Promise.race([work, timeout]).finally(() => clearTimeout(timer));
+}
+
+function signatures(given: SignatureLike | readonly SignatureLike[] | undefined): readonly SignatureDict[] {
+  if (given === undefined) return [];
+  return (Array.isArray(given) ? given : [given]).map(toSignatureDict);
+}
+
+function instant(value: Date | string | undefined): number | undefined {
+  return value === undefined ? undefined : new Date(value).getTime();
+}
+
+function withoutUndefined<T extends object>(value: T): T {
+  return Object.fromEntries(Object.entries(value).filter(([, item]) => item !== undefined)) as T;
+}
