@@ -1,0 +1,83 @@
+import { describe, expect, test } from 'vitest';
+import type { Consumer } from '@lovage/core/transport';
+import { PrefetchWindow } from './prefetch.ts';
+
+const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
+
+function consumer() {
+  const told: number[] = [];
+  const waiting: (() => void)[] = [];
+  const value: Consumer = {
+    done: new Promise(() => {}),
+    setPrefetch(count) {
+      told.push(count);
+      return new Promise<void>((resolve) => waiting.push(resolve));
+    },
+    cancel: async () => {},
+  };
+  return { value, told, answer: () => waiting.shift()?.() };
+}
+
+describe('PrefetchWindow', () => {
+  test('grows by what is held, up to the limit, once a turn', async () => {
+    const window = new PrefetchWindow(4, 3, (error) => expect.unreachable(String(error)));
+    const { value, told } = consumer();
+    expect(window.size).toBe(4);
+    window.attach(value);
+    for (let held = 1; held <= 5; held++) window.setHeld(held);
+    await turn();
+    expect(told).toEqual([7]);
+  });
+
+  test('never has two changes under way, and ends with the last one', async () => {
+    const window = new PrefetchWindow(4, 100, (error) => expect.unreachable(String(error)));
+    const { value, told, answer } = consumer();
+    window.attach(value);
+    window.setHeld(1);
+    await turn();
+    window.setHeld(2);
+    window.setHeld(9);
+    await turn();
+    expect(told).toEqual([5]);
+    answer();
+    await turn();
+    expect(told).toEqual([5, 13]);
+    answer();
+    await turn();
+    expect(told).toEqual([5, 13]);
+  });
+
+  test('says nothing when nothing changed', async () => {
+    const window = new PrefetchWindow(4, 100, (error) => expect.unreachable(String(error)));
+    const { value, told } = consumer();
+    window.attach(value);
+    window.setHeld(1);
+    window.setHeld(0);
+    await turn();
+    expect(told).toEqual([]);
+  });
+
+  test('no base means no limit, and beyond 16 bits the limit is off', async () => {
+    expect(new PrefetchWindow(0, 10, () => {}).size).toBe(0);
+    const window = new PrefetchWindow(10, 100_000, () => {});
+    window.setHeld(65_526);
+    expect(window.size).toBe(0);
+    window.setHeld(65_525);
+    expect(window.size).toBe(65_535);
+  });
+
+  test('a new consumer starts with the window as it is then', async () => {
+    const window = new PrefetchWindow(4, 100, () => {});
+    const first = consumer();
+    const second = consumer();
+    window.attach(first.value);
+    window.setHeld(5);
+    window.detach();
+    await turn();
+    window.setHeld(0);
+    window.attach(second.value);
+    await turn();
+    expect(first.told).toEqual([]);
+    expect(second.told).toEqual([]);
+  });
+});

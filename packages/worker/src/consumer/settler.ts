@@ -1,0 +1,80 @@
+import { isLovageError } from '@lovage/core';
+import type { Connection, Delivery, Outcome, Settlement } from '@lovage/core/transport';
+import type { Logger } from '@lovage/core';
+import type { Clock } from '../clock.ts';
+
+const RETRY_DELAYS_MS = [100, 1000, 5000];
+
+/**
+ * Settles the deliveries of one connection: what ends in one turn of the event loop goes out as one batch.
+ *
+ * A settlement that comes after the loss of its connection is dropped: the broker delivers the message again.
+ */
+export class Settler {
+  readonly #connection: Connection;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #isLive: () => boolean;
+  #batch: Settlement[] = [];
+  #scheduled = false;
+  readonly #flying = new Set<Promise<void>>();
+
+  constructor(connection: Connection, clock: Clock, logger: Logger, isLive: () => boolean) {
+    this.#connection = connection;
+    this.#clock = clock;
+    this.#logger = logger;
+    this.#isLive = isLive;
+  }
+
+  add(delivery: Delivery, outcome: Outcome): void {
+    this.#batch.push({ delivery, outcome });
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(() => this.flush());
+  }
+
+  /** Sends what has gathered, without waiting for the turn's end. */
+  flush(): void {
+    this.#scheduled = false;
+    if (this.#batch.length === 0) return;
+    const batch = this.#batch;
+    this.#batch = [];
+    const flight = this.#send(batch).finally(() => this.#flying.delete(flight));
+    this.#flying.add(flight);
+  }
+
+  /** Resolves when the broker has all that was added before, or never will. Never rejects. */
+  async drained(): Promise<void> {
+    this.flush();
+    await Promise.all(this.#flying);
+  }
+
+  async #send(batch: readonly Settlement[]): Promise<void> {
+    for (let attempt = 0; ; attempt++) {
+      try {
+        await this.#connection.settle(batch);
+        return;
+      } catch (error) {
+        const delayMs = RETRY_DELAYS_MS[attempt];
+        if (isLovageError(error, 'ERR_CONNECTION_LOST') || isLovageError(error, 'ERR_CLOSED') || !this.#isLive()) {
+          this.#logger.debug(
+            { deliveries: batch.length },
+            'Deliveries could not be settled: their connection is gone. The broker delivers them again.',
+          );
+          return;
+        }
+        if (delayMs === undefined) {
+          this.#logger.error(
+            { error, deliveries: batch.length },
+            'Deliveries could not be settled. The broker may deliver them again.',
+          );
+          return;
+        }
+        this.#logger.warn({ error, deliveries: batch.length, delayMs }, 'Settling failed and is tried again.');
+        await new Promise<void>((resolve) => {
+          this.#clock.after(delayMs, resolve);
+        });
+      }
+    }
+  }
+}
