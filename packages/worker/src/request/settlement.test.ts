@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { decideSettlement, type Ending } from './settlement.ts';
 
-// Columns: acksOnFailureOrTimeout and rejectOnWorkerLost as 00, 01, 10, 11.
+// Columns: the two acksOn flags and rejectOnWorkerLost as 00, 01, 10, 11.
 const LATE: Record<Ending, readonly [string, string, string, string]> = {
   success: ['ack', 'ack', 'ack', 'ack'],
   failure: ['reject', 'reject', 'ack', 'ack'],
@@ -27,14 +27,21 @@ const FLAGS = [
 describe('decideSettlement', () => {
   const rows = Object.entries(LATE).flatMap(([ending, outcomes]) =>
     FLAGS.map(
-      ([acksOnFailureOrTimeout, rejectOnWorkerLost], index) =>
-        [ending as Ending, acksOnFailureOrTimeout, rejectOnWorkerLost, outcomes[index]] as const,
+      ([acks, rejectOnWorkerLost], index) => [ending as Ending, acks, rejectOnWorkerLost, outcomes[index]] as const,
     ),
   );
 
-  test.each(rows)('%s, acksOnFailureOrTimeout %s, rejectOnWorkerLost %s: %s', (ending, onFailure, onLost, outcome) => {
-    const flags = { acksOnFailureOrTimeout: onFailure, rejectOnWorkerLost: onLost };
+  test.each(rows)('%s, acksOn %s, rejectOnWorkerLost %s: %s', (ending, acks, onLost, outcome) => {
+    const flags = { acksOnFailure: acks, acksOnTimeout: acks, rejectOnWorkerLost: onLost };
     expect(decideSettlement(ending, { ...flags, settled: false }) ?? 'none').toBe(outcome);
     expect(decideSettlement(ending, { ...flags, settled: true })).toBeUndefined();
+  });
+
+  test('failure and timeout have a flag each', () => {
+    const flags = { settled: false, rejectOnWorkerLost: false };
+    expect(decideSettlement('failure', { ...flags, acksOnFailure: false, acksOnTimeout: true })).toBe('reject');
+    expect(decideSettlement('timeout', { ...flags, acksOnFailure: false, acksOnTimeout: true })).toBe('ack');
+    expect(decideSettlement('failure', { ...flags, acksOnFailure: true, acksOnTimeout: false })).toBe('ack');
+    expect(decideSettlement('timeout', { ...flags, acksOnFailure: true, acksOnTimeout: false })).toBe('requeue');
   });
 });

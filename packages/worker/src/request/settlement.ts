@@ -29,7 +29,8 @@ export type Ending =
 export interface SettlementFlags {
   /** Acknowledged when it was accepted (`acksLate: false`). */
   readonly settled: boolean;
-  readonly acksOnFailureOrTimeout: boolean;
+  readonly acksOnFailure: boolean;
+  readonly acksOnTimeout: boolean;
   readonly rejectOnWorkerLost: boolean;
 }
 
@@ -47,12 +48,12 @@ export function decideSettlement(ending: Ending, flags: SettlementFlags): Outcom
     case 'moved':
       return 'ack';
     case 'failure':
-      return flags.acksOnFailureOrTimeout ? 'ack' : 'reject';
+      return flags.acksOnFailure ? 'ack' : 'reject';
     case 'timeout':
-      return flags.acksOnFailureOrTimeout ? 'ack' : 'requeue';
+      return flags.acksOnTimeout ? 'ack' : 'requeue';
     case 'worker-lost':
       if (flags.rejectOnWorkerLost) return 'requeue';
-      return flags.acksOnFailureOrTimeout ? 'ack' : 'reject';
+      return flags.acksOnFailure ? 'ack' : 'reject';
     case 'reject':
       return 'reject';
     case 'reject-requeue':

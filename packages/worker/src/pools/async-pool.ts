@@ -1,0 +1,116 @@
+import { currentTask, SoftTimeLimitExceeded } from '@lovage/core';
+import type { Clock } from '../clock.ts';
+import { DeadlineHeap, type HeapEntry } from '../consumer/deadline-heap.ts';
+import type { Pool, PoolJob } from './pool.ts';
+
+interface Limit {
+  readonly slot: Slot;
+  readonly kind: 'soft' | 'hard';
+}
+
+interface Slot {
+  readonly job: PoolJob;
+  soft: HeapEntry<Limit> | undefined;
+  hard: HeapEntry<Limit> | undefined;
+}
+
+/**
+ * Runs tasks on the event loop of this process: for tasks that wait for something, not for tasks that compute.
+ *
+ * Limits: the soft one aborts the task's signal with `SoftTimeLimitExceeded`. A function cannot be killed, so the hard
+ * one ends the task and leaves the function alone: its slot is free, what it returns is dropped.
+ */
+export class AsyncPool implements Pool {
+  readonly name: string;
+  readonly concurrency: number;
+  readonly #slots = new Map<PoolJob, Slot>();
+  readonly #limits: DeadlineHeap<Limit>;
+  readonly #clock: Clock;
+
+  constructor(concurrency: number, clock: Clock, name = 'async') {
+    this.name = name;
+    this.concurrency = concurrency;
+    this.#clock = clock;
+    this.#limits = new DeadlineHeap<Limit>(clock, 'monotonic', (due) => this.#expire(due));
+  }
+
+  get free(): number {
+    return this.concurrency - this.#slots.size;
+  }
+
+  execute(job: PoolJob): void {
+    const slot: Slot = { job, soft: undefined, hard: undefined };
+    this.#slots.set(job, slot);
+    if (job.softLimitMs !== undefined || job.hardLimitMs !== undefined) this.#limit(slot, job);
+    let value: unknown;
+    try {
+      value = currentTask.run(job.context, start, job);
+    } catch (error) {
+      this.#threw(job, error);
+      return;
+    }
+    // Followed outside of the task's async context: what the worker does next is not the task's doing.
+    if (isThenable(value)) {
+      value.then(
+        (result) => this.#returned(job, result),
+        (error: unknown) => this.#threw(job, error),
+      );
+    } else {
+      this.#returned(job, value);
+    }
+  }
+
+  abandon(job: PoolJob): void {
+    this.#free(job);
+  }
+
+  async close(): Promise<void> {
+    this.#limits.clear();
+    this.#slots.clear();
+  }
+
+  /** False when the job was ended by its limit or by {@link abandon}. */
+  #free(job: PoolJob): boolean {
+    const slot = this.#slots.get(job);
+    if (slot === undefined) return false;
+    this.#slots.delete(job);
+    if (slot.soft !== undefined) this.#limits.remove(slot.soft);
+    if (slot.hard !== undefined) this.#limits.remove(slot.hard);
+    return true;
+  }
+
+  #returned(job: PoolJob, value: unknown): void {
+    if (this.#free(job)) job.returned(value);
+  }
+
+  #threw(job: PoolJob, error: unknown): void {
+    if (this.#free(job)) job.threw(error);
+  }
+
+  #limit(slot: Slot, { softLimitMs, hardLimitMs }: PoolJob): void {
+    const now = this.#clock.monotonic();
+    if (softLimitMs !== undefined) slot.soft = this.#limits.add(now + softLimitMs, { slot, kind: 'soft' });
+    if (hardLimitMs !== undefined) slot.hard = this.#limits.add(now + hardLimitMs, { slot, kind: 'hard' });
+  }
+
+  #expire(due: readonly Limit[]): void {
+    for (const { slot, kind } of due) {
+      const { job } = slot;
+      if (kind === 'soft') {
+        job.abort(new SoftTimeLimitExceeded());
+      } else if (this.#free(job)) {
+        job.timedOut();
+      }
+    }
+  }
+}
+
+function start({ task, context, args, kwargs }: PoolJob): unknown {
+  return task.run(context, args, kwargs);
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return (
+    typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
+  );
+}
