@@ -7,7 +7,7 @@
 // package. What cannot be had is reported as skipped, and is an error when CI=true.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -21,6 +21,19 @@ const PYTHON_PEERS = {
 };
 
 const SERVICES = {
+  // For tests that kill the server: what it acknowledged is on disk, and nobody else uses it.
+  'redis-durable': {
+    variable: 'LOVAGE_TEST_REDIS_DURABLE_URL',
+    program: 'redis-server',
+    debian: 'redis-server',
+    start: () => startRedis(['--appendonly', 'yes', '--appendfsync', 'always']),
+  },
+  'amqp-private': {
+    variable: 'LOVAGE_TEST_AMQP_PRIVATE_URL',
+    program: '/usr/lib/rabbitmq/bin/rabbitmq-server',
+    debian: 'rabbitmq-server',
+    start: startRabbit,
+  },
   redis: { variable: 'LOVAGE_TEST_REDIS_URL', program: 'redis-server', debian: 'redis-server', start: startRedis },
   amqp: { variable: 'LOVAGE_TEST_AMQP_URL', program: '/usr/lib/rabbitmq/bin/rabbitmq-server', debian: 'rabbitmq-server', start: startRabbit },
   ...Object.fromEntries(
@@ -33,10 +46,11 @@ const SERVICES = {
 
 /**
  * Starts what is asked for. Gives the environment variables that name it, the names of what could not be had with the
- * reason, and `stop`.
+ * reason, `restart(name)`, which kills a server with SIGKILL and starts it again on its data, and `stop`.
  */
 export async function startServices(names) {
   const started = [];
+  const byName = new Map();
   const env = {};
   const skipped = {};
   const stop = async () => {
@@ -54,6 +68,7 @@ export async function startServices(names) {
         await makeAvailable(service);
         const running = await service.start();
         started.push(running);
+        byName.set(name, running);
         env[service.variable] = running.url;
         Object.assign(env, running.env);
       } catch (error) {
@@ -66,7 +81,7 @@ export async function startServices(names) {
     await stop();
     throw error;
   }
-  return { env, skipped, stop };
+  return { env, skipped, stop, restart: (name) => byName.get(name).restart() };
 }
 
 async function makeAvailable({ program, debian }) {
@@ -99,10 +114,10 @@ async function aptInstall(name) {
   }
 }
 
-async function startRedis() {
+async function startRedis(persistence = ['--appendonly', 'no']) {
   const port = await freePort();
   const dir = mkdtempSync(join(tmpdir(), 'lovage-redis-'));
-  const args = ['--port', String(port), '--bind', '127.0.0.1', '--dir', dir, '--save', '', '--appendonly', 'no'];
+  const args = ['--port', String(port), '--bind', '127.0.0.1', '--dir', dir, '--save', '', ...persistence];
   return server('redis-server', args, { dir, port, url: `redis://127.0.0.1:${port}/0` });
 }
 
@@ -162,28 +177,44 @@ async function preparePython(name, requirements) {
 /** Starts a server, waits until its port answers, and stops it by its own pid. */
 async function server(command, args, { dir, port, url, env = process.env, deadlineMs = 20_000 }) {
   const log = join(dir, 'output.log');
-  const output = openSync(log, 'a');
-  const child = spawn(command, args, { cwd: dir, env, stdio: ['ignore', output, output], detached: true });
-  let ended = false;
-  const exit = once(child, 'exit').finally(() => (ended = true));
-  const stop = async () => {
+  let child;
+  let exit;
+  let ended = true;
+
+  async function start() {
+    const output = openSync(log, 'a');
+    child = spawn(command, args, { cwd: dir, env, stdio: ['ignore', output, output], detached: true });
+    closeSync(output);
+    ended = false;
+    exit = once(child, 'exit').finally(() => (ended = true));
+    const deadline = Date.now() + deadlineMs;
+    while (!(await answers(port))) {
+      if (ended || Date.now() > deadline) {
+        const text = readFileSync(log, 'utf8').slice(-2000);
+        await stop();
+        throw new Error(`${command} did not come up:\n${text}`);
+      }
+      await sleep(50);
+    }
+  }
+
+  async function stop() {
     if (!ended) {
       process.kill(-child.pid, 'SIGTERM');
       if ((await Promise.race([exit, sleep(15_000, 'late', { ref: false })])) === 'late') process.kill(-child.pid, 'SIGKILL');
       await exit;
     }
     rmSync(dir, { recursive: true, force: true });
-  };
-  const deadline = Date.now() + deadlineMs;
-  while (!(await answers(port))) {
-    if (ended || Date.now() > deadline) {
-      const text = readFileSync(log, 'utf8').slice(-2000);
-      await stop();
-      throw new Error(`${command} did not come up:\n${text}`);
-    }
-    await sleep(50);
   }
-  return { url, stop };
+
+  async function restart() {
+    process.kill(-child.pid, 'SIGKILL');
+    await exit;
+    await start();
+  }
+
+  await start();
+  return { url, stop, restart };
 }
 
 function answers(port) {

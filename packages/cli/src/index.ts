@@ -1,1 +1,2 @@
-export {};
+export { createProgram, main } from './program.ts';
+export { expandNodeName } from './node-name.ts';

@@ -56,6 +56,13 @@ export interface RemoteTask<P extends readonly unknown[], R> {
   s(...args: unknown[]): Signature<unknown, R>;
 }
 
+const BRAND = Symbol.for('@lovage/app');
+
+/** True for an app of this library, of this or another installed copy. */
+export function isLovageApp(value: unknown): value is Lovage {
+  return typeof value === 'object' && value !== null && (value as { [BRAND]?: unknown })[BRAND] === true;
+}
+
 type Named = (...args: never[]) => unknown;
 
 /**
@@ -68,6 +75,7 @@ type Named = (...args: never[]) => unknown;
  * await result.get({ timeout: 5 }) // 4
  */
 export class Lovage implements AsyncDisposable {
+  readonly [BRAND] = true;
   readonly name: string;
   readonly tasks: TaskRegistry = new TaskRegistry();
   readonly producer: Producer;

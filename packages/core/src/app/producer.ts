@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { SignatureDict } from '../canvas/signature-dict.ts';
-import { isLovageError, PublishError, TimeoutError, type LovageError } from '../errors.ts';
+import { isLovageError, TimeoutError, type LovageError, type PublishError } from '../errors.ts';
 import { newTaskId } from '../internal/ids.ts';
 import { encodeTask, type TaskDraft } from '../protocol/v2.ts';
 import { AsyncResult } from '../result/async-result.ts';
@@ -217,8 +217,8 @@ export function destinationOf({ exchange, routingKey, topologyKey, topology }: R
 
 /** What a failed batch still owes the broker: after a partial failure only the messages that it names. */
 function notTaken(publications: readonly Publication[], error: LovageError): readonly Publication[] {
-  if (!(error instanceof PublishError)) return publications;
-  return error.failures.flatMap(({ index }) => publications[index] ?? []);
+  if (error.code !== 'ERR_PUBLISH') return publications;
+  return (error as PublishError).failures.flatMap(({ index }) => publications[index] ?? []);
 }
 
 function withDeadline(work: Promise<void>, deadline: number): Promise<void> {

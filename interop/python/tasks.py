@@ -1,0 +1,85 @@
+"""The Python side of the interop tests: an ordinary Celery app.
+
+BROKER, BACKEND and QUEUE come from the environment; nothing is configured for the sake of the other side.
+"""
+
+import os
+
+from celery import Celery
+from celery.exceptions import Ignore, Reject
+
+app = Celery("interop", broker=os.environ["BROKER"], backend=os.environ["BACKEND"])
+app.conf.update(
+    accept_content=["json", "yaml", "msgpack"],
+    result_extended=os.environ.get("RESULT_EXTENDED") == "1",
+    task_default_queue=os.environ.get("QUEUE", "python"),
+    broker_connection_retry_on_startup=True,
+    worker_hijack_root_logger=False,
+    task_acks_late=True,
+    worker_prefetch_multiplier=int(os.environ.get("PREFETCH", "4")),
+)
+
+
+class OutOfInk(Exception):
+    """A class that the other side does not know."""
+
+
+@app.task(name="py.echo")
+def echo(*args, **kwargs):
+    return {"args": list(args), "kwargs": kwargs}
+
+
+@app.task(name="py.add")
+def add(x, y):
+    return x + y
+
+
+@app.task(name="py.fail")
+def fail(kind, *args):
+    raise {"ValueError": ValueError, "KeyError": KeyError, "OutOfInk": OutOfInk}[kind](*args)
+
+
+@app.task(name="py.retry_until", bind=True, max_retries=5)
+def retry_until(self, attempts):
+    if self.request.retries < attempts:
+        raise self.retry(countdown=0.1, exc=ValueError("not yet"))
+    return self.request.retries
+
+
+@app.task(name="py.request", bind=True)
+def request(self):
+    r = self.request
+    return {
+        "id": r.id,
+        "root_id": r.root_id,
+        "parent_id": r.parent_id,
+        "correlation_id": r.correlation_id,
+        "priority": (r.delivery_info or {}).get("priority"),
+        "headers": {k: v for k, v in (r.headers or {}).items()},
+        "timelimit": list(r.timelimit or []),
+        "retries": r.retries,
+        "expires": r.expires is not None,
+        "eta": r.eta is not None,
+    }
+
+
+@app.task(name="py.ignore")
+def ignore():
+    raise Ignore()
+
+
+@app.task(name="py.reject")
+def reject():
+    raise Reject("no", requeue=False)
+
+
+@app.task(name="py.progress", bind=True)
+def progress(self):
+    self.update_state(state="PROGRESS", meta={"progress": 0.5})
+    return "done"
+
+
+@app.task(name="py.errback")
+def errback(task_id):
+    app.backend.set(f"interop-errback-{task_id}", "called") if hasattr(app.backend, "set") else None
+    return f"errback of {task_id}"

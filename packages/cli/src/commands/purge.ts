@@ -1,0 +1,56 @@
+import { createInterface } from 'node:readline/promises';
+import { isLovageError } from '@lovage/core';
+import { Command } from 'commander';
+import { globalOptions, openApp, print } from '../context.ts';
+import { CommandError, EXIT } from '../exit-codes.ts';
+
+interface PurgeOptions {
+  readonly force?: boolean;
+  readonly queues?: readonly string[];
+  readonly excludeQueues?: readonly string[];
+  readonly json?: boolean;
+}
+
+/** `lovage purge`: drops the waiting messages of the app's queues. */
+export function purgeCommand(): Command {
+  return new Command('purge')
+    .description('Drop all waiting messages of the queues. There is no way back')
+    .option('-f, --force', 'do not ask')
+    .option('-Q, --queues <names>', 'only these, separated by commas', list)
+    .option('-X, --exclude-queues <names>', 'all but these', list)
+    .option('-j, --json', 'print JSON')
+    .action(async ({ force = false, queues, excludeQueues, json = false }: PurgeOptions, command: Command) => {
+      const app = await openApp(globalOptions(command));
+      try {
+        const names = app.queues.select({ ...(queues && { queues }), ...(excludeQueues && { exclude: excludeQueues }) }).map(({ name }) => name);
+        if (!force) await confirm(names);
+        const connection = await app.producerConnection().connection({ timeoutMs: app.settings.publishTimeout * 1000 });
+        const dropped: Record<string, number> = {};
+        for (const name of names) {
+          try {
+            dropped[name] = await connection.purge(name);
+          } catch (error) {
+            if (!isLovageError(error, 'ERR_NOT_FOUND')) throw error;
+            dropped[name] = 0;
+          }
+        }
+        const total = Object.values(dropped).reduce((sum, count) => sum + count, 0);
+        const where = `${names.length} ${names.length === 1 ? 'queue' : 'queues'} (${names.join(', ')})`;
+        print({ purged: total, queues: dropped }, json, `Dropped ${total} ${total === 1 ? 'message' : 'messages'} from ${where}.`);
+      } finally {
+        await app.close();
+      }
+    });
+}
+
+export function list(text: string): readonly string[] {
+  return text.split(',').map((name) => name.trim()).filter((name) => name !== '');
+}
+
+async function confirm(names: readonly string[]): Promise<void> {
+  if (!process.stdin.isTTY) throw new CommandError('purge asks before it drops messages. Use --force in scripts.', EXIT.usage);
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  const answer = await terminal.question(`Drop all messages of ${names.join(', ')}? They cannot be brought back. [y/N] `);
+  terminal.close();
+  if (!/^y(es)?$/i.test(answer.trim())) throw new CommandError('Nothing was dropped.', EXIT.failed);
+}

@@ -1,0 +1,49 @@
+import { resolve } from 'node:path';
+import type { Lovage } from '@lovage/core';
+import type { Command } from 'commander';
+import { CommandError, EXIT } from './exit-codes.ts';
+import { loadApp } from './load-app.ts';
+import { createLogger, type LogFormat } from './logging.ts';
+
+/** Options that stand before the command, as in Celery. Each is read from the environment too. */
+export interface GlobalOptions {
+  readonly app?: string;
+  readonly broker?: string;
+  readonly resultBackend?: string;
+  readonly workdir?: string;
+  readonly color: boolean;
+  readonly quiet?: boolean;
+  readonly logFormat?: LogFormat;
+}
+
+export function globalOptions(command: Command): GlobalOptions {
+  return command.optsWithGlobals<GlobalOptions>();
+}
+
+/** The app of `-A`, or without one a bare app on `-b` and `--result-backend`: enough for `call`, `result`, `purge`. */
+export async function openApp(options: GlobalOptions, { needsTasks = false } = {}): Promise<Lovage> {
+  const workdir = resolve(options.workdir ?? '.');
+  // Set before the app is read, as in Celery: they win over its own settings.
+  if (options.broker !== undefined) process.env.CELERY_BROKER_URL = options.broker;
+  if (options.resultBackend !== undefined) process.env.CELERY_RESULT_BACKEND = options.resultBackend;
+  if (options.workdir !== undefined) process.chdir(workdir);
+  if (options.app !== undefined) return loadApp(options.app, workdir);
+  if (needsTasks) {
+    throw new CommandError('Which app? Give its module with -A, for example: lovage -A ./tasks worker', EXIT.usage);
+  }
+  if (options.broker === undefined && process.env.CELERY_BROKER_URL === undefined) {
+    throw new CommandError('Which broker? Give the app with -A ./tasks, or a URL with -b redis://localhost', EXIT.usage);
+  }
+  const { Lovage: App } = await import('@lovage/core');
+  return new App('lovage-command', { logger: createLogger({ level: 'warning', format: 'line', colour: false }) });
+}
+
+/** Colours only for a person at a terminal who has not said no. */
+export function wantsColour({ color }: GlobalOptions, stream: { readonly isTTY?: boolean }): boolean {
+  return color && stream.isTTY === true && !process.env.NO_COLOR;
+}
+
+/** Prints a value for people, or as one JSON document with `--json`. */
+export function print(value: unknown, json: boolean, text: string): void {
+  process.stdout.write(json ? `${JSON.stringify(value)}\n` : `${text}\n`);
+}

@@ -1,0 +1,60 @@
+import type { Logger } from '@lovage/core';
+import { pino } from 'pino';
+
+export const LOG_LEVELS = ['debug', 'info', 'warning', 'error', 'critical', 'fatal'] as const;
+export type LogFormat = 'line' | 'json';
+
+const PINO_LEVELS: Readonly<Record<string, string>> = {
+  debug: 'debug',
+  info: 'info',
+  warning: 'warn',
+  error: 'error',
+  critical: 'fatal',
+  fatal: 'fatal',
+};
+
+const NAMES: Readonly<Record<number, string>> = { 10: 'DEBUG', 20: 'DEBUG', 30: 'INFO', 40: 'WARNING', 50: 'ERROR', 60: 'CRITICAL' };
+const COLOURS: Readonly<Record<number, string>> = { 20: '\u001B[2m', 40: '\u001B[33m', 50: '\u001B[31m', 60: '\u001B[31;1m' };
+
+export interface LoggingOptions {
+  /** Celery's names, any case. */
+  readonly level: string;
+  /** `line` is Celery's own format, `json` one object a line. */
+  readonly format: LogFormat;
+  readonly colour: boolean;
+  readonly logfile?: string | undefined;
+}
+
+/** The logger of the command: pino, in Celery's line format for people or as JSON for machines. */
+export function createLogger({ level, format, colour, logfile }: LoggingOptions): Logger {
+  const options = { level: PINO_LEVELS[level.toLowerCase()] ?? 'info', base: undefined };
+  const destination = pino.destination({ dest: logfile ?? 2, sync: true, mkdir: true });
+  // A closed pipe must not end the worker.
+  destination.on('error', () => undefined);
+  if (format === 'json') return pino({ ...options, timestamp: pino.stdTimeFunctions.isoTime }, destination);
+  return pino(options, { write: (line: string) => destination.write(`${formatLine(line, colour)}\n`) });
+}
+
+function formatLine(line: string, colour: boolean): string {
+  const { level, time, msg, err, ...fields } = JSON.parse(line) as {
+    level: number;
+    time: number;
+    msg?: string;
+    err?: { stack?: string; message?: string };
+  } & Record<string, unknown>;
+  const stamp = new Date(time).toISOString().replace('T', ' ').replace('.', ',').replace('Z', '');
+  const head = `[${stamp}: ${NAMES[level] ?? level}/MainProcess]`;
+  const details = Object.entries(fields)
+    .filter(([, value]) => typeof value !== 'object' || value === null)
+    .map(([key, value]) => ` ${key}=${typeof value === 'string' && /[\s"=]/.test(value) ? JSON.stringify(value) : String(value)}`)
+    .join('');
+  const text = `${head} ${escapeControls(msg ?? '')}${details === '' ? '' : ` (${escapeControls(details.trim())})`}`;
+  const shown = colour && COLOURS[level] !== undefined ? `${COLOURS[level]}${text}\u001B[0m` : text;
+  return err === undefined ? shown : `${shown}\n${err.stack ?? err.message ?? ''}`;
+}
+
+/** Names and ids come from outside: a line of the log stays one line and moves no cursor. */
+function escapeControls(text: string): string {
+  // oxlint-disable-next-line no-control-regex
+  return text.replace(/[\u0000-\u001F\u007F-\u009F\u2028\u2029]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}

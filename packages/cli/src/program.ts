@@ -1,0 +1,78 @@
+import { isLovageError } from '@lovage/core';
+import { Command, CommanderError, Option } from 'commander';
+import { callCommand } from './commands/call.ts';
+import { purgeCommand } from './commands/purge.ts';
+import { reportCommand } from './commands/report.ts';
+import { resultCommand } from './commands/result.ts';
+import { workerCommand } from './commands/worker.ts';
+import { CommandError, EXIT } from './exit-codes.ts';
+import { packageVersion } from './version.ts';
+
+/** The `lovage` command. Options have Celery's names and letters; global ones may stand on either side of the verb. */
+export function createProgram(): Command {
+  const program = new Command('lovage')
+    .description('A distributed task queue for TypeScript that speaks with Python Celery')
+    .addOption(new Option('-A, --app <module>', 'the app: a file, folder or package, with ":name" for an export').env('LOVAGE_APP'))
+    .addOption(new Option('-b, --broker <url>', 'broker URL, over the app\'s own'))
+    .addOption(new Option('--result-backend <url>', 'result store URL, over the app\'s own'))
+    .addOption(new Option('--workdir <folder>', 'change to this folder first'))
+    .addOption(new Option('-C, --no-color', 'no colours'))
+    .addOption(new Option('-q, --quiet', 'less output'))
+    .addOption(new Option('--log-format <format>', 'how log lines look; default: line at a terminal, else json').choices(['line', 'json']))
+    .version(packageVersion(), '--version', 'print the version')
+    .showSuggestionAfterError()
+    .showHelpAfterError('(add --help for the options)')
+    .exitOverride()
+    .addHelpText(
+      'after',
+      `
+Examples:
+  lovage -A ./tasks worker -l info -c 10          run a worker
+  lovage -A ./tasks call tasks.add -a '[2, 2]'    call a task
+  lovage -A ./tasks result TASK_ID                print its result
+  lovage -b amqp://localhost purge -Q slow        empty a queue
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 69 broker or store out of reach, 78 app or setting wrong.`,
+    );
+  for (const command of [workerCommand(), callCommand(), resultCommand(), purgeCommand(), reportCommand()]) {
+    program.addCommand(command.exitOverride().showHelpAfterError('(add --help for the options)').copyInheritedSettings(program));
+  }
+  return program;
+}
+
+/** Runs the command line and gives its exit code; errors are printed for people, never as a bare stack. */
+export async function main(argv: readonly string[]): Promise<number> {
+  try {
+    await createProgram().parseAsync(argv as string[], { from: 'user' });
+    return Number(process.exitCode ?? EXIT.ok);
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    process.stderr.write(`${describe(error)}\n`);
+    return exitCodeOf(error);
+  }
+}
+
+function describe(error: unknown): string {
+  if (error instanceof CommandError) return `Error: ${error.message}`;
+  if (isLovageError(error)) return `Error: ${error.message} (${error.code})`;
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
+function exitCodeOf(error: unknown): number {
+  if (error instanceof CommandError) return error.exitCode;
+  if (!isLovageError(error)) return EXIT.failed;
+  switch (error.code) {
+    case 'ERR_CONNECT':
+    case 'ERR_CONNECTION_LOST':
+    case 'ERR_BLOCKED':
+    case 'ERR_TIMEOUT':
+    case 'ERR_AUTH':
+      return EXIT.unavailable;
+    case 'ERR_CONFIG':
+    case 'ERR_TRANSPORT_NOT_FOUND':
+    case 'ERR_QUEUE_NOT_FOUND':
+      return EXIT.config;
+    default:
+      return EXIT.failed;
+  }
+}

@@ -1,0 +1,36 @@
+// `npm test`: sets up, checks, starts real servers and runs every test against them.
+import { join } from 'node:path';
+import { root, run } from './run.mjs';
+import { startServices } from './services.mjs';
+import { setUp } from './setup.mjs';
+
+const node = (script, ...args) => [process.execPath, [join(root, script), ...args]];
+
+await setUp();
+const { env, skipped, stop } = await startServices(['redis', 'amqp', 'python', 'python-5.2']);
+const steps = [
+  ['format', ...node('node_modules/@biomejs/biome/bin/biome', 'format', '.')],
+  ['lint', ...node('node_modules/oxlint/bin/oxlint', '--type-aware', '--quiet')],
+  ['generated tables', ...node('scripts/option-tables.mjs', '--check')],
+  ['packages', ...node('scripts/check-packages.mjs')],
+  ['unit and type tests', ...node('node_modules/vitest/vitest.mjs', 'run', '--project', 'unit')],
+  ['broker tests', ...node('node_modules/vitest/vitest.mjs', 'run', '--project', 'broker')],
+  ['interop with Python Celery', ...node('scripts/interop.mjs')],
+  ['kill tests', ...node('scripts/chaos.mjs')],
+  ['examples', ...node('scripts/examples.mjs')],
+];
+let failed = 0;
+try {
+  for (const [name, command, args] of steps) {
+    const began = Date.now();
+    console.log(`\n=== ${name}`);
+    const { code } = await run(command, args, { env: { ...process.env, ...env } });
+    if (code !== 0) failed++;
+    console.log(`=== ${name}: ${code === 0 ? 'passed' : `FAILED (${code})`} in ${((Date.now() - began) / 1000).toFixed(1)} s`);
+  }
+} finally {
+  await stop();
+}
+for (const [name, reason] of Object.entries(skipped)) console.log(`skipped ${name}: ${reason}`);
+console.log(`\n${steps.length - failed} passed, ${failed} failed, ${Object.keys(skipped).length} skipped`);
+process.exitCode = failed === 0 ? 0 : 1;
