@@ -212,7 +212,7 @@ export class Lovage implements AsyncDisposable {
           .map((task_id) => ({ meta: { status: 'REVOKED', result, traceback: null, children: [], date_done, task_id } })),
       );
     }
-    const connection = await this.producerConnection().connection({ timeoutMs: this.settings.publishTimeout * 1000 });
+    const connection = await this.producerConnection().connection({ timeoutMs: this.settings.publishTimeoutSeconds * 1000 });
     if (!connection.capabilities.fanout) return;
     const exchange = `${this.settings.controlExchange}.pidbox`;
     await connection.declare({ exchanges: [{ name: exchange, type: 'fanout', durable: false }] });
@@ -325,7 +325,7 @@ export class Lovage implements AsyncDisposable {
         settings: settings as unknown as Readonly<Record<string, unknown>>,
         codec: await this.serializers.resultCodec(settings.resultSerializer, settings.resultAcceptContent ?? settings.acceptContent),
         oid: this.oid,
-        brokerConnection: () => this.producerConnection().connection({ timeoutMs: settings.publishTimeout * 1000 }),
+        brokerConnection: () => this.producerConnection().connection({ timeoutMs: settings.publishTimeoutSeconds * 1000 }),
         logger: this.logger,
       });
       return this.#openedBackend;

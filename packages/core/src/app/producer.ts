@@ -125,7 +125,7 @@ export class Producer {
 
   /**
    * Resolves when the broker owns every message. A lost or missing broker is tried again on Celery's schedule
-   * (`taskPublishRetryPolicy`) within `publishTimeout` seconds; then it rejects with the last error, which says whether
+   * (`taskPublishRetryPolicy`) within `publishTimeoutSeconds` seconds; then it rejects with the last error, which says whether
    * the message may have arrived. Publishing the same id again is safe for tasks that bear running twice.
    */
   async publish(
@@ -155,7 +155,7 @@ export class Producer {
     options: PublishOptions = {},
   ): Promise<void> {
     const { settings } = this.#app;
-    const deadline = Date.now() + settings.publishTimeout * 1000;
+    const deadline = Date.now() + settings.publishTimeoutSeconds * 1000;
     let delays: Iterator<number> | undefined;
     let left = publications;
     for (;;) {
@@ -225,7 +225,7 @@ function withDeadline(work: Promise<void>, deadline: number): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<never>((_, reject) => {
     timer = setTimeout(
-      () => reject(new TimeoutError('The broker has not confirmed the message within publishTimeout. It may have arrived.')),
+      () => reject(new TimeoutError('The broker has not confirmed the message within publishTimeoutSeconds. It may have arrived.')),
       Math.max(1, deadline - Date.now()),
     );
   });

@@ -222,7 +222,7 @@ export class Task<P = unknown[], R = unknown> implements TaskHooks {
 
   /**
    * Publishes a call. Rejects with `TaskArgumentsError` when the arguments do not fit, with `ConfigError` on a bad
-   * option, and with a retryable error when the broker did not take the message within `publishTimeout`.
+   * option, and with a retryable error when the broker did not take the message within `publishTimeoutSeconds`.
    */
   async applyAsync(...[given, options]: ApplyAsyncArguments<P>): Promise<AsyncResult<R>> {
     const input = this.declared.input;

@@ -1,0 +1,302 @@
+import { availableParallelism } from 'node:os';
+import { inspect, isDeepStrictEqual, types } from 'node:util';
+import { ConfigError, type LovageError } from '../errors.ts';
+import { nearestName } from '../internal/nearest-name.ts';
+import { maskUrl } from '../transport/url.ts';
+import { toSnakeCase } from './option-names.ts';
+import { Queues } from './queues.ts';
+import { Router } from './router.ts';
+import { isRecord, showValue, type Setting } from './setting-kinds.ts';
+import {
+  oldSettingName,
+  SETTING_SPELLINGS,
+  SETTINGS,
+  type SettingName,
+  type Settings,
+  type SettingsInput,
+} from './settings-table.ts';
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** One place that settings come from. */
+export interface SettingsSource {
+  /** How errors call it: `new Lovage("shop")`, `settings.ts`. */
+  readonly from: string;
+  /**
+   * An object, a module's exports or an environment. Of a module with a default export that is an object, that one is
+   * read; of other modules every export but functions and classes that are no settings.
+   */
+  readonly values: SettingsInput | Readonly<Record<string, unknown>>;
+  /**
+   * Read only keys that begin so, with today's names in upper case: with `CELERY` or `CELERY_`,
+   * `CELERY_TASK_ALWAYS_EAGER`. Other keys are none of our business then. Old names are read too where they begin so.
+   */
+  readonly namespace?: string;
+  /** Values are texts, as in an environment. Default: true for `process.env`. */
+  readonly text?: boolean;
+}
+
+/** Variables that win over everything else, as in Celery. Source: celery/app/utils.py, Settings. */
+const CELERY_VARIABLES: readonly (readonly [string, SettingName])[] = [
+  ['CELERY_BROKER_URL', 'brokerUrl'],
+  ['CELERY_BROKER_READ_URL', 'brokerReadUrl'],
+  ['CELERY_BROKER_WRITE_URL', 'brokerWriteUrl'],
+  ['CELERY_RESULT_BACKEND', 'resultBackend'],
+];
+
+const OWN_PREFIX = 'LOVAGE_';
+const OWN_VARIABLES: readonly (readonly [string, SettingName])[] = [...SETTINGS.keys()].map((name) => [
+  `${OWN_PREFIX}${toSnakeCase(name).toUpperCase()}`,
+  name,
+]);
+
+/** What was given, as opposed to a default. */
+const GIVEN = new WeakMap<Settings, ReadonlySet<SettingName>>();
+
+interface Found {
+  readonly key: string;
+  readonly value: unknown;
+}
+
+/**
+ * The settings of an app. Later sources win over earlier ones; `LOVAGE_<NAME>` in the environment wins over all of them
+ * (`LOVAGE_WORKER_CONCURRENCY=8`; lists by commas, objects as JSON; an empty variable counts as not set), and so do
+ * Celery's own four: `CELERY_BROKER_URL`, `CELERY_BROKER_READ_URL`, `CELERY_BROKER_WRITE_URL`, `CELERY_RESULT_BACKEND`.
+ *
+ * Each key may have any spelling of Celery: `taskSerializer`, `task_serializer`, `CELERY_TASK_SERIALIZER`. Celery
+ * itself refuses a source that mixes names of before 4.0 with today's, unless it gives both for a setting; here a
+ * mixture is fine as long as no setting has two different values.
+ *
+ * Throws `ConfigError` for an unknown name (with the nearest one), for two different values of one setting in one
+ * source, and for a value that a setting cannot have.
+ */
+export function readSettings(sources: readonly SettingsSource[], environment: Environment = process.env): Settings {
+  const values = new Map<SettingName, unknown>();
+  for (const source of sources) {
+    for (const [name, value] of readSource(source, environment)) values.set(name, value);
+  }
+  for (const [name, value] of readEnvironment(environment)) values.set(name, value);
+  const settings = resolve(values);
+  GIVEN.set(settings, new Set(values.keys()));
+  // Both know best what they cannot read; the mistake shows here and not with the first message.
+  void new Router(settings, new Queues(settings));
+  return settings;
+}
+
+function readSource(source: SettingsSource, environment: Environment): Map<SettingName, unknown> {
+  const { from, namespace } = source;
+  const text =
+    source.text ?? ((source.values as unknown) === process.env || (source.values as unknown) === environment);
+  const entries = entriesOf(source.values);
+  const prefix = namespace === undefined || namespace === '' ? undefined : `${namespace.replace(/_$/, '')}_`;
+  const found = new Map<SettingName, Found[]>();
+  for (const [key, value] of entries) {
+    const name = prefix === undefined ? SETTING_SPELLINGS.get(key) : nameInNamespace(key, prefix);
+    if (name === undefined) {
+      if (prefix === undefined ? isForeign(value, source.values) : !key.startsWith(prefix)) continue;
+      throw unknownSetting(key, prefix, from);
+    }
+    if (value !== undefined && !(text && value === '')) listOf(found, name).push({ key, value });
+  }
+  return readFound(found, text, from);
+}
+
+function entriesOf(values: object): [string, unknown][] {
+  if (typeof values !== 'object' || values === null) {
+    throw new ConfigError(`Settings are ${String(values)}. Expected an object, a module or an environment.`);
+  }
+  const exported = (values as { default?: unknown }).default;
+  const isModule = types.isModuleNamespaceObject(values) || Object.hasOwn(values, '__esModule');
+  if (isModule && isRecord(exported)) return Object.entries(exported);
+  return Object.entries(values).filter(
+    ([key]) => !isModule || !['default', 'module.exports', '__esModule'].includes(key),
+  );
+}
+
+/** A module's helper functions are no misspelt settings. */
+function isForeign(value: unknown, values: object): boolean {
+  return typeof value === 'function' && (types.isModuleNamespaceObject(values) || Object.hasOwn(values, '__esModule'));
+}
+
+/** Today's name after the prefix; an old name that begins with it. Source: celery/utils/collections.py, ConfigurationView. */
+function nameInNamespace(key: string, prefix: string): SettingName | undefined {
+  if (!key.startsWith(prefix)) return undefined;
+  const rest = key.slice(prefix.length);
+  return (
+    (rest === rest.toUpperCase() ? SETTING_SPELLINGS.get(rest.toLowerCase()) : undefined) ?? SETTING_SPELLINGS.get(key)
+  );
+}
+
+function unknownSetting(key: string, prefix: string | undefined, from: string): LovageError {
+  const isUpper = key === key.toUpperCase();
+  const candidates = isUpper
+    ? [...SETTINGS.keys()].flatMap((name) => {
+        const today = toSnakeCase(name).toUpperCase();
+        return prefix === undefined ? (oldSettingName(name) ?? []) : `${prefix}${today}`;
+      })
+    : [...SETTINGS.keys(), 'broker', 'backend'].map((name) => (key.includes('_') ? toSnakeCase(name) : name));
+  return new ConfigError(`${from} has an unknown setting "${key}".${nearestName(key, candidates)}`, {
+    facts: { setting: key },
+  });
+}
+
+function readEnvironment(environment: Environment): Map<SettingName, unknown> {
+  const found = new Map<SettingName, Found[]>();
+  for (const [key, name] of [...OWN_VARIABLES, ...CELERY_VARIABLES]) {
+    const value = environment[key];
+    if (value !== undefined && value !== '') listOf(found, name).push({ key, value });
+  }
+  return readFound(found, true, 'The environment');
+}
+
+function listOf<K, V>(lists: Map<K, V[]>, key: K): V[] {
+  let list = lists.get(key);
+  if (list === undefined) lists.set(key, (list = []));
+  return list;
+}
+
+function readFound(found: Map<SettingName, Found[]>, text: boolean, from: string): Map<SettingName, unknown> {
+  const read = new Map<SettingName, unknown>();
+  for (const [name, [first, ...others]] of found) {
+    const { key, value } = first as Found;
+    const setting = SETTINGS.get(name) as Setting<unknown, unknown>;
+    const result = readValue(setting, key, value, text, from);
+    for (const other of others) {
+      if (!isDeepStrictEqual(readValue(setting, other.key, other.value, text, from), result)) {
+        throw new ConfigError(
+          `${from} gives one setting two values: "${key}" is ${showValue(value, setting.secret)} and "${other.key}" is ${showValue(other.value, setting.secret)}. Keep one of them.`,
+          { facts: { setting: name } },
+        );
+      }
+    }
+    read.set(name, result);
+  }
+  return read;
+}
+
+function readValue(
+  setting: Setting<unknown, unknown>,
+  key: string,
+  given: unknown,
+  text: boolean,
+  from: string,
+): unknown {
+  const { kind, whenNull, secret } = setting;
+  const isNull =
+    given === null ||
+    (text && whenNull !== 'wrong' && typeof given === 'string' && ['none', 'null'].includes(given.toLowerCase()));
+  if (isNull && whenNull !== 'wrong') return whenNull === 'value' ? null : undefined;
+  const value = isNull ? undefined : kind.read(text && typeof given === 'string' ? kind.fromText(given) : given);
+  if (value === undefined) {
+    const orNull = whenNull === 'wrong' ? '' : ', or null';
+    throw new ConfigError(`${from} has ${key} = ${showValue(given, secret)}. Expected ${kind.expected}${orNull}.`, {
+      facts: { setting: key },
+    });
+  }
+  return value;
+}
+
+/** How many tasks run at once when nothing is said: 100 for `async`, 1 for `solo`, else the number of CPUs. */
+export function defaultConcurrency(pool: Settings['workerPool']): number {
+  return pool === 'async' ? 100 : pool === 'solo' ? 1 : availableParallelism();
+}
+
+function resolve(values: ReadonlyMap<SettingName, unknown>): Settings {
+  const settings = Object.fromEntries(
+    [...SETTINGS].map(([name, { defaultValue }]) => [
+      name,
+      values.get(name) ?? (values.get(name) === null ? null : defaultValue),
+    ]),
+  ) as { -readonly [N in SettingName]: Settings[N] };
+  const given = (name: SettingName): boolean => values.get(name) !== undefined;
+
+  if (!given('workerConcurrency')) settings.workerConcurrency = defaultConcurrency(settings.workerPool);
+  if (!given('taskDefaultExchange')) settings.taskDefaultExchange = settings.taskDefaultQueue;
+  if (!given('taskDefaultRoutingKey')) settings.taskDefaultRoutingKey = settings.taskDefaultQueue;
+  if (!given('brokerUrl') && settings.brokerHost !== undefined) settings.brokerUrl = urlFromParts(settings);
+  const hasBroker = (['brokerUrl', 'brokerHost', 'brokerReadUrl', 'brokerWriteUrl'] as const).some(given);
+  if (!hasBroker && !values.has('resultBackend')) settings.resultBackend = 'db+sqlite:///lovage.db';
+  if (settings.resultBackend === 'database' || settings.resultBackend === 'db') {
+    settings.resultBackend = namedStore(settings.resultBackend, 'databaseUrl', settings.databaseUrl, 'db+');
+  } else if (settings.resultBackend === 'cache') {
+    settings.resultBackend = namedStore('cache', 'cacheBackend', settings.cacheBackend, 'cache+');
+  }
+  const { taskTimeLimit, taskSoftTimeLimit } = settings;
+  if (taskTimeLimit !== undefined && taskSoftTimeLimit !== undefined && taskSoftTimeLimit > taskTimeLimit) {
+    throw new ConfigError(
+      `taskSoftTimeLimit is ${taskSoftTimeLimit}, above taskTimeLimit, which is ${taskTimeLimit}. The soft limit must come first.`,
+    );
+  }
+  return Object.freeze(settings);
+}
+
+/** Source: celery/app/base.py, _connection, which takes what the URL does not say from these. */
+function urlFromParts(settings: Settings): string {
+  const { brokerTransport = 'amqp', brokerHost = '', brokerPort, brokerUser, brokerPassword, brokerVhost } = settings;
+  if (brokerHost.includes('://')) return brokerHost;
+  const password = brokerPassword === undefined ? '' : `:${encodeURIComponent(brokerPassword)}`;
+  const user = brokerUser === undefined && password === '' ? '' : `${encodeURIComponent(brokerUser ?? '')}${password}@`;
+  const port = brokerPort === undefined ? '' : `:${brokerPort}`;
+  const path = brokerVhost === undefined ? '' : `/${encodeURIComponent(brokerVhost)}`;
+  return `${brokerTransport}://${user}${brokerHost}${port}${path}`;
+}
+
+function namedStore(backend: string, setting: SettingName, url: string | undefined, prefix: string): string {
+  if (!url)
+    throw new ConfigError(`resultBackend is "${backend}" but ${setting} is not set. Give the URL as resultBackend.`);
+  return url.startsWith(prefix) ? url : `${prefix}${url}`;
+}
+
+/** Names of the settings that were given and change nothing, so that an app can say so once. */
+export function settingsWithoutEffect(settings: Settings): readonly SettingName[] {
+  return [...(GIVEN.get(settings) ?? [])].filter((name) => SETTINGS.get(name)?.withoutEffect !== undefined);
+}
+
+const MASK = '********';
+
+/** Celery's rule for what to hide inside of values. Source: celery/app/utils.py, HIDDEN_SETTINGS. */
+const HIDDEN = /API|TOKEN|KEY|SECRET|PASS|SIGNATURE|CREDENTIAL/i;
+
+/**
+ * The settings as they may be shown, to people and to remote control's `conf`: Celery's names, values that JSON can
+ * hold, secrets and the passwords of URLs masked. Without `withDefaults` only those that were given.
+ * Source: celery/app/utils.py, Settings.table.
+ */
+export function describeSettings(
+  settings: Settings,
+  { withDefaults = false }: { readonly withDefaults?: boolean } = {},
+): Readonly<Record<string, unknown>> {
+  const given = GIVEN.get(settings);
+  return Object.fromEntries(
+    [...SETTINGS]
+      .filter(([name]) => withDefaults || given === undefined || given.has(name))
+      .map(([name, setting]) => [toSnakeCase(name), describeValue(settings[name], setting)]),
+  );
+}
+
+function describeValue(value: unknown, { secret }: Setting<unknown, unknown>): unknown {
+  if (value === undefined || value === null) return null;
+  if (secret === 'value') return typeof value === 'boolean' ? value : MASK;
+  return shown(value);
+}
+
+function shown(value: unknown, depth = 0): unknown {
+  if (typeof value === 'string') return maskUrl(value);
+  if (typeof value === 'boolean' || value === null || value === undefined) return value ?? null;
+  if (typeof value === 'function') return `<function ${value.name}>`;
+  if (typeof value === 'object') {
+    if (depth > 8) return '...';
+    if (Array.isArray(value)) return value.map((item) => shown(item, depth + 1));
+    if (isRecord(value)) {
+      return Object.fromEntries(
+        Object.entries(value).map(([key, item]) => [key, hides(key, item) ? MASK : shown(item, depth + 1)]),
+      );
+    }
+  }
+  return typeof value === 'number' && Number.isFinite(value) ? value : inspect(value, { depth: 0 });
+}
+
+/** Routing keys are no keys to anything; whole objects are looked into. */
+function hides(key: string, value: unknown): boolean {
+  return typeof value !== 'object' && HIDDEN.test(key.replace(/routing_?key|binding_?key/i, ''));
+}
