@@ -4,3 +4,4 @@ export { silentLogger } from '../internal/log.ts';
 export type * from '../protocol/task-meta.ts';
 export { BackendUrl, maskUrl } from '../transport/url.ts';
 export type * from './contract.ts';
+export type * from './key-value-store.ts';

@@ -1,0 +1,85 @@
+import type { BackendOptions } from './contract.ts';
+import type { BackendUrl } from '../transport/url.ts';
+
+/**
+ * What a store provides that knows only keys and values. `keyValueBackend` makes a `ResultBackend` of it: Celery's keys
+ * and prefix, encoding, joining of calls, deadlines, reopening after a loss and subscriptions are written there, once.
+ *
+ * A store lives once: after a lost link every call rejects with `ConnectionLostError` and `lost` rejects; the backend
+ * opens another one and watches the same keys again. Calls may overlap.
+ */
+export interface KeyValueStore {
+  /** Removes expired values by itself. */
+  readonly autoExpires: boolean;
+  /** Pending while the link lives; rejects with `ConnectionLostError`. Absent where no link can be lost. */
+  readonly lost?: Promise<never>;
+  /** In the order asked; undefined where nothing is kept or it has expired. */
+  get(keys: readonly string[]): Promise<readonly (StoredValue | undefined)[]>;
+  /**
+   * Writes a batch: all that was stored within one tick. Resolves when every write is kept or refused: one entry per
+   * write, `undefined` for kept (or rightly left alone by its guard), an error for a write that failed for its own
+   * sake (too large). Rejects when nothing is known of the batch (a lost link). Watchers of the keys are told.
+   * Two writes of the same key take effect in their order.
+   */
+  set(writes: readonly KeyValueWrite[]): Promise<readonly (Error | undefined)[]>;
+  /** A key that does not exist is no error. */
+  delete(keys: readonly string[]): Promise<void>;
+  /** Absent where the store cannot notify: the backend then polls. */
+  readonly feed?: KeyFeed;
+  /** Removes what has expired, where the store does not do it by itself. */
+  cleanup?(): Promise<void>;
+  /** Flushes and disconnects. Never rejects; twice is fine. */
+  close(): Promise<void>;
+}
+
+/** Text or bytes, as the codec made it. A store may give back either for what was written as the other. */
+export type StoredValue = string | Uint8Array;
+
+export interface KeyValueWrite {
+  readonly key: string;
+  readonly value: StoredValue;
+  /** undefined: for ever. Whole seconds, at least 1. */
+  readonly ttlSeconds: number | undefined;
+  /**
+   * Present: leave the key alone if what it holds now is a SUCCESS, decided atomically with the write (a script, a
+   * transaction, compare-and-swap). Celery reads first and writes then, which lets a zombie overwrite a result.
+   */
+  readonly guard?: SuccessGuard;
+}
+
+/**
+ * Two ways to tell that a stored value is a SUCCESS. `status` is the first key of what Celery and Lovage store, so a
+ * script needs to look at the beginning only.
+ */
+export interface SuccessGuard {
+  /**
+   * A value is a SUCCESS if one of these texts (bytes as Latin-1) occurs wholly within its first `windowBytes` bytes.
+   * Empty when the serializer leaves the order of keys open (YAML of Python sorts them): then only `isSuccess` tells.
+   */
+  readonly marks: readonly string[];
+  readonly windowBytes: number;
+  /** Decodes the value; false for what cannot be read. */
+  isSuccess(value: StoredValue): boolean;
+}
+
+/**
+ * Notifications of a store, for all keys of a process over one connection.
+ * The listener of a key is called for each value written to it by any process from the moment `watch` resolves.
+ */
+export interface KeyFeed {
+  /** Called for keys that are not watched yet; the keys of one tick come together. */
+  watch(keys: readonly string[], listener: (key: string, value: StoredValue) => void): Promise<void>;
+  /** Best effort, in the background: a value that still arrives is ignored. */
+  unwatch(keys: readonly string[]): void;
+}
+
+/** What `keyValueBackend` lifts to a `Backend`. */
+export interface KeyValueDefinition {
+  /** URL schemes, lower case, without `://`. */
+  readonly schemes: readonly string[];
+  /**
+   * Opens one store. Rejects with `ConnectError`, `AuthError` or `ConfigError`; never retries. Abort rejects with the
+   * signal's reason and leaves nothing open.
+   */
+  open(url: BackendUrl, options: BackendOptions & { readonly signal: AbortSignal }): Promise<KeyValueStore>;
+}
