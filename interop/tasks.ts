@@ -1,0 +1,54 @@
+// The TypeScript side of the interop tests: an ordinary Lovage app. BROKER, BACKEND and QUEUE come from the environment.
+import { Lovage } from '@lovage/core';
+
+export const app = new Lovage('interop', {
+  broker: process.env.BROKER as string,
+  ...(process.env.BACKEND === undefined ? {} : { backend: process.env.BACKEND }),
+  taskDefaultQueue: process.env.QUEUE ?? 'typescript',
+  acceptContent: ['json', 'yaml', 'msgpack'],
+  resultExtended: process.env.RESULT_EXTENDED === '1',
+});
+
+class OutOfInk extends Error {
+  static {
+    OutOfInk.prototype.name = 'OutOfInk';
+  }
+}
+
+app.task('ts.echo', { params: ['x', 'y', 'z'], bind: true }, (task, ..._: unknown[]) => ({
+  args: task.request.args,
+  kwargs: task.request.kwargs,
+}));
+
+app.task('ts.add', { params: ['x', 'y'] }, (x: number, y: number) => x + y);
+
+app.task('ts.fail', (kind: string, message: string) => {
+  if (kind === 'TypeError') throw new TypeError(message);
+  if (kind === 'OutOfInk') throw new OutOfInk(message);
+  throw new Error(message);
+});
+
+app.task('ts.retryUntil', { bind: true, maxRetries: 5 }, (task, attempts: number) => {
+  if (task.request.retries < attempts) task.retry({ countdown: 0.1, cause: new Error('not yet') });
+  return task.request.retries;
+});
+
+app.task('ts.request', { bind: true }, ({ request }) => ({
+  id: request.id,
+  root_id: request.rootId,
+  parent_id: request.parentId ?? null,
+  correlation_id: request.correlationId ?? null,
+  priority: request.deliveryInfo.priority ?? null,
+  headers: request.headers,
+  timelimit: request.timeLimit.map((limit) => limit ?? null),
+  retries: request.retries,
+  expires: request.expires !== undefined,
+  eta: request.eta !== undefined,
+}));
+
+app.task('ts.progress', { bind: true }, async (task) => {
+  await task.updateState({ state: 'PROGRESS', meta: { progress: 0.5 } });
+  return 'done';
+});
+
+app.task('ts.errback', (taskId: string) => `errback of ${taskId}`);

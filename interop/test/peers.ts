@@ -1,0 +1,145 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+
+const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+
+/** The broker and the store that both sides share, and the queue of each side. */
+export interface Meeting {
+  readonly broker: string;
+  readonly backend: string;
+  readonly pythonQueue: string;
+  readonly typescriptQueue: string;
+  readonly python: string;
+  readonly resultExtended?: boolean;
+}
+
+export interface PythonAnswer {
+  readonly state: string;
+  readonly result: unknown;
+  readonly traceback: string | null;
+  readonly meta: Record<string, unknown>;
+}
+
+export interface PythonCall {
+  readonly task: string;
+  readonly args?: readonly unknown[];
+  readonly kwargs?: Readonly<Record<string, unknown>>;
+  readonly options?: Readonly<Record<string, unknown>>;
+  readonly then?: readonly object[];
+}
+
+/** A Python program that sends tasks and reads results, under the test's command. */
+export class PythonClient {
+  readonly #child: ChildProcess;
+  readonly #answers: ((answer: Record<string, unknown>) => void)[] = [];
+
+  constructor(meeting: Meeting) {
+    this.#child = spawn(meeting.python, ['client.py'], {
+      cwd: here('../python'),
+      env: environment(meeting, meeting.pythonQueue),
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    createInterface({ input: this.#child.stdout as NodeJS.ReadableStream }).on('line', (line) =>
+      this.#answers.shift()?.(JSON.parse(line) as Record<string, unknown>),
+    );
+  }
+
+  async send(call: PythonCall): Promise<string> {
+    return (await this.#ask({ do: 'send', ...call })).id as string;
+  }
+
+  async get(id: string, timeout = 20): Promise<PythonAnswer> {
+    return (await this.#ask({ do: 'get', id, timeout })) as unknown as PythonAnswer;
+  }
+
+  async peek(id: string): Promise<{ state: string; result: unknown }> {
+    return (await this.#ask({ do: 'peek', id })) as { state: string; result: unknown };
+  }
+
+  async close(): Promise<void> {
+    this.#child.stdin?.end();
+    await ended(this.#child, 5000);
+  }
+
+  async #ask(command: object): Promise<Record<string, unknown>> {
+    const answer = new Promise<Record<string, unknown>>((resolve) => this.#answers.push(resolve));
+    this.#child.stdin?.write(`${JSON.stringify(command)}\n`);
+    const value = await answer;
+    if (typeof value.error === 'string') throw new Error(`Python: ${value.error}`);
+    return value;
+  }
+}
+
+/** A worker of either side; `ready` resolves when it consumes. */
+export interface WorkerProcess {
+  readonly output: () => string;
+  readonly alive: () => boolean;
+  stop(): Promise<void>;
+}
+
+export async function startPythonWorker(meeting: Meeting, extra: readonly string[] = []): Promise<WorkerProcess> {
+  const args = ['-m', 'celery', '-A', 'tasks', 'worker', '-l', 'info', '-P', 'threads', '-c', '4', '-Q', meeting.pythonQueue];
+  const child = spawn(meeting.python, [...args, '--without-mingle', '--without-gossip', '-n', `python@${meeting.pythonQueue}`, ...extra], {
+    cwd: here('../python'),
+    env: environment(meeting, meeting.pythonQueue),
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  return untilReady(child, / ready\./);
+}
+
+export async function startTypescriptWorker(meeting: Meeting): Promise<WorkerProcess> {
+  const args = ['-A', here('../tasks.ts'), 'worker', '-l', 'info', '-c', '10', '-Q', meeting.typescriptQueue];
+  const child = spawn(process.execPath, [here('../../packages/cli/dist/bin.js'), '--log-format', 'line', ...args], {
+    env: environment(meeting, meeting.typescriptQueue),
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  return untilReady(child, / ready/);
+}
+
+function environment(meeting: Meeting, queue: string): NodeJS.ProcessEnv {
+  return {
+    ...process.env,
+    BROKER: meeting.broker,
+    BACKEND: meeting.backend,
+    QUEUE: queue,
+    RESULT_EXTENDED: meeting.resultExtended === true ? '1' : '0',
+    PYTHONUNBUFFERED: '1',
+  };
+}
+
+async function untilReady(child: ChildProcess, sign: RegExp): Promise<WorkerProcess> {
+  let output = '';
+  const ready = new Promise<void>((resolve, reject) => {
+    const take = (chunk: Buffer): void => {
+      output += chunk.toString();
+      if (sign.test(output)) resolve();
+    };
+    child.stdout?.on('data', take);
+    child.stderr?.on('data', take);
+    child.once('exit', (code) => reject(new Error(`The worker ended with ${code} before it was ready:\n${output}`)));
+  });
+  const late = sleep(30_000, undefined, { ref: false }).then(() => {
+    throw new Error(`The worker was not ready within 30 s:\n${output}`);
+  });
+  await Promise.race([ready, late]);
+  return {
+    output: () => output,
+    alive: () => child.exitCode === null && child.signalCode === null,
+    stop: async () => {
+      child.kill('SIGTERM');
+      await ended(child, 15_000);
+    },
+  };
+}
+
+async function ended(child: ChildProcess, withinMs: number): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const exit = once(child, 'exit');
+  if ((await Promise.race([exit, sleep(withinMs, 'late', { ref: false })])) === 'late') {
+    child.kill('SIGKILL');
+    await exit;
+  }
+}
