@@ -19,6 +19,10 @@ export default defineConfig({
         ...shared,
         test: { name: 'broker', include: ['packages/*/test/**/*.test.ts'], testTimeout: 30_000, fileParallelism: false },
       },
+      {
+        // The real Python Celery against the built packages.
+        test: { name: 'interop', include: ['interop/test/**/*.test.ts'], testTimeout: 40_000, fileParallelism: false },
+      },
     ],
   },
 });

@@ -1,0 +1,305 @@
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync, mkdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { CalendarDate, Decimal, Lovage, Uuid, isLovageError, type AsyncResult } from '@lovage/core';
+import { afterAll, beforeAll, describe, it, type TestContext } from 'vitest';
+import { ECHO_CASES, type EchoCase } from './cases.ts';
+import { PythonClient, startPythonWorker, startTypescriptWorker, type Meeting, type WorkerProcess } from './peers.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'lovage-interop-'));
+const { LOVAGE_TEST_REDIS_URL: redis, LOVAGE_TEST_AMQP_URL: amqp } = process.env;
+const sqlite = join(folder, 'interop.db');
+
+const BROKERS = [
+  { name: 'Redis', broker: redis, backend: redis },
+  { name: 'RabbitMQ, results over rpc', broker: amqp, backend: 'rpc://' },
+  { name: 'RabbitMQ, results in Redis', broker: amqp, backend: redis },
+  { name: 'SQLite', broker: `sqla+sqlite:///${sqlite}`, backend: `db+sqlite:///${sqlite}` },
+];
+
+const PEERS = [
+  { name: 'Celery 5.6', python: process.env.LOVAGE_TEST_PYTHON, oldest: false },
+  { name: 'Celery 5.2', python: process.env.LOVAGE_TEST_PYTHON_52, oldest: true },
+];
+
+/** What the generated table is made of. */
+const cells: { peer: string; broker: string; row: string; direction: string; outcome: string }[] = [];
+
+for (const peer of PEERS) {
+  for (const meeting of BROKERS) {
+    const missing = [peer.python ?? peer.name, meeting.broker ?? meeting.name].find((value) => !value?.includes('/'));
+    describe.skipIf(missing !== undefined)(`${peer.name}, ${meeting.name}`, () => {
+      matrix(peer.name, peer.oldest, meeting.name, {
+        broker: meeting.broker as string,
+        backend: meeting.backend as string,
+        python: peer.python as string,
+        pythonQueue: `python-${randomUUID().slice(0, 8)}`,
+        typescriptQueue: `typescript-${randomUUID().slice(0, 8)}`,
+      });
+    });
+  }
+}
+
+afterAll(() => {
+  rmSync(folder, { recursive: true, force: true });
+  const results = new URL('../.results/', import.meta.url);
+  mkdirSync(results, { recursive: true });
+  writeFileSync(new URL('matrix.json', results), JSON.stringify(cells, null, 2));
+});
+
+function matrix(peer: string, oldest: boolean, broker: string, meeting: Meeting): void {
+  let python: PythonClient;
+  let app: Lovage;
+  const workers: WorkerProcess[] = [];
+
+  beforeAll(async () => {
+    python = new PythonClient(meeting);
+    app = new Lovage('interop-client', { broker: meeting.broker, backend: meeting.backend, acceptContent: ['json', 'yaml', 'msgpack'] });
+    // One after the other: whoever comes first makes the tables or queues that the other then finds.
+    workers.push(await startPythonWorker(meeting), await startTypescriptWorker(meeting));
+  }, 90_000);
+
+  afterAll(async () => {
+    await Promise.all([python?.close(), app?.close(), ...workers.map((worker) => worker.stop())]);
+  }, 60_000);
+
+  const cell = (row: string, direction: 'Python sends' | 'TypeScript sends', fn: () => Promise<void>, skip = false): void => {
+    it(`${direction}: ${row}`, { timeout: 40_000 }, async (context: TestContext) => {
+      const note = (outcome: string): void => void cells.push({ peer, broker, row, direction, outcome });
+      if (skip) {
+        note('not in this version');
+        context.skip(`${peer} cannot do it`);
+      }
+      try {
+        await fn();
+        assert.ok(workers.every((worker) => worker.alive()), 'a worker has ended');
+        note('yes');
+      } catch (error) {
+        note('FAILED');
+        throw error;
+      }
+    });
+  };
+
+  const toTypescript = { queue: meeting.typescriptQueue };
+  const toPython = { queue: meeting.pythonQueue };
+  const sendToPython = (name: string, args: readonly unknown[] = [], more: object = {}): Promise<AsyncResult> =>
+    app.sendTask(name, { args, ...toPython, ...more });
+
+  for (const echo of ECHO_CASES) {
+    const tooNew = oldest && echo.since !== undefined;
+    cell(echo.name, 'Python sends', async () => {
+      const id = await python.send({ task: 'ts.echo', args: echo.args, kwargs: echo.kwargs ?? {}, options: { ...echo.options, ...toTypescript } });
+      const answer = await python.get(id);
+      assert.equal(answer.state, 'SUCCESS', JSON.stringify(answer));
+      assert.deepEqual(answer.result, { args: echo.args, kwargs: echo.kwargs ?? {} });
+    }, tooNew);
+    cell(echo.name, 'TypeScript sends', async () => {
+      const sent = fromWrapped(echo);
+      const result = await sendToPython('py.echo', sent.args, { kwargs: sent.kwargs, ...echo.options });
+      assert.deepEqual(await result.get({ timeout: 20 }), { args: sent.args, kwargs: sent.kwargs });
+    }, tooNew);
+  }
+
+  cell('the request: ids, headers, limits', 'Python sends', async () => {
+    const id = await python.send({
+      task: 'ts.request',
+      options: { ...toTypescript, headers: { tenant: 'a' }, time_limit: 300, soft_time_limit: 200.5, priority: 3, expires: 60 },
+    });
+    const { result } = await python.get(id);
+    const seen = result as Record<string, unknown>;
+    assert.deepEqual(
+      { id: seen.id, root: seen.root_id, correlation: seen.correlation_id, limits: seen.timelimit, priority: seen.priority, expires: seen.expires },
+      { id, root: id, correlation: id, limits: [300, 200.5], priority: 3, expires: true },
+    );
+    assert.equal((seen.headers as Record<string, unknown>).tenant, 'a');
+  });
+  cell('the request: ids, headers, limits', 'TypeScript sends', async () => {
+    const result = await sendToPython('py.request', [], { headers: { tenant: 'a' }, timeLimit: 300, softTimeLimit: 200.5, priority: 3, expires: 60 });
+    const seen = (await result.get({ timeout: 20 })) as Record<string, unknown>;
+    assert.deepEqual(
+      { id: seen.id, root: seen.root_id, correlation: seen.correlation_id, limits: seen.timelimit, priority: seen.priority, expires: seen.expires },
+      { id: result.id, root: result.id, correlation: result.id, limits: [300, 200.5], priority: 3, expires: true },
+    );
+    assert.equal((seen.headers as Record<string, unknown>).tenant, 'a');
+  });
+
+  cell('retries', 'Python sends', async () => {
+    const id = await python.send({ task: 'ts.retryUntil', args: [2], options: toTypescript });
+    assert.deepEqual(pick(await python.get(id)), { state: 'SUCCESS', result: 2 });
+  });
+  cell('retries', 'TypeScript sends', async () => {
+    assert.equal(await (await sendToPython('py.retry_until', [2])).get({ timeout: 20 }), 2);
+  });
+
+  cell('countdown', 'Python sends', async () => {
+    const began = Date.now();
+    const id = await python.send({ task: 'ts.add', args: [1, 2], options: { ...toTypescript, countdown: 1 } });
+    assert.deepEqual(pick(await python.get(id)), { state: 'SUCCESS', result: 3 });
+    assert.ok(Date.now() - began >= 990, 'it ran too early');
+  });
+  cell('countdown', 'TypeScript sends', async () => {
+    const began = Date.now();
+    assert.equal(await (await sendToPython('py.add', [1, 2], { countdown: 1 })).get({ timeout: 20 }), 3);
+    assert.ok(Date.now() - began >= 990, 'it ran too early');
+  });
+
+  cell('expired', 'Python sends', async () => {
+    const id = await python.send({ task: 'ts.add', args: [1, 2], options: { ...toTypescript, countdown: 1.5, expires: 0.5 } });
+    // RabbitMQ itself drops a message whose time has passed in the queue; here a worker holds it until its ETA.
+    assert.equal((await python.get(id)).state, 'REVOKED');
+  });
+  cell('expired', 'TypeScript sends', async () => {
+    const result = await sendToPython('py.add', [1, 2], { countdown: 1.5, expires: 0.5 });
+    await assert.rejects(result.get({ timeout: 20 }), (error) => isLovageError(error, 'ERR_TASK_FAILED'));
+    assert.equal(await result.state(), 'REVOKED');
+  });
+
+  cell('failure with its exception and traceback', 'Python sends', async () => {
+    const id = await python.send({ task: 'ts.fail', args: ['OutOfInk', 'no more'], options: toTypescript });
+    const answer = await python.get(id);
+    assert.equal(answer.state, 'FAILURE');
+    assert.equal((answer.result as { exception: string }).exception, 'OutOfInk');
+    assert.deepEqual((answer.result as { args: unknown[] }).args, ['no more']);
+    assert.match(answer.traceback ?? '', /OutOfInk: no more/);
+  });
+  cell('failure with its exception and traceback', 'TypeScript sends', async () => {
+    const result = await sendToPython('py.fail', ['OutOfInk', 'no more']);
+    await assert.rejects(result.get({ timeout: 20 }), (error: unknown) => {
+      assert.ok(isLovageError(error, 'ERR_TASK_FAILED'));
+      const { excType, excMessage } = error as unknown as { excType: string; excMessage: unknown };
+      assert.equal(excType, 'OutOfInk');
+      assert.deepEqual(excMessage, ['no more']);
+      return true;
+    });
+    assert.match((await result.traceback()) ?? '', /OutOfInk: no more/);
+  });
+
+  cell('unknown task', 'Python sends', async () => {
+    const id = await python.send({ task: 'ts.nothing', options: toTypescript });
+    const answer = await python.get(id, 30);
+    assert.equal(answer.state, 'FAILURE');
+    assert.equal((answer.result as { exception: string }).exception, 'NotRegistered');
+  });
+  cell('unknown task', 'TypeScript sends', async () => {
+    const result = await sendToPython('py.nothing');
+    await assert.rejects(result.get({ timeout: 20 }), (error: unknown) => (error as { excType: string }).excType === 'NotRegistered');
+  });
+
+  cell('wrong arguments', 'Python sends', async () => {
+    const id = await python.send({ task: 'ts.add', args: [1, 2, 3], options: toTypescript });
+    const answer = await python.get(id);
+    assert.equal((answer.result as { exception: string }).exception, 'TypeError');
+    assert.match(answer.traceback ?? '', /takes 2 positional arguments but 3 were given/);
+  });
+
+  cell('link', 'Python sends', async () => {
+    const linked = randomUUID();
+    await python.send({
+      task: 'ts.add',
+      args: [1, 2],
+      options: { ...toTypescript, link: { task: 'py.add', args: [10], options: { ...toPython, task_id: linked, ...replyTo() } } },
+    });
+    await storedResult(linked, 13);
+  });
+  cell('link', 'TypeScript sends', async () => {
+    const linked = randomUUID();
+    await sendToPython('py.add', [1, 2], { link: app.signature('ts.add', { args: [10], taskId: linked, ...toTypescript, ...replyToUs() }) });
+    await storedResult(linked, 13);
+  });
+
+  cell('link_error', 'Python sends', async () => {
+    const linked = randomUUID();
+    const id = await python.send({
+      task: 'ts.fail',
+      args: ['Error', 'x'],
+      options: { ...toTypescript, link_error: { task: 'py.errback', options: { ...toPython, task_id: linked, ...replyTo() } } },
+    });
+    await storedResult(linked, `errback of ${id}`);
+  });
+  cell('link_error', 'TypeScript sends', async () => {
+    const linked = randomUUID();
+    const result = await sendToPython('py.fail', ['ValueError', 'x'], {
+      linkError: app.signature('ts.errback', { taskId: linked, ...toTypescript, ...replyToUs() }),
+    });
+    await storedResult(linked, `errback of ${result.id}`);
+  });
+
+  cell('a chain through both languages', 'Python sends', async () => {
+    const id = await python.send({
+      task: 'py.add',
+      args: [1, 2],
+      options: toPython,
+      then: [
+        { task: 'ts.add', args: [10], options: toTypescript },
+        { task: 'py.add', args: [100], options: toPython },
+      ],
+    });
+    assert.deepEqual(pick(await python.get(id)), { state: 'SUCCESS', result: 113 });
+  });
+
+  if (meeting.backend !== 'rpc://') {
+    cell('a state of its own', 'Python sends', async () => {
+      const id = await python.send({ task: 'ts.progress', options: toTypescript });
+      assert.deepEqual(pick(await python.get(id)), { state: 'SUCCESS', result: 'done' });
+    });
+    cell('the same result read by both', 'Python sends', async () => {
+      const id = await python.send({ task: 'ts.add', args: [4, 5], options: toTypescript });
+      await python.get(id);
+      assert.equal(await app.asyncResult(id).get({ timeout: 5 }), 9);
+    });
+    cell('the same result read by both', 'TypeScript sends', async () => {
+      const result = await sendToPython('py.add', [4, 5]);
+      await result.get({ timeout: 20 });
+      assert.deepEqual(await python.peek(result.id), { state: 'SUCCESS', result: 9 });
+    });
+  }
+
+  /** With rpc only the sender of a task can read its result: a callback's reply goes where its `reply_to` says. */
+  function replyTo(): object {
+    return meeting.backend === 'rpc://' ? { reply_to: app.oid } : {};
+  }
+  function replyToUs(): object {
+    return meeting.backend === 'rpc://' ? { replyTo: app.oid } : {};
+  }
+
+  async function storedResult(id: string, expected: unknown): Promise<void> {
+    if (meeting.backend === 'rpc://') await (await app.requireBackend('test')).expect([id]);
+    assert.deepEqual(await app.asyncResult(id).get({ timeout: 20 }), expected);
+  }
+}
+
+function pick({ state, result }: { state: string; result: unknown }): { state: string; result: unknown } {
+  return { state, result };
+}
+
+/** The same values as the Python client makes of them. */
+function fromWrapped({ args, kwargs = {} }: EchoCase): { args: unknown[]; kwargs: Record<string, unknown> } {
+  return { args: unwrap(args) as unknown[], kwargs: unwrap(kwargs) as Record<string, unknown> };
+}
+
+function unwrap(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(unwrap);
+  if (typeof value !== 'object' || value === null) return value;
+  const entries = Object.entries(value as Record<string, unknown>);
+  if (!Object.hasOwn(value, '$')) return Object.fromEntries(entries.map(([key, item]) => [key, unwrap(item)]));
+  const { $: kind, v: text } = value as { $: string; v: string };
+  switch (kind) {
+    case 'datetime':
+      return new Date(text);
+    case 'date':
+      return new CalendarDate(text);
+    case 'decimal':
+      return new Decimal(text);
+    case 'uuid':
+      return new Uuid(text);
+    case 'bytes':
+      return Buffer.from(text, 'base64');
+    case 'int':
+      return BigInt(text);
+    default:
+      return Number.NaN;
+  }
+}
