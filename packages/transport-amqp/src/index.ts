@@ -1,1 +1,2 @@
-export {};
+export type { AmqpTransportOptions } from './options.ts';
+export { amqpTransport } from './transport.ts';
