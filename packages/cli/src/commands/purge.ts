@@ -24,7 +24,7 @@ export function purgeCommand(): Command {
       try {
         const names = app.queues.select({ ...(queues && { queues }), ...(excludeQueues && { exclude: excludeQueues }) }).map(({ name }) => name);
         if (!force) await confirm(names);
-        const connection = await app.producerConnection().connection({ timeoutMs: app.settings.publishTimeout * 1000 });
+        const connection = await app.producerConnection().connection({ timeoutMs: app.settings.publishTimeoutSeconds * 1000 });
         const dropped: Record<string, number> = {};
         for (const name of names) {
           try {

@@ -252,6 +252,7 @@ export class Lovage implements AsyncDisposable {
         transportOptions: settings.brokerTransportOptions,
         connectTimeoutMs: settings.brokerConnectionTimeout * 1000,
         heartbeatSeconds: settings.brokerHeartbeat,
+        leaseMs: settings.leaseSeconds * 1000,
         useSsl: settings.brokerUseSsl,
         clientName: `${this.name}:${use}`,
         logger: this.logger,

@@ -44,11 +44,11 @@ export interface QueueOptions {
   /** An older name of `routingKey`. */
   readonly bindingKey?: string;
   readonly bindings?: readonly BindingOptions[];
-  /** Default true. Of an exchange given by name too. */
+  /** Default true. In a mapping it holds for an exchange given by name too, as in Celery. */
   readonly durable?: boolean;
   readonly queueDurable?: boolean;
   readonly exchangeDurable?: boolean;
-  /** Default false. Of an exchange given by name too. */
+  /** Default false. In a mapping it holds for an exchange given by name too. */
   readonly autoDelete?: boolean;
   readonly queueAutoDelete?: boolean;
   readonly exchangeAutoDelete?: boolean;
@@ -115,6 +115,12 @@ export interface QueueDefinition {
   readonly publishTopology: Topology;
 }
 
+/** A worker's `-Q` and `-X`. */
+export interface QueueSelection {
+  readonly queues?: readonly string[];
+  readonly exclude?: readonly string[];
+}
+
 /** What {@link Queues} reads of the settings. */
 export type QueueSettings = Pick<
   Settings,
@@ -132,7 +138,7 @@ export type QueueSettings = Pick<
 >;
 
 /**
- * The queues of an app: those of `taskQueues`, those made because they were named, and which of them a worker consumes.
+ * The queues of an app: those of `taskQueues`, those made because they were named, and those that a worker chooses.
  * Declares exactly what a Python node with the same settings declares. Source: celery/app/amqp.py, Queues.
  */
 export class Queues {
@@ -141,7 +147,6 @@ export class Queues {
   readonly #configured = new Map<string, QueueDefinition>();
   readonly #missing = new Map<string, QueueDefinition>();
   readonly #aliases = new Map<string, QueueDefinition>();
-  #selected: Map<string, QueueDefinition> | undefined;
 
   /** Throws `ConfigError` when `taskQueues` holds something that is no queue. */
   constructor(settings: QueueSettings) {
@@ -189,44 +194,34 @@ export class Queues {
     );
   }
 
-  /** What a worker consumes from: the selection, else all. */
-  consumed(): readonly QueueDefinition[] {
-    return [...(this.#selected ?? this.#configured).values()];
-  }
-
-  /** Consume from these only: a worker's `-Q`. Throws `QueueNotFoundError`. */
-  select(names: readonly string[]): void {
-    if (names.length === 0) return;
-    this.#selected = new Map(names.map((name) => this.get(name)).map((queue) => [queue.name, queue]));
-  }
-
-  /** Consume from all but these: a worker's `-X`. Unknown names are `QueueNotFoundError`: a typo would go on consuming. */
-  exclude(names: readonly string[]): void {
-    const left = new Map(this.#selected ?? this.#configured);
-    for (const name of names) {
+  /**
+   * What a worker consumes from: `queues` (its `-Q`; one that is not configured is made, as by {@link get}), else all
+   * that are configured, without `exclude` (its `-X`). A name in `exclude` that is no queue is a `QueueNotFoundError`:
+   * a misspelt one would go on being consumed.
+   */
+  select({ queues = [], exclude = [] }: QueueSelection = {}): readonly QueueDefinition[] {
+    const chosen = new Set(queues.length === 0 ? this.#configured.values() : queues.map((name) => this.get(name)));
+    for (const name of exclude) {
       const queue = this.find(name);
       if (queue === undefined) throw this.#notFound(name);
-      left.delete(queue.name);
+      chosen.delete(queue);
     }
-    if (names.length > 0) this.#selected = left;
+    return [...chosen];
   }
 
-  /** Adds a queue to those that are consumed from: remote control's `add_consumer`, and a worker's direct queue. */
+  /**
+   * Adds a queue to those that are configured, whatever `taskCreateMissingQueues` says: for remote control's
+   * `add_consumer` and a worker's direct queue. A name that is known gives the queue it names.
+   */
   add(queue: string | NamedQueueOptions): QueueDefinition {
+    const known = typeof queue === 'string' ? this.find(queue) : undefined;
+    if (known !== undefined) return known;
     const definition =
       typeof queue === 'string'
-        ? (this.find(queue) ?? this.#defineMissing(queue))
+        ? this.#defineMissing(queue)
         : this.#define(queue.name, queue, this.#settings.taskDefaultRoutingKey);
     this.#put(definition);
-    this.#selected?.set(definition.name, definition);
     return definition;
-  }
-
-  /** Stops consuming from a queue: remote control's `cancel_consumer`. */
-  remove(name: string): void {
-    const left = new Map(this.#selected ?? this.#configured);
-    left.delete(this.find(name)?.name ?? name);
-    this.#selected = left;
   }
 
   /**
@@ -255,17 +250,27 @@ export class Queues {
         return this.#define(name, queue as NamedQueueOptions, taskDefaultRoutingKey);
       });
     }
-    // Celery takes the routing key of a mapping's queue from its name, not from the settings. Source: Queues.add_compat.
-    // Broadcasts, which only its lists can hold, have the settings' one.
-    return Object.entries(queues as Readonly<Record<string, QueueOptions>>).map(([name, options]) =>
-      this.#define(name, options, options?.broadcast === true ? taskDefaultRoutingKey : name),
-    );
+    return Object.entries(queues as Readonly<Record<string, QueueOptions>>).map(([name, given]) => {
+      const { durable, autoDelete, broadcast, ...options } = readQueueOptions(name, given);
+      return this.#define(
+        name,
+        {
+          // Celery spreads these over queue and exchange, but only in a mapping. Source: kombu/entity.py, Queue.from_dict.
+          ...(durable === undefined ? {} : { exchangeDurable: durable, durable }),
+          ...(autoDelete === undefined ? {} : { exchangeAutoDelete: autoDelete, autoDelete }),
+          ...(broadcast === undefined ? {} : { broadcast }),
+          ...options,
+        },
+        // A mapping's queue has its name for a key, not the settings' one. Source: celery/app/amqp.py, Queues.add_compat.
+        // Broadcasts, which only Celery's lists can hold, have the settings' one.
+        broadcast === true ? taskDefaultRoutingKey : name,
+      );
+    });
   }
 
   #define(name: string, given: QueueOptions, defaultRoutingKey: string): QueueDefinition {
     const settings = this.#settings;
-    const options = readQueueOptions(name, given);
-    return defineQueue(name, options, {
+    return defineQueue(name, readQueueOptions(name, given), {
       exchange: { name: settings.taskDefaultExchange, type: settings.taskDefaultExchangeType, durable: true },
       routingKey: defaultRoutingKey,
       maxPriority: settings.taskQueueMaxPriority,
@@ -395,8 +400,8 @@ function readExchange(given: string | ExchangeOptions, queue: QueueOptions, queu
     const exchange: ExchangeOptions = {
       name: given,
       type: queue.exchangeType ?? 'direct',
-      durable: queue.exchangeDurable ?? queue.durable ?? true,
-      autoDelete: queue.exchangeAutoDelete ?? queue.autoDelete ?? false,
+      durable: queue.exchangeDurable ?? true,
+      autoDelete: queue.exchangeAutoDelete ?? false,
       ...(queue.exchangeArguments === undefined ? {} : { arguments: queue.exchangeArguments }),
     };
     return readExchange(exchange, {}, queueName);

@@ -21,6 +21,8 @@ export interface ConnectOptions {
   readonly connectTimeoutMs?: number;
   /** AMQP heartbeat and socket liveness; default 20 seconds. A silent peer is lost after two of them. */
   readonly heartbeatSeconds?: number;
+  /** How long a silent consumer's messages stay its own, on brokers with leases. Default 30000. */
+  readonly leaseMs?: number;
   /** Celery's `broker_use_ssl`: true, or Node's TLS options under Celery's names. */
   readonly useSsl?: boolean | Readonly<Record<string, unknown>>;
   /** Shown by the broker's own tools, where it has a place for it. */
