@@ -1,0 +1,78 @@
+// Packs every package as it would be published and looks at the result: publint, are-the-types-wrong, no install
+// scripts in what users get, and no adapter that brings another broker's client along.
+import { mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { must, pnpm, root, run } from './run.mjs';
+
+const folder = mkdtempSync(join(tmpdir(), 'lovage-pack-'));
+const names = readdirSync(join(root, 'packages'));
+const manifest = (path) => JSON.parse(readFileSync(join(path, 'package.json'), 'utf8'));
+const problems = [];
+
+try {
+  for (const name of names) {
+    const cwd = join(root, 'packages', name);
+    await pnpm(['pack', '--pack-destination', folder], { cwd, quiet: true });
+    const { version, name: full } = manifest(cwd);
+    const tarball = join(folder, `${full.replace('@', '').replace('/', '-')}-${version}.tgz`);
+    const lint = await run(process.execPath, [join(root, 'node_modules/publint/src/cli.js'), '--strict', tarball], { quiet: true });
+    if (lint.code !== 0) problems.push(`${full}: publint\n${lint.output}`);
+    const types = await run(process.execPath, [join(root, 'node_modules/@arethetypeswrong/cli/dist/index.js'), '--profile', 'esm-only', tarball], { quiet: true });
+    if (types.code !== 0) problems.push(`${full}: attw\n${types.output}`);
+    const files = await must('tar', ['tzf', tarball], { quiet: true });
+    const stray = files.split('\n').filter((file) => /\.test(-d)?\.ts$|\/test\/|tsbuildinfo/.test(file));
+    if (stray.length > 0) problems.push(`${full}: files that users do not need: ${stray.join(', ')}`);
+    for (const [dependency, path] of runtimeTree(cwd)) {
+      const { scripts = {} } = manifest(path);
+      const atInstall = ['preinstall', 'install', 'postinstall'].filter((script) => scripts[script] !== undefined);
+      if (atInstall.length > 0) problems.push(`${full}: ${dependency} runs ${atInstall.join(', ')} when it is installed`);
+    }
+    const clients = [...runtimeTree(cwd).keys()].filter((dependency) => ['amqplib', 'ioredis', 'libsql'].includes(dependency));
+    const allowed = /redis/.test(name) ? ['ioredis'] : /sql/.test(name) ? ['libsql'] : /amqp/.test(name) ? ['amqplib'] : [];
+    const foreign = clients.filter((client) => !allowed.includes(client));
+    if (foreign.length > 0) problems.push(`${full}: brings along ${foreign.join(', ')}`);
+  }
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
+
+for (const problem of problems) console.error(problem);
+console.log(`${names.length} packages looked at, ${problems.length} problems`);
+process.exitCode = problems.length === 0 ? 0 : 1;
+
+/** Every package that an installation of this one brings along, by name. */
+function runtimeTree(start) {
+  const seen = new Map();
+  const queue = [start];
+  for (let path = queue.shift(); path !== undefined; path = queue.shift()) {
+    const { dependencies = {} } = manifest(path);
+    for (const name of Object.keys(dependencies)) {
+      if (seen.has(name)) continue;
+      const found = locate(name, path);
+      if (found === undefined) continue;
+      seen.set(name, found);
+      queue.push(found);
+    }
+  }
+  return seen;
+}
+
+function locate(name, from) {
+  for (let folder = from; folder !== '/'; folder = join(folder, '..')) {
+    for (const candidate of [join(folder, 'node_modules', name), folder.endsWith('/node_modules') ? join(folder, name) : undefined]) {
+      if (candidate === undefined) continue;
+      try {
+        return realPathOf(candidate);
+      } catch {
+        // not in this folder; the next one up
+      }
+    }
+  }
+  return undefined;
+}
+
+function realPathOf(path) {
+  manifest(path);
+  return realpathSync(path);
+}
