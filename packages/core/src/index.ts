@@ -1,2 +1,33 @@
+/** What an application imports. Adapters and the worker use `/transport`, `/backend`, `/protocol` and `/memory` too. */
+export { isLovageApp, Lovage } from './app/lovage.ts';
+export type { ContinuationOptions, LovageOptions, RemoteTask, SendTaskOptions } from './app/lovage.ts';
+export { currentTask } from './app/current-task.ts';
+export type { ApplyOptions, RetryPolicy, SignatureLike } from './app/option-names.ts';
+export { Producer, destinationOf } from './app/producer.ts';
+export type { Destination, PublishOptions } from './app/producer.ts';
+export { broadcastQueue, Queues, workerDirectQueue } from './app/queues.ts';
+export type { NamedQueueOptions, QueueDefinition, QueueOptions, QueueSelection, TaskQueues } from './app/queues.ts';
+export type { TaskRegistry } from './app/registry.ts';
+export type { Route, RouteFunction, RouteValue, TaskRouter, TaskRoutes } from './app/router.ts';
+export { defaultConcurrency, describeSettings, settingsWithoutEffect } from './app/settings.ts';
+export type { Settings, SettingsInput } from './app/settings-table.ts';
+export type { DeliveryInfo, RequestInfo, RetryOptions, TaskContext } from './app/task-context.ts';
+export { Task } from './app/task.ts';
+export type {
+  AnyTask,
+  AutoRetryOptions,
+  FailureInfo,
+  ResolvedTaskOptions,
+  RetryMatcher,
+  TaskHooks,
+  TaskOptions,
+} from './app/task.ts';
+export type { SignatureDict } from './canvas/signature-dict.ts';
+export { Signature } from './canvas/signature.ts';
 export * from './errors.ts';
 export type { Logger, LogFields } from './internal/log.ts';
+export { silentLogger } from './internal/log.ts';
+export { nearestName } from './internal/nearest-name.ts';
+export { AsyncResult } from './result/async-result.ts';
+export type { GetOptions, RevokeOptions } from './result/async-result.ts';
+export { EXCEPTION_STATES, PROPAGATE_STATES, READY_STATES } from './result/states.ts';

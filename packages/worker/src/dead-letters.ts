@@ -1,5 +1,5 @@
 import { isLovageError, type Logger } from '@lovage/core';
-import type { Connection, Delivery, Message } from '@lovage/core/transport';
+import type { Connection, Delivery, Message, Topology } from '@lovage/core/transport';
 import type { Clock } from './clock.ts';
 
 /** Why a message was set aside: the header `x-lovage-reason`. */
@@ -17,7 +17,7 @@ export type DeadReason =
 
 export interface DeadLetterOptions {
   /** The dead letter queue of a queue; undefined: there is none, such messages are rejected as Celery does. */
-  readonly queueFor: ((queue: string) => string) | undefined;
+  readonly queueFor: (queue: string) => { readonly name: string; readonly topology: Topology } | undefined;
   readonly nodeName: string;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -39,8 +39,9 @@ export class DeadLetters {
     this.#options = options;
   }
 
-  get isEnabled(): boolean {
-    return this.#options.queueFor !== undefined;
+  /** False: messages of this queue that cannot be run are rejected. */
+  hasPlaceFor(queue: string): boolean {
+    return this.#options.queueFor(queue) !== undefined;
   }
 
   /**
@@ -49,13 +50,14 @@ export class DeadLetters {
    */
   async put(connection: Connection, delivery: Delivery, reason: DeadReason, error: unknown, isLive: () => boolean): Promise<boolean> {
     const { queueFor, clock, logger } = this.#options;
-    if (queueFor === undefined) return false;
-    const queue = queueFor(delivery.queue);
+    const place = queueFor(delivery.queue);
+    if (place === undefined) return false;
+    const queue = place.name;
     const facts = this.#facts(delivery, reason, error);
     let message: Message = withHeaders(delivery.message, { ...ownHeaders(delivery.message), ...facts });
     for (let delayMs = FIRST_DELAY_MS; ; delayMs = Math.min(LONGEST_DELAY_MS, delayMs * 2)) {
       try {
-        await this.#declare(connection, queue);
+        await this.#declare(connection, queue, place.topology);
         await connection.publish([{ exchange: '', routingKey: queue, message, mandatory: true }]);
         return true;
       } catch (failure) {
@@ -83,13 +85,13 @@ export class DeadLetters {
     };
   }
 
-  #declare(connection: Connection, queue: string): Promise<void> {
+  #declare(connection: Connection, queue: string, topology: Topology): Promise<void> {
     let declared = this.#declared.get(connection);
     if (declared === undefined) this.#declared.set(connection, (declared = new Map()));
     const known = declared.get(queue);
     if (known !== undefined) return known;
     const table = declared;
-    const declaring = connection.declare({ queues: [{ name: queue }] }).catch((error: unknown) => {
+    const declaring = connection.declare(topology).catch((error: unknown) => {
       table.delete(queue);
       throw error;
     });

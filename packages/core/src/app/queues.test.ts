@@ -8,6 +8,10 @@ function queuesOf(values: SettingsInput): Queues {
   return new Queues(readSettings([{ from: 'the test', values }], {}));
 }
 
+function names(queues: readonly QueueDefinition[]): string[] {
+  return queues.map(({ name }) => name);
+}
+
 /** In the form in which celery 5.6.3 with kombu 5.7.0 printed them. */
 function factsOf({ queue, topology, routingKey, exchange, deliveryMode }: QueueDefinition): unknown {
   const { name, durable, autoDelete = false, exclusive = false, arguments: args = {} } = queue;
@@ -254,7 +258,6 @@ test('dead letters go to a queue that a Python worker would declare alike', () =
 
 describe('what a worker consumes', () => {
   const settings: SettingsInput = { taskQueues: ['a', 'b', { name: 'c', alias: 'sea' }] };
-  const names = (queues: readonly QueueDefinition[]): string[] => queues.map(({ name }) => name);
 
   test.each([
     [{}, ['a', 'b', 'c']],

@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os';
-import { inspect, isDeepStrictEqual, types } from 'node:util';
+import { inspect, isDeepStrictEqual } from 'node:util';
 import { ConfigError, type LovageError } from '../errors.ts';
 import { nearestName } from '../internal/nearest-name.ts';
 import { maskUrl } from '../transport/url.ts';
@@ -106,16 +106,24 @@ function entriesOf(values: object): [string, unknown][] {
     throw new ConfigError(`Settings are ${String(values)}. Expected an object, a module or an environment.`);
   }
   const exported = (values as { default?: unknown }).default;
-  const isModule = types.isModuleNamespaceObject(values) || Object.hasOwn(values, '__esModule');
+  const isModule = isModuleExports(values);
   if (isModule && isRecord(exported)) return Object.entries(exported);
   return Object.entries(values).filter(
     ([key]) => !isModule || !['default', 'module.exports', '__esModule'].includes(key),
   );
 }
 
+/** By its tag, which loaders that wrap a module keep; CommonJS compiled from ESM says it in its own way. */
+function isModuleExports(values: object): boolean {
+  return (
+    (values as { [Symbol.toStringTag]?: unknown })[Symbol.toStringTag] === 'Module' ||
+    Object.hasOwn(values, '__esModule')
+  );
+}
+
 /** A module's helper functions are no misspelt settings. */
 function isForeign(value: unknown, values: object): boolean {
-  return typeof value === 'function' && (types.isModuleNamespaceObject(values) || Object.hasOwn(values, '__esModule'));
+  return typeof value === 'function' && isModuleExports(values);
 }
 
 /** Today's name after the prefix; an old name that begins with it. Source: celery/utils/collections.py, ConfigurationView. */
@@ -132,7 +140,7 @@ function unknownSetting(key: string, prefix: string | undefined, from: string): 
   const candidates = isUpper
     ? [...SETTINGS.keys()].flatMap((name) => {
         const today = toSnakeCase(name).toUpperCase();
-        return prefix === undefined ? (oldSettingName(name) ?? []) : `${prefix}${today}`;
+        return prefix === undefined ? [oldSettingName(name) ?? [], toSnakeCase(name)].flat() : `${prefix}${today}`;
       })
     : [...SETTINGS.keys(), 'broker', 'backend'].map((name) => (key.includes('_') ? toSnakeCase(name) : name));
   return new ConfigError(`${from} has an unknown setting "${key}".${nearestName(key, candidates)}`, {

@@ -168,13 +168,13 @@ function base64Bytes(text: string): number {
 
 function readHeaders(value: unknown, suspect: boolean): MessageHeaders {
   if (!isObject(value)) throw new Malformed(`"headers" is ${kindOf(value)}, expected an object`);
-  const headers = noHeaders();
   for (const key in value) {
     const item = value[key];
     if (typeof item === 'object' && item !== null) checkNested(item, suspect, 2);
-    if (key !== '__proto__') headers[key] = item;
   }
-  return headers;
+  if (suspect && Object.hasOwn(value, '__proto__')) delete (value as Record<string, unknown>)['__proto__'];
+  // Right after parsing this costs nothing measurable; copying to a new object costs a third of the parse.
+  return Object.setPrototypeOf(value, null) as MessageHeaders;
 }
 
 function checkNested(value: object, suspect: boolean, depth: number): void {
