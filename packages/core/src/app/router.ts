@@ -209,13 +209,18 @@ function distinct<T extends { readonly name: string }>(entities: readonly T[]): 
 
 /** `over` wins, unless it says null or undefined. Source: celery/utils/collections.py, lpmerge. */
 function mergeOptions(under: ApplyOptions, over: ApplyOptions): ApplyOptions {
-  let merged: Record<string, unknown> | undefined;
   for (const name in under) {
-    if ((over as Record<string, unknown>)[name] != null) continue;
-    merged ??= { ...over };
-    merged[name] = (under as Record<string, unknown>)[name];
+    if ((over as Record<string, unknown>)[name] == null) return mergeAll(under, over);
   }
-  return merged ?? over;
+  return over;
+}
+
+function mergeAll(under: ApplyOptions, over: ApplyOptions): ApplyOptions {
+  const merged: Record<string, unknown> = { ...under, ...over };
+  for (const name in over) {
+    if (merged[name] == null) merged[name] = (under as Record<string, unknown>)[name];
+  }
+  return merged;
 }
 
 function readRoutes(routes: TaskRoutes | undefined): readonly TaskRouter[] {
@@ -288,12 +293,10 @@ function readRoute(value: RouteValue, where: string): ApplyOptions {
   if (typeof value !== 'object' || Array.isArray(value)) {
     throw new ConfigError(`${where} is ${String(value)}. Expected the name of a queue or an object.`);
   }
-  const read: ApplyOptions = Object.fromEntries(
-    Object.entries(value).map(([name, option]: [string, unknown]) => [
-      toCamelCase(name),
-      name === 'retry_policy' && isRecord(option) ? fromWirePolicy(option) : option,
-    ]),
-  );
+  const read: Record<string, unknown> = {};
+  for (const [name, option] of Object.entries(value) as [string, unknown][]) {
+    read[toCamelCase(name)] = name === 'retry_policy' && isRecord(option) ? fromWirePolicy(option) : option;
+  }
   validateApplyOptions(read, where);
   return read;
 }
