@@ -1,0 +1,637 @@
+import {
+  ConnectionLostError,
+  isLovageError,
+  LeaseLostError,
+  NotRegistered,
+  TaskRevokedError,
+  WorkerLostError,
+  type Logger,
+  type Lovage,
+  type PublishError,
+} from '@lovage/core';
+import { decodeTaskBody, decodeTaskHeaders, describeError, type TaskRequest } from '@lovage/core/protocol';
+import type { Delivery, Publication } from '@lovage/core/transport';
+import type { Clock } from '../clock.ts';
+import type { DeadLetters, DeadReason } from '../dead-letters.ts';
+import { canLog } from '../log.ts';
+import type { Pool } from '../pools/pool.ts';
+import { Attempt } from '../request/attempt.ts';
+import type { RevokedIds } from '../request/revokes.ts';
+import { decideSettlement, type Ending } from '../request/settlement.ts';
+import { publishSuccessors } from '../request/successors.ts';
+import type { Tracer } from '../request/trace.ts';
+import { Work } from '../request/work.ts';
+import type { ResultWriter } from '../results/result-writer.ts';
+import { describeState } from '../results/task-state.ts';
+import { DeadlineHeap } from './deadline-heap.ts';
+import { Fifo } from './fifo.ts';
+import type { PrefetchWindow } from './prefetch.ts';
+import { RateLimiter } from './rate-limit.ts';
+import type { ConsumerSession } from './session.ts';
+import { judge, type VerdictRules } from './verdict.ts';
+
+/** What a message of an unknown task has seen before: the header that counts it. */
+const UNKNOWN_COUNT = 'x-lovage-unknown-count';
+const FIRST_UNKNOWN_DELAY_MS = 5000;
+const LONGEST_UNKNOWN_DELAY_MS = 30_000;
+/** How long tasks are started without letting the event loop breathe. */
+const TURN_MS = 10;
+/** How many tasks may have ended and still wait for the store, beyond those that run. */
+const MOST_ENDING = 1000;
+
+/** A message that waits for its time. */
+interface Held {
+  readonly session: ConsumerSession;
+  readonly delivery: Delivery;
+  /** undefined: an unknown task, to be published again. */
+  readonly work: Work | undefined;
+}
+
+export interface DispatcherOptions {
+  readonly app: Lovage;
+  readonly nodeName: string;
+  readonly pool: Pool;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly results: ResultWriter | undefined;
+  readonly deadLetters: DeadLetters;
+  readonly revoked: RevokedIds;
+  readonly window: PrefetchWindow;
+  /** How often a message of an unknown task is put back; 0: never, as Celery does. */
+  readonly unknownTaskRetries: number;
+}
+
+/** Takes deliveries, decides what becomes of each, and starts tasks as slots are free. */
+export class Dispatcher {
+  readonly #options: DispatcherOptions;
+  readonly #ready = new Fifo<Work>();
+  readonly #held: DeadlineHeap<Held>;
+  readonly #limiter: RateLimiter<Work>;
+  readonly #attempts = new Set<Attempt>();
+  /** Running tasks whose connection is lost, by id: their message comes again. */
+  readonly #strays = new Map<string, Work>();
+  /** What is under way and not an attempt: dead letters, hand-backs, look-ups. */
+  readonly #background = new Set<Promise<unknown>>();
+  readonly #deliveryLimit: number;
+  readonly #heldLimit: number;
+  readonly #deduplicates: boolean;
+  readonly #cancelsOnLoss: boolean;
+  readonly #limitsRates: boolean;
+  #tracer!: Tracer;
+  #isAccepting = true;
+  #isPumping = false;
+  #isPumpScheduled = false;
+  #idle: (() => void)[] = [];
+
+  constructor(options: DispatcherOptions) {
+    this.#options = options;
+    const { settings } = options.app;
+    this.#deliveryLimit = settings.deliveryLimit ?? 0;
+    this.#heldLimit = settings.workerEtaTaskLimit ?? Number.POSITIVE_INFINITY;
+    this.#deduplicates = settings.workerDeduplicateSuccessfulTasks;
+    this.#cancelsOnLoss = settings.workerCancelLongRunningTasksOnConnectionLoss;
+    this.#limitsRates = !settings.workerDisableRateLimits;
+    this.#held = new DeadlineHeap<Held>(options.clock, 'wall', (due) => this.#due(due));
+    this.#limiter = new RateLimiter<Work>(options.clock, (released) => {
+      for (const work of released) this.#ready.push(work);
+      this.#heldChanged();
+      this.pump();
+    });
+  }
+
+  /** The tracer and the dispatcher know each other. */
+  attach(tracer: Tracer): void {
+    this.#tracer = tracer;
+  }
+
+  /** Attempts whose message is not settled yet. */
+  get attempts(): ReadonlySet<Attempt> {
+    return this.#attempts;
+  }
+
+  /** Messages that could run and wait for a slot. */
+  get reserved(): readonly Work[] {
+    return [...this.#ready.items(), ...this.#limiter.items()];
+  }
+
+  /** Messages that wait for their time. */
+  get scheduled(): readonly Work[] {
+    return this.#held.items().flatMap(({ work }) => work ?? []);
+  }
+
+  receive(session: ConsumerSession, deliveries: readonly Delivery[]): void {
+    const rules = this.#rules(session);
+    const handBacks: Work[] = [];
+    for (const delivery of deliveries) {
+      try {
+        this.#receiveOne(session, delivery, rules, handBacks);
+      } catch (error) {
+        this.#options.logger.error({ error, queue: delivery.queue }, 'A message could not be taken in.');
+        this.#setAside(session, delivery, undefined, 'invalid-message', error);
+      }
+    }
+    if (handBacks.length > 0) this.#track(this.#handBack(session, handBacks));
+    this.#heldChanged();
+    this.pump();
+  }
+
+  /** Messages that others may have: what was not started is forgotten, what runs is told to end. */
+  leaseLost(session: ConsumerSession, deliveries: readonly Delivery[]): void {
+    const lost = new Set(deliveries);
+    this.#forget(({ delivery }) => lost.has(delivery));
+    const reason = new LeaseLostError('The lease of this message is lost: another worker may run it.');
+    for (const attempt of this.#attempts) {
+      if (attempt.work.session !== session || !lost.has(attempt.work.delivery) || attempt.work.settled) continue;
+      this.#options.logger.warn(
+        { task: attempt.task.name, taskId: attempt.work.id },
+        `Task ${attempt.task.name}[${attempt.work.id}] has lost its lease and is told to end.`,
+      );
+      attempt.interrupt('lease-lost', reason);
+    }
+  }
+
+  /** The broker delivers again what this connection held. What runs goes on. */
+  sessionLost(session: ConsumerSession): void {
+    session.isLive = false;
+    this.#forget((item) => item.session === session);
+    for (const attempt of this.#attempts) {
+      const { work } = attempt;
+      if (work.session !== session || work.settled) continue;
+      if (this.#cancelsOnLoss) {
+        attempt.interrupt('lease-lost', new ConnectionLostError('The broker is lost and the task is cancelled.'));
+      } else {
+        this.#strays.set(work.id, work);
+      }
+    }
+  }
+
+  /** True when a task with this id was told to end. */
+  terminate(id: string): boolean {
+    let found = false;
+    for (const attempt of this.#attempts) {
+      if (attempt.work.id !== id || attempt.isOver) continue;
+      attempt.interrupt('terminated', new TaskRevokedError('terminated'));
+      found = true;
+    }
+    return found;
+  }
+
+  /** Takes nothing more and returns all that was not started. */
+  returnUnstarted(): number {
+    this.#isAccepting = false;
+    const unstarted = this.#takeUnstarted(() => true);
+    for (const { session, delivery } of unstarted) session.settle(delivery, 'requeue');
+    this.#limiter.close();
+    return unstarted.length;
+  }
+
+  /** Tells what runs to end because the worker stops. */
+  interruptAll(reason: Error): void {
+    for (const attempt of this.#attempts) if (!attempt.isOver) attempt.interrupt('shutdown', reason);
+  }
+
+  /** Ends the claim of attempts whose function goes on. */
+  abandon(attempts: Iterable<Attempt>): void {
+    for (const attempt of attempts) {
+      if (attempt.isOver) continue;
+      this.#options.pool.abandon(attempt);
+      this.#tracer.abandon(attempt);
+    }
+  }
+
+  /** Returns what ended and still waits for a broker or a store. */
+  returnEnding(): void {
+    for (const attempt of this.#attempts) if (attempt.isOver) this.ended(attempt, attempt.isFenced ? 'fenced' : 'returned');
+  }
+
+  /** Resolves when no attempt and nothing else is under way. */
+  idle(): Promise<void> {
+    if (this.#isIdle()) return Promise.resolve();
+    return new Promise((resolve) => this.#idle.push(resolve));
+  }
+
+  /** Starts what is ready as far as there are slots. */
+  pump(): void {
+    if (this.#isPumping || this.#ready.size === 0) return;
+    this.#isPumping = true;
+    const { pool, clock } = this.#options;
+    const begin = clock.monotonic();
+    let started = 0;
+    while (pool.free > 0 && this.#attempts.size - (pool.concurrency - pool.free) < MOST_ENDING) {
+      const work = this.#ready.shift();
+      if (work === undefined) break;
+      this.#start(work);
+      if ((++started & 7) === 0 && clock.monotonic() - begin > TURN_MS) {
+        this.#pumpLater();
+        break;
+      }
+    }
+    this.#isPumping = false;
+  }
+
+  /** The tracer is done with an attempt: its message is settled. */
+  ended(attempt: Attempt, ending: Ending): void {
+    if (!this.#attempts.delete(attempt)) return;
+    const { work, task } = attempt;
+    work.attempt = undefined;
+    if (this.#strays.size > 0) this.#strays.delete(work.id);
+    const { acksOnFailureOrTimeout, rejectOnWorkerLost } = task.options;
+    const { settings } = this.#options.app;
+    const own = task.declared.acksOnFailureOrTimeout;
+    const outcome = decideSettlement(ending, {
+      settled: work.settled,
+      acksOnFailure: own ?? settings.taskAcksOnFailure ?? acksOnFailureOrTimeout,
+      acksOnTimeout: own ?? settings.taskAcksOnTimeout ?? acksOnFailureOrTimeout,
+      rejectOnWorkerLost,
+    });
+    if (outcome !== undefined) {
+      work.settled = true;
+      work.session.settle(work.delivery, outcome);
+    }
+    if (this.#ready.size > 0) this.pump();
+    this.#checkIdle();
+  }
+
+  /** A function has ended and its slot is free. */
+  functionEnded(): void {
+    if (this.#ready.size > 0) this.pump();
+  }
+
+  #rules(session: ConsumerSession): VerdictRules & { held: number } {
+    return {
+      now: this.#options.clock.now(),
+      deliveryLimit: this.#deliveryLimit,
+      held: this.#held.size,
+      heldLimit: this.#heldLimit,
+      maxDelayMs: session.connection.capabilities.maxDelayMs,
+    };
+  }
+
+  #receiveOne(
+    session: ConsumerSession,
+    delivery: Delivery,
+    rules: VerdictRules & { held: number },
+    handBacks: Work[],
+  ): void {
+    if (!this.#isAccepting) {
+      session.settle(delivery, 'requeue');
+      return;
+    }
+    if (delivery.malformed !== undefined) {
+      this.#setAside(session, delivery, undefined, 'malformed', delivery.malformed);
+      return;
+    }
+    const { app, logger, revoked } = this.#options;
+    let request: TaskRequest;
+    try {
+      request = decodeTaskHeaders(delivery.message, app.serializers);
+    } catch (error) {
+      this.#setAside(session, delivery, undefined, reasonOf(error), error);
+      return;
+    }
+    if (this.#strays.size > 0 && this.#adopt(session, delivery, request)) return;
+
+    const task = app.tasks.get(request.task);
+    const verdict = judge(
+      {
+        eta: request.eta,
+        expires: request.expires,
+        deliveryCount: delivery.deliveryCount,
+        isRegistered: task !== undefined,
+        isRevoked: revoked.size > 0 && revoked.has(request.id),
+      },
+      rules,
+    );
+    if (verdict === 'poison') {
+      const error = new WorkerLostError(
+        `The message was delivered ${delivery.deliveryCount} times and never finished: it may be what kills workers.`,
+      );
+      this.#setAside(session, delivery, request, 'delivery-limit', error);
+      return;
+    }
+    if (task === undefined) {
+      this.#unknown(session, delivery, request);
+      return;
+    }
+    const work = new Work(session, delivery, request, task);
+    if (canLog(logger, 'info')) {
+      logger.info({ task: task.name, taskId: work.id, queue: delivery.queue }, `Task ${task.name}[${work.id}] received`);
+    }
+    switch (verdict) {
+      case 'unknown':
+        return;
+      case 'revoked':
+      case 'expired':
+        this.#revoke(work, verdict);
+        return;
+      case 'hold':
+        rules.held++;
+        this.#held.add(request.eta as number, work.held);
+        return;
+      case 'hand-back':
+        handBacks.push(work);
+        return;
+      case 'run':
+        if (this.#deduplicates && delivery.redelivered && task.options.acksLate) {
+          this.#track(this.#runUnlessDone(work));
+        } else {
+          this.#admit(work);
+        }
+    }
+  }
+
+  /** True when the message is the one of a task that runs here since before a loss: it goes on with the new tag. */
+  #adopt(session: ConsumerSession, delivery: Delivery, request: TaskRequest): boolean {
+    const stray = this.#strays.get(request.id);
+    if (stray === undefined || stray.settled || stray.request.retries !== request.retries) return false;
+    this.#strays.delete(request.id);
+    stray.session = session;
+    stray.delivery = delivery;
+    this.#options.logger.info(
+      { task: stray.task.name, taskId: stray.id },
+      `Task ${stray.task.name}[${stray.id}] was delivered again while it runs here, and goes on.`,
+    );
+    return true;
+  }
+
+  #admit(work: Work): void {
+    const { task } = work;
+    if (this.#limitsRates && !this.#limiter.pass(task.name, task.options.rateLimit, work)) return;
+    this.#ready.push(work);
+  }
+
+  #start(work: Work): void {
+    const { app, pool, clock, revoked } = this.#options;
+    const { request, task, session, delivery } = work;
+    if (revoked.size > 0 && revoked.has(work.id)) {
+      this.#revoke(work, 'revoked');
+      return;
+    }
+    if (request.expires !== undefined && clock.now() > request.expires) {
+      this.#revoke(work, 'expired');
+      return;
+    }
+    try {
+      work.body = decodeTaskBody(delivery.message, app.serializers);
+    } catch (error) {
+      this.#setAside(session, delivery, request, reasonOf(error), error);
+      return;
+    }
+    if (!task.options.acksLate) {
+      session.settle(delivery, 'ack');
+      work.settled = true;
+    }
+    const attempt = new Attempt(this.#tracer, this.#tracer, work, work.body, clock.monotonic());
+    work.attempt = attempt;
+    this.#attempts.add(attempt);
+    this.#tracer.started(attempt);
+    pool.execute(attempt);
+  }
+
+  #due(due: readonly Held[]): void {
+    const unknown: Held[] = [];
+    for (const held of due) {
+      if (held.work === undefined) unknown.push(held);
+      else this.#admit(held.work);
+    }
+    for (const held of unknown) this.#track(this.#putBack(held.session, held.delivery, 0));
+    this.#heldChanged();
+    this.pump();
+  }
+
+  // Ends without a run.
+
+  #revoke(work: Work, reason: 'revoked' | 'expired'): void {
+    const { logger, results, nodeName, app, clock } = this.#options;
+    const { task, session, delivery } = work;
+    logger.info({ task: task.name, taskId: work.id, reason }, `Discarding task ${task.name}[${work.id}]: ${reason}`);
+    const settle = (): void => session.settle(delivery, 'ack');
+    if (results === undefined || (work.request.ignoreResult ?? task.options.ignoreResult)) {
+      settle();
+      return;
+    }
+    const state = describeState(
+      work,
+      { state: 'REVOKED', result: describeError(new TaskRevokedError(reason)).info, traceback: null, children: [] },
+      clock.now(),
+      app.settings.resultExtended ? { nodeName, body: undefined } : undefined,
+    );
+    this.#track(
+      new Promise<void>((resolve) => {
+        results.write(state, (error) => {
+          if (error === undefined) settle();
+          else session.settle(delivery, 'requeue');
+          resolve();
+        });
+      }),
+    );
+  }
+
+  #unknown(session: ConsumerSession, delivery: Delivery, request: TaskRequest): void {
+    const { logger, unknownTaskRetries } = this.#options;
+    const count = unknownCount(delivery);
+    if (count >= unknownTaskRetries) {
+      this.#setAside(session, delivery, request, 'not-registered', new NotRegistered(request.task));
+      return;
+    }
+    const delayMs = Math.min(LONGEST_UNKNOWN_DELAY_MS, FIRST_UNKNOWN_DELAY_MS * 2 ** count);
+    logger.warn(
+      { task: request.task, taskId: request.id, delayMs },
+      `Task ${request.task}[${request.id}] is not registered here. Its message goes back to the broker in ${delayMs / 1000}s.`,
+    );
+    const { maxDelayMs } = session.connection.capabilities;
+    if (maxDelayMs > 0) this.#track(this.#putBack(session, delivery, Math.min(delayMs, maxDelayMs)));
+    else this.#held.add(this.#options.clock.now() + delayMs, { session, delivery, work: undefined });
+  }
+
+  /** Publishes a message of an unknown task again, with its count raised, and settles the original then. */
+  async #putBack(session: ConsumerSession, delivery: Delivery, delayMs: number): Promise<void> {
+    const { message } = delivery;
+    const headers = { ...message.headers, [UNKNOWN_COUNT]: unknownCount(delivery) + 1 };
+    const publication = { exchange: '', routingKey: delivery.queue, message: { ...message, headers } };
+    try {
+      await session.connection.publish([delayMs > 0 ? { ...publication, delayMs } : publication]);
+      session.settle(delivery, 'ack');
+    } catch (error) {
+      this.#notPublished(session, error);
+      session.settle(delivery, 'requeue');
+    }
+  }
+
+  /** Publishes messages whose time is far with a delay, and settles the originals then. */
+  async #handBack(session: ConsumerSession, works: readonly Work[]): Promise<void> {
+    const { clock } = this.#options;
+    const { maxDelayMs } = session.connection.capabilities;
+    const now = clock.now();
+    const batch = works.map(
+      ({ delivery, request }): Publication => ({
+        exchange: '',
+        routingKey: delivery.queue,
+        message: delivery.message,
+        delayMs: Math.max(1, Math.min(maxDelayMs, Math.ceil((request.eta as number) - now))),
+      }),
+    );
+    const failed = new Set<number>();
+    try {
+      await session.connection.publish(batch);
+    } catch (error) {
+      this.#notPublished(session, error);
+      if (isLovageError(error, 'ERR_PUBLISH')) for (const { index } of (error as PublishError).failures) failed.add(index);
+      else works.forEach((_, index) => failed.add(index));
+    }
+    works.forEach((work, index) => {
+      if (!failed.has(index)) session.settle(work.delivery, 'ack');
+      else if (session.isLive && this.#isAccepting) this.#held.add(work.request.eta as number, work.held);
+      else session.settle(work.delivery, 'requeue');
+    });
+    this.#heldChanged();
+  }
+
+  #notPublished(session: ConsumerSession, error: unknown): void {
+    if (session.isLive && !isLovageError(error, 'ERR_CONNECTION_LOST')) {
+      this.#options.logger.error({ error }, 'Messages could not be published for later. They stay where they are.');
+    }
+  }
+
+  /** R20: a redelivered message whose task is done is not run again; what should follow it is sent if it never was. */
+  async #runUnlessDone(work: Work): Promise<void> {
+    const { app, logger } = this.#options;
+    const { session, delivery, request, task } = work;
+    let isDone = false;
+    try {
+      const backend = await app.resultBackend();
+      const [meta] = backend?.capabilities.shared === true ? await backend.load([request.id]) : [];
+      if (meta?.status === 'SUCCESS') {
+        const body = decodeTaskBody(delivery.message, app.serializers);
+        const follows = body.callbacks.length + body.chain.length > 0;
+        if (follows && (meta.children ?? []).length === 0) {
+          const attempt = new Attempt(this.#tracer, this.#tracer, work, body, 0);
+          await publishSuccessors(app, attempt, meta.result);
+        }
+        isDone = true;
+      }
+    } catch (error) {
+      logger.warn(
+        { error, task: task.name, taskId: work.id },
+        `It is not known whether task ${task.name}[${work.id}] is done already. It runs again.`,
+      );
+    }
+    if (!session.isLive) return;
+    if (isDone) {
+      logger.info({ task: task.name, taskId: work.id }, `Task ${task.name}[${work.id}] is done already`);
+      session.settle(delivery, 'ack');
+    } else if (this.#isAccepting) {
+      this.#admit(work);
+      this.pump();
+    } else {
+      session.settle(delivery, 'requeue');
+    }
+  }
+
+  #setAside(
+    session: ConsumerSession,
+    delivery: Delivery,
+    request: TaskRequest | undefined,
+    reason: DeadReason,
+    error: unknown,
+  ): void {
+    this.#track(this.#setAsideAndSettle(session, delivery, request, reason, error));
+  }
+
+  async #setAsideAndSettle(
+    session: ConsumerSession,
+    delivery: Delivery,
+    request: TaskRequest | undefined,
+    reason: DeadReason,
+    error: unknown,
+  ): Promise<void> {
+    const { logger, deadLetters } = this.#options;
+    const hasPlace = deadLetters.hasPlaceFor(delivery.queue);
+    logger.error(
+      { error, reason, queue: delivery.queue, ...(request === undefined ? {} : { task: request.task, taskId: request.id }) },
+      `A message cannot be run (${reason}) and is ${hasPlace ? 'set aside' : 'rejected'}.`,
+    );
+    const isSafe = await deadLetters.put(session.connection, delivery, reason, error, () => session.isLive && this.#isAccepting);
+    if (!isSafe && hasPlace) {
+      session.settle(delivery, 'requeue');
+      return;
+    }
+    if (request !== undefined) await this.#storeFailure(delivery, request, error);
+    session.settle(delivery, isSafe ? 'ack' : 'reject');
+  }
+
+  /** So that whoever waits for the task learns of it. The message itself is safe by now. */
+  async #storeFailure(delivery: Delivery, request: TaskRequest, error: unknown): Promise<void> {
+    const { results, clock, logger, app, nodeName } = this.#options;
+    if (results === undefined || request.ignoreResult === true) return;
+    const state = describeState(
+      { delivery, request },
+      { state: 'FAILURE', result: describeError(error).info, traceback: null, children: [] },
+      clock.now(),
+      app.settings.resultExtended ? { nodeName, body: undefined } : undefined,
+    );
+    await new Promise<void>((resolve) => {
+      results.write(state, (failure) => {
+        if (failure !== undefined) logger.error({ error: failure, taskId: request.id }, 'A failure could not be stored.');
+        resolve();
+      });
+    });
+  }
+
+  // Bookkeeping.
+
+  #takeUnstarted(test: (item: { session: ConsumerSession; delivery: Delivery }) => boolean): Held[] {
+    const works = [...this.#ready.extract(test), ...this.#limiter.extract(test)];
+    const taken = [...this.#held.extract(test), ...works.map((work) => work.held)];
+    this.#heldChanged();
+    return taken;
+  }
+
+  #forget(test: (item: { session: ConsumerSession; delivery: Delivery }) => boolean): void {
+    this.#takeUnstarted(test);
+  }
+
+  #heldChanged(): void {
+    this.#options.window.setHeld(this.#held.size + this.#limiter.waiting);
+  }
+
+  #pumpLater(): void {
+    if (this.#isPumpScheduled) return;
+    this.#isPumpScheduled = true;
+    setImmediate(() => {
+      this.#isPumpScheduled = false;
+      this.pump();
+    });
+  }
+
+  #track(promise: Promise<unknown>): void {
+    this.#background.add(promise);
+    const done = (): void => {
+      this.#background.delete(promise);
+      this.#checkIdle();
+    };
+    promise.then(done, (error: unknown) => {
+      this.#options.logger.error({ error }, 'A message could not be dealt with. The broker delivers it again.');
+      done();
+    });
+  }
+
+  #isIdle(): boolean {
+    return this.#attempts.size === 0 && this.#background.size === 0;
+  }
+
+  #checkIdle(): void {
+    if (this.#idle.length > 0 && this.#isIdle()) for (const resolve of this.#idle.splice(0)) resolve();
+  }
+}
+
+function unknownCount({ message }: Delivery): number {
+  const count = message.headers[UNKNOWN_COUNT];
+  return typeof count === 'number' && Number.isInteger(count) && count > 0 ? count : 0;
+}
+
+function reasonOf(error: unknown): DeadReason {
+  if (isLovageError(error, 'ERR_CONTENT_DISALLOWED')) return 'content-disallowed';
+  if (isLovageError(error, 'ERR_INVALID_MESSAGE')) return 'invalid-message';
+  return 'undecodable';
+}

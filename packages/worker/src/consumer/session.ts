@@ -1,0 +1,22 @@
+import type { Connection, Consumer, Delivery, Outcome } from '@lovage/core/transport';
+import type { Clock } from '../clock.ts';
+import type { Logger } from '@lovage/core';
+import { Settler } from './settler.ts';
+
+/** One connection that is consumed from, from its start to its loss. Tags of its deliveries mean nothing elsewhere. */
+export class ConsumerSession {
+  readonly connection: Connection;
+  readonly settler: Settler;
+  consumer: Consumer | undefined;
+  isLive = true;
+
+  constructor(connection: Connection, clock: Clock, logger: Logger) {
+    this.connection = connection;
+    this.settler = new Settler(connection, clock, logger, () => this.isLive);
+  }
+
+  settle(delivery: Delivery, outcome: Outcome): void {
+    // The broker delivers again what a lost connection held.
+    if (this.isLive) this.settler.add(delivery, outcome);
+  }
+}

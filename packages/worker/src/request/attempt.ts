@@ -1,0 +1,98 @@
+import type { AnyTask } from '@lovage/core';
+import type { TaskBody } from '@lovage/core/protocol';
+import type { PoolJob } from '../pools/pool.ts';
+import { RunContext, type ContextHost } from './context.ts';
+import type { Work } from './work.ts';
+
+/** What happens after the function: see `Tracer`. */
+export interface AttemptEnds {
+  returned(attempt: Attempt, value: unknown): void;
+  threw(attempt: Attempt, error: unknown): void;
+  timedOut(attempt: Attempt): void;
+  lost(attempt: Attempt, error: Error): void;
+}
+
+/** Why a running task was told to end, where it was not its time limit. */
+export type Interruption = 'shutdown' | 'terminated' | 'lease-lost';
+
+/** One run of a task for one message. */
+export class Attempt implements PoolJob {
+  readonly work: Work;
+  readonly context: RunContext;
+  readonly body: TaskBody;
+  readonly #ends: AttemptEnds;
+  /** Monotonic. */
+  readonly startedAt: number;
+  /** Monotonic; set when the function's part is over. */
+  endedAt = 0;
+  interruption: Interruption | undefined;
+  /** The function's part is over: nothing that it does later counts. */
+  isOver = false;
+  readonly softLimitMs: number | undefined;
+  readonly hardLimitMs: number | undefined;
+
+  constructor(host: ContextHost, ends: AttemptEnds, work: Work, body: TaskBody, startedAt: number) {
+    this.work = work;
+    this.body = body;
+    this.context = new RunContext(host, work, body);
+    this.#ends = ends;
+    this.startedAt = startedAt;
+    const [hard, soft] = work.request.timeLimit;
+    const { timeLimit, softTimeLimit } = work.task.options;
+    this.softLimitMs = milliseconds(soft ?? softTimeLimit);
+    this.hardLimitMs = milliseconds(hard ?? timeLimit);
+  }
+
+  get task(): AnyTask {
+    return this.work.task;
+  }
+
+  get args(): readonly unknown[] {
+    return this.body.args;
+  }
+
+  get kwargs(): Readonly<Record<string, unknown>> {
+    return this.body.kwargs;
+  }
+
+  /** Somebody else may run the message now: no result, no successor, no settlement may come from here. */
+  get isFenced(): boolean {
+    return this.interruption === 'lease-lost';
+  }
+
+  abort(reason: Error): void {
+    this.context.abort(reason);
+  }
+
+  interrupt(interruption: Interruption, reason: Error): void {
+    // A lost lease outweighs the others: it forbids what they allow.
+    if (this.interruption === undefined || interruption === 'lease-lost') this.interruption = interruption;
+    this.context.abort(reason);
+  }
+
+  returned(value: unknown): void {
+    if (this.#end()) this.#ends.returned(this, value);
+  }
+
+  threw(error: unknown): void {
+    if (this.#end()) this.#ends.threw(this, error);
+  }
+
+  timedOut(): void {
+    if (this.#end()) this.#ends.timedOut(this);
+  }
+
+  lost(error: Error): void {
+    if (this.#end()) this.#ends.lost(this, error);
+  }
+
+  #end(): boolean {
+    if (this.isOver) return false;
+    this.isOver = true;
+    return true;
+  }
+}
+
+function milliseconds(seconds: number | undefined): number | undefined {
+  return seconds === undefined ? undefined : seconds * 1000;
+}

@@ -1,0 +1,616 @@
+import {
+  AsyncResult,
+  currentTask,
+  Ignore,
+  isLovageError,
+  MaxRetriesExceededError,
+  Reject,
+  Retry,
+  TaskRevokedError,
+  TimeLimitExceeded,
+  type FailureInfo,
+  type Logger,
+  type Lovage,
+  type RetryOptions,
+} from '@lovage/core';
+import type { ResultWrite } from '@lovage/core/backend';
+import { describeError, retryDelaySeconds, reprResult, type TaskDraft, type TaskMeta } from '@lovage/core/protocol';
+import type { Clock } from '../clock.ts';
+import { canLog } from '../log.ts';
+import type { ResultWriter } from '../results/result-writer.ts';
+import { describeState } from '../results/task-state.ts';
+import type { Attempt, AttemptEnds } from './attempt.ts';
+import type { ContextHost, Replacement, RunContext } from './context.ts';
+import { matchesAny } from './matchers.ts';
+import { retryDraft } from './retry-draft.ts';
+import type { Ending } from './settlement.ts';
+import { callErrbacks, publishSuccessors } from './successors.ts';
+
+export interface TracerOptions {
+  readonly app: Lovage;
+  readonly nodeName: string;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly logger: Logger;
+  /** undefined: no results are kept. */
+  readonly results: ResultWriter | undefined;
+  /** The function's part is over: its slot is free, what follows goes on. */
+  readonly onFunctionEnd: (attempt: Attempt) => void;
+  /** All that follows is done; what is left is to settle the message. */
+  readonly onEnd: (attempt: Attempt, ending: Ending) => void;
+}
+
+const RUNTIME_DIGITS = 6;
+
+/**
+ * What follows from how a task's function ended, in an order that survives the death of the worker at any point:
+ * successors published, result stored, handlers called, message settled. Whoever dies between two of them leaves the
+ * message in the broker. Source: celery/app/trace.py.
+ */
+export class Tracer implements AttemptEnds, ContextHost {
+  readonly nodeName: string;
+  readonly logger: Logger;
+  readonly #app: Lovage;
+  readonly #clock: Clock;
+  readonly #random: () => number;
+  readonly #results: ResultWriter | undefined;
+  readonly #extended: boolean;
+  readonly #onFunctionEnd: (attempt: Attempt) => void;
+  readonly #onEnd: (attempt: Attempt, ending: Ending) => void;
+
+  constructor({ app, nodeName, clock, random, logger, results, onFunctionEnd, onEnd }: TracerOptions) {
+    this.#app = app;
+    this.nodeName = nodeName;
+    this.#clock = clock;
+    this.#random = random;
+    this.logger = logger;
+    this.#results = results;
+    this.#extended = app.settings.resultExtended;
+    this.#onFunctionEnd = onFunctionEnd;
+    this.#onEnd = onEnd;
+  }
+
+  /** Notes that the task has begun, where that is asked for. */
+  started(attempt: Attempt): void {
+    if (!attempt.task.options.trackStarted || this.#isIgnored(attempt) || this.#results === undefined) return;
+    const meta = { pid: process.pid, hostname: this.nodeName };
+    // A task is not run again because its STARTED could not be kept; the writer has logged why.
+    this.storeState(attempt.context, 'STARTED', meta).catch(() => {});
+  }
+
+  storeState(context: RunContext, state: string, meta: unknown): Promise<void> {
+    const attempt = context.work.attempt;
+    const results = this.#results;
+    if (results === undefined || attempt === undefined || attempt.isOver || attempt.isFenced) return Promise.resolve();
+    const writing = this.#write(results, attempt, this.#state(attempt, state, meta, null));
+    const before = context.writes;
+    context.writes = Promise.allSettled(before === undefined ? [writing] : [before, writing]);
+    return writing;
+  }
+
+  // How the function ended.
+
+  returned(attempt: Attempt, value: unknown): void {
+    this.#functionEnded(attempt);
+    if (attempt.isFenced) {
+      this.#end(attempt, 'fenced');
+      return;
+    }
+    const { body, context } = attempt;
+    const result = value instanceof AsyncResult ? value.toTuple() : value;
+    if (body.callbacks.length === 0 && body.chain.length === 0 && context.writes === undefined) {
+      this.#storeSuccess(attempt, result);
+    } else {
+      this.#guard(attempt, this.#succeed(attempt, result));
+    }
+  }
+
+  threw(attempt: Attempt, error: unknown): void {
+    this.#functionEnded(attempt);
+    this.#guard(attempt, this.#judge(attempt, error));
+  }
+
+  timedOut(attempt: Attempt): void {
+    this.#functionEnded(attempt);
+    const seconds = (attempt.hardLimitMs ?? 0) / 1000;
+    const error = new TimeLimitExceeded(seconds);
+    attempt.abort(error);
+    this.logger.error(
+      { task: attempt.task.name, taskId: attempt.work.id, seconds },
+      `Hard time limit (${seconds}s) exceeded for ${label(attempt)}. Its function is left to itself.`,
+    );
+    this.#guard(attempt, this.#fail(attempt, error, 'timeout'));
+  }
+
+  lost(attempt: Attempt, error: Error): void {
+    this.#functionEnded(attempt);
+    this.#guard(attempt, this.#fail(attempt, error, 'worker-lost'));
+  }
+
+  /** Ends an attempt whose function did not heed its signal. */
+  abandon(attempt: Attempt): void {
+    attempt.isOver = true;
+    this.#functionEnded(attempt);
+    this.logger.warn(
+      { task: attempt.task.name, taskId: attempt.work.id, interruption: attempt.interruption },
+      `${label(attempt)} did not heed its abort signal. Its function is left to itself.`,
+    );
+    this.#guard(attempt, this.#interrupted(attempt));
+  }
+
+  // Success.
+
+  async #succeed(attempt: Attempt, result: unknown): Promise<void> {
+    try {
+      await publishSuccessors(this.#app, attempt, result);
+    } catch (error) {
+      await this.#notPublished(attempt, error, 'what follows it');
+      return;
+    }
+    if (attempt.context.writes !== undefined) await attempt.context.writes;
+    this.#storeSuccess(attempt, result);
+  }
+
+  #storeSuccess(attempt: Attempt, result: unknown): void {
+    if (this.#results === undefined || this.#isIgnored(attempt)) {
+      this.#succeeded(attempt, result);
+      return;
+    }
+    this.#results.write(this.#state(attempt, 'SUCCESS', result, null), (error) => {
+      if (error === undefined) this.#succeeded(attempt, result);
+      else if (isPassing(error)) this.#unstored(attempt, error);
+      // The value itself is the problem, and it will be again: that is a failure of the task.
+      else this.#guard(attempt, this.#fail(attempt, error, 'failure'));
+    });
+  }
+
+  #succeeded(attempt: Attempt, result: unknown): void {
+    const { task, work, body } = attempt;
+    if (canLog(this.logger, 'info')) {
+      const seconds = this.#seconds(attempt);
+      this.logger.info(
+        { task: task.name, taskId: work.id, seconds },
+        `${label(attempt)} succeeded in ${seconds}s: ${reprResult(result)}`,
+      );
+    }
+    const { onSuccess, afterReturn } = task.hooks;
+    if (onSuccess === undefined && afterReturn === undefined && body.chord === undefined) {
+      this.#end(attempt, 'success');
+      return;
+    }
+    this.#guard(attempt, this.#afterSuccess(attempt, result));
+  }
+
+  async #afterSuccess(attempt: Attempt, result: unknown): Promise<void> {
+    const { task, work, body } = attempt;
+    if (!(await this.#chordPart(attempt, 'SUCCESS', result))) return;
+    const { onSuccess, afterReturn } = task.hooks;
+    if (onSuccess) await this.#hook(attempt, () => onSuccess(result, work.id, body.args, body.kwargs));
+    if (afterReturn) {
+      await this.#hook(attempt, () => afterReturn('SUCCESS', result, work.id, body.args, body.kwargs, undefined));
+    }
+    this.#end(attempt, 'success');
+  }
+
+  // Everything that is thrown.
+
+  async #judge(attempt: Attempt, thrown: unknown): Promise<void> {
+    const { context, task } = attempt;
+    if (attempt.isFenced) {
+      this.#end(attempt, 'fenced');
+      return;
+    }
+    const reason = context.abortReason;
+    let error = thrown;
+    if (reason !== undefined && isAbort(thrown, reason)) {
+      if (attempt.interruption !== undefined) {
+        await this.#interrupted(attempt);
+        return;
+      }
+      error = reason;
+    }
+    if (context.replacement !== undefined && context.replacement.thrown === error) {
+      await this.#replace(attempt, context.replacement);
+      return;
+    }
+    if (context.retryPlan !== undefined && context.retryPlan.thrown === error) {
+      await this.#retry(attempt, context.retryPlan.options);
+      return;
+    }
+    if (isA(error, Retry)) {
+      const options = { ...(error.cause === undefined ? {} : { cause: error.cause }), ...retryTime(error, task) };
+      if (this.#mayRetry(attempt, task.options.maxRetries)) await this.#retry(attempt, options);
+      else await this.#fail(attempt, error.cause ?? noRetryLeft(attempt), 'failure');
+      return;
+    }
+    if (isA(error, Ignore)) {
+      this.logger.info({ task: task.name, taskId: attempt.work.id }, `${label(attempt)} ignored`);
+      await this.#settledWrites(attempt);
+      this.#end(attempt, 'ignore');
+      return;
+    }
+    if (isA(error, Reject)) {
+      this.logger.info(
+        { task: task.name, taskId: attempt.work.id, requeue: error.requeue },
+        `${label(attempt)} rejected${error.requeue ? ', to be run again' : ''}`,
+      );
+      await this.#settledWrites(attempt);
+      this.#end(attempt, error.requeue ? 'reject-requeue' : 'reject');
+      return;
+    }
+    const auto = task.options.retry;
+    if (auto !== undefined && !matchesAny(auto.notFor, error) && (auto.for === undefined || matchesAny(auto.for, error))) {
+      const { retries } = attempt.work.request;
+      const limit = auto.maxRetries === undefined ? task.options.maxRetries : auto.maxRetries;
+      if (this.#mayRetry(attempt, limit)) {
+        const countdown = retryDelaySeconds(
+          retries,
+          {
+            backoff: auto.backoff ?? false,
+            backoffMax: auto.backoffMax ?? 600,
+            jitter: auto.jitter ?? true,
+            countdown: auto.countdown ?? task.options.defaultRetryDelay,
+          },
+          this.#random,
+        );
+        await this.#retry(attempt, { cause: error, countdown });
+        return;
+      }
+    }
+    await this.#fail(attempt, error, 'failure');
+  }
+
+  #mayRetry(attempt: Attempt, limit: number | null): boolean {
+    return limit === null || attempt.work.request.retries + 1 <= limit;
+  }
+
+  async #interrupted(attempt: Attempt): Promise<void> {
+    const { work } = attempt;
+    switch (attempt.interruption) {
+      case undefined:
+      case 'lease-lost':
+        this.#end(attempt, 'fenced');
+        return;
+      case 'terminated': {
+        const revoked = new TaskRevokedError('terminated');
+        await this.#storeRevoked(attempt, revoked);
+        this.#end(attempt, 'revoked');
+        return;
+      }
+      case 'shutdown':
+        if (work.settled) {
+          // Acknowledged early, so nobody will run it again: what became of it must be told.
+          await this.#fail(attempt, attempt.context.abortReason, 'worker-lost');
+          return;
+        }
+        this.logger.info(
+          { task: attempt.task.name, taskId: work.id },
+          `${label(attempt)} goes back to the broker: the worker stops`,
+        );
+        this.#end(attempt, 'returned');
+    }
+  }
+
+  async #storeRevoked(attempt: Attempt, error: Error): Promise<void> {
+    if (this.#results === undefined || this.#isIgnored(attempt)) return;
+    await this.#settledWrites(attempt);
+    await this.#write(this.#results, attempt, this.#state(attempt, 'REVOKED', describeError(error).info, null)).catch(
+      (failure: unknown) => this.#logUnstored(attempt, failure),
+    );
+  }
+
+  async #retry(attempt: Attempt, options: RetryOptions): Promise<void> {
+    const { task, work, body } = attempt;
+    const now = this.#clock.now();
+    const countdown = options.countdown ?? task.options.defaultRetryDelay;
+    const eta = options.eta?.getTime() ?? (countdown > 0 ? now + countdown * 1000 : undefined);
+    let draft: TaskDraft;
+    try {
+      draft = retryDraft(this.#app, work, body, options, eta, now);
+      const destination = { exchange: '', routingKey: options.queue ?? work.delivery.queue };
+      await this.#app.producer.publish([{ draft, destination }]);
+    } catch (error) {
+      await this.#notPublished(attempt, error, 'its next attempt');
+      return;
+    }
+    const { cause } = options;
+    const described = cause === undefined ? undefined : describeError(cause);
+    this.logger.info(
+      { task: task.name, taskId: work.id, retries: work.request.retries + 1, ...(eta === undefined ? {} : { eta: new Date(eta) }) },
+      `${label(attempt)} retry: Retry in ${countdown}s${described === undefined ? '' : `: ${described.repr}`}`,
+    );
+    if (this.#results !== undefined && this.#storesErrors(attempt)) {
+      await this.#settledWrites(attempt);
+      const state = this.#state(attempt, 'RETRY', described?.info ?? null, described?.traceback ?? null);
+      // The next attempt is in the broker, and its result will tell more than this state.
+      await this.#write(this.#results, attempt, state).catch((failure: unknown) => this.#logUnstored(attempt, failure));
+    }
+    const { onRetry } = task.hooks;
+    if (onRetry) {
+      const info = failureInfo(described ?? describeError(noRetryLeft(attempt)));
+      await this.#hook(attempt, () => onRetry(cause, work.id, body.args, body.kwargs, info));
+    }
+    this.#end(attempt, 'retry');
+  }
+
+  /** Source: celery/app/task.py, Task.replace. */
+  async #replace(attempt: Attempt, { signature }: Replacement): Promise<void> {
+    const { work, body, context } = attempt;
+    const { request } = work;
+    const { link, linkError } = signature.options;
+    const replacement = signature.set({
+      taskId: request.id,
+      link: [...asList(link), ...body.callbacks],
+      linkError: [...asList(linkError), ...body.errbacks],
+      rootId: request.rootId,
+      parentId: request.id,
+      replacedTaskNesting: request.replacedTaskNesting + 1,
+      addToParent: false,
+      ...(body.chain.length === 0 ? {} : { chain: body.chain }),
+      ...(body.chord === undefined ? {} : { chord: body.chord }),
+      ...(request.group === undefined ? {} : { groupId: request.group }),
+      ...(request.groupIndex === undefined ? {} : { groupIndex: request.groupIndex }),
+      ...(request.replyTo === undefined ? {} : { replyTo: request.replyTo }),
+    });
+    try {
+      await currentTask.run(context, () => this.#app.applySignature(replacement.toJSON(), { addToParent: false }));
+    } catch (error) {
+      await this.#notPublished(attempt, error, 'its replacement');
+      return;
+    }
+    this.logger.info(
+      { task: attempt.task.name, taskId: work.id, replacement: signature.task },
+      `${label(attempt)} replaced by ${signature.task}`,
+    );
+    this.#end(attempt, 'ignore');
+  }
+
+  /** A passing fault gives the message back, so that all of it is done again; a lasting one is the task's failure. */
+  async #notPublished(attempt: Attempt, error: unknown, what: string): Promise<void> {
+    if (isPassing(error) && !attempt.work.settled) {
+      this.logger.error(
+        { error, task: attempt.task.name, taskId: attempt.work.id },
+        `${label(attempt)} goes back to the broker: ${what} could not be published.`,
+      );
+      this.#end(attempt, attempt.isFenced ? 'fenced' : 'returned');
+      return;
+    }
+    await this.#fail(attempt, error, 'failure');
+  }
+
+  // Failure.
+
+  async #fail(attempt: Attempt, error: unknown, ending: 'failure' | 'timeout' | 'worker-lost'): Promise<void> {
+    if (attempt.isFenced) {
+      this.#end(attempt, 'fenced');
+      return;
+    }
+    const { task, work, body } = attempt;
+    const described = describeError(error);
+    const isExpected = matchesAny(task.options.throws, error);
+    const line = `${label(attempt)} raised ${isExpected ? 'expected' : 'unexpected'}: ${described.repr}`;
+    const fields = { task: task.name, taskId: work.id, seconds: this.#seconds(attempt) };
+    if (isExpected) this.logger.info(fields, line);
+    else this.logger.error({ ...fields, traceback: described.traceback }, line);
+
+    if (ending === 'worker-lost' && task.options.rejectOnWorkerLost && !work.settled) {
+      this.#end(attempt, ending);
+      return;
+    }
+    if (this.#results !== undefined && this.#storesErrors(attempt)) {
+      await this.#settledWrites(attempt);
+      const traceback = ending === 'failure' ? described.traceback : null;
+      const failure = await this.#storeFailure(this.#results, attempt, described.info, traceback);
+      if (failure !== undefined && isPassing(failure)) {
+        this.#unstored(attempt, failure);
+        return;
+      }
+      if (failure !== undefined) this.#logUnstored(attempt, failure);
+    }
+    if (body.errbacks.length > 0) {
+      try {
+        await callErrbacks(this.#app, this.logger, attempt, error, described.traceback);
+      } catch (failure) {
+        if (isPassing(failure) && !work.settled) {
+          await this.#notPublished(attempt, failure, 'an errback');
+          return;
+        }
+        this.logger.error(
+          { error: failure, task: task.name, taskId: work.id },
+          `An errback of ${label(attempt)} could not be sent.`,
+        );
+      }
+    }
+    if (!(await this.#chordPart(attempt, 'FAILURE', described.info))) return;
+    const { onFailure, afterReturn } = task.hooks;
+    if (onFailure) {
+      await this.#hook(attempt, () => onFailure(error, work.id, body.args, body.kwargs, failureInfo(described)));
+    }
+    if (afterReturn) {
+      const info = failureInfo(described);
+      await this.#hook(attempt, () => afterReturn('FAILURE', error, work.id, body.args, body.kwargs, info));
+    }
+    this.#end(attempt, ending);
+  }
+
+  /** The failure, and the same for all that would have followed in the chain. undefined: all is kept. */
+  async #storeFailure(
+    results: ResultWriter,
+    attempt: Attempt,
+    info: TaskMeta['result'],
+    traceback: string | null,
+  ): Promise<unknown> {
+    const own = this.#state(attempt, 'FAILURE', info, traceback);
+    const writes: Promise<void>[] = [this.#write(results, attempt, own)];
+    for (const { options } of attempt.body.chain) {
+      const id = options?.['task_id'];
+      if (typeof id !== 'string') continue;
+      const { group_id: __, parent_id: ___, ...meta } = own.meta;
+      const group = options?.['group_id'];
+      writes.push(
+        this.#write(results, attempt, {
+          ...own,
+          meta: { ...meta, children: [], ...(typeof group === 'string' ? { group_id: group } : {}), task_id: id },
+        }),
+      );
+    }
+    const outcomes = await Promise.allSettled(writes);
+    const failed = outcomes.find((outcome) => outcome.status === 'rejected');
+    return failed?.reason;
+  }
+
+  // Parts.
+
+  /** False when the attempt has ended by it. */
+  async #chordPart(attempt: Attempt, state: 'SUCCESS' | 'FAILURE', result: unknown): Promise<boolean> {
+    const { chord } = attempt.body;
+    if (chord === undefined) return true;
+    const { work, task } = attempt;
+    const backend = (await this.#app.resultBackend().catch(() => undefined)) as ChordJoiner | undefined;
+    if (backend?.chordPartReturn === undefined) {
+      this.logger.error(
+        { task: task.name, taskId: work.id, group: work.request.group, chord: chord.task },
+        `${label(attempt)} is a part of a chord, and the result store cannot join chords: its body ${chord.task} is not sent by this worker.`,
+      );
+      return true;
+    }
+    try {
+      await backend.chordPartReturn({ request: work.request, chord, state, result });
+      return true;
+    } catch (error) {
+      this.logger.error(
+        { error, task: task.name, taskId: work.id, group: work.request.group, chord: chord.task },
+        `${label(attempt)} could not be joined to its chord.`,
+      );
+      if (!isPassing(error)) return true;
+      this.#unstored(attempt, error);
+      return false;
+    }
+  }
+
+  async #hook(attempt: Attempt, call: () => unknown): Promise<void> {
+    try {
+      await currentTask.run(attempt.context, call);
+    } catch (error) {
+      this.logger.error({ error, task: attempt.task.name, taskId: attempt.work.id }, `A handler of ${label(attempt)} failed.`);
+    }
+  }
+
+  #write(results: ResultWriter, attempt: Attempt, write: ResultWrite): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (attempt.isFenced) resolve();
+      else results.write(write, (error) => (error === undefined ? resolve() : reject(error as Error)));
+    });
+  }
+
+  #state(attempt: Attempt, state: string, result: unknown, traceback: string | null): ResultWrite {
+    return describeState(
+      attempt.work,
+      { state, result, traceback, children: attempt.context.children },
+      this.#clock.now(),
+      this.#extended ? { nodeName: this.nodeName, body: attempt.body } : undefined,
+    );
+  }
+
+  async #settledWrites(attempt: Attempt): Promise<void> {
+    if (attempt.context.writes !== undefined) await attempt.context.writes;
+  }
+
+  #isIgnored({ work, task }: Attempt): boolean {
+    return work.request.ignoreResult ?? task.options.ignoreResult;
+  }
+
+  #storesErrors(attempt: Attempt): boolean {
+    return !this.#isIgnored(attempt) || attempt.task.options.storeErrorsEvenIfIgnored;
+  }
+
+  #unstored(attempt: Attempt, error: unknown): void {
+    this.#logUnstored(attempt, error);
+    this.#end(attempt, attempt.isFenced ? 'fenced' : 'unstored');
+  }
+
+  #logUnstored(attempt: Attempt, error: unknown): void {
+    this.logger.error(
+      { error, task: attempt.task.name, taskId: attempt.work.id },
+      `The state of ${label(attempt)} could not be stored.`,
+    );
+  }
+
+  #functionEnded(attempt: Attempt): void {
+    attempt.endedAt = this.#clock.monotonic();
+    this.#onFunctionEnd(attempt);
+  }
+
+  #end(attempt: Attempt, ending: Ending): void {
+    this.#onEnd(attempt, ending);
+  }
+
+  #seconds(attempt: Attempt): number {
+    return Number(((attempt.endedAt - attempt.startedAt) / 1000).toFixed(RUNTIME_DIGITS));
+  }
+
+  /** A defect of ours must not keep a slot or a message: the message goes back. */
+  #guard(attempt: Attempt, work: Promise<void>): void {
+    work.catch((error: unknown) => {
+      this.logger.error(
+        { error, task: attempt.task.name, taskId: attempt.work.id },
+        `${label(attempt)} goes back to the broker: what follows it failed in an unexpected way.`,
+      );
+      this.#end(attempt, 'returned');
+    });
+  }
+}
+
+/** What a result store that joins chords adds to `ResultBackend`. */
+interface ChordJoiner {
+  chordPartReturn?(part: {
+    readonly request: Attempt['work']['request'];
+    readonly chord: unknown;
+    readonly state: 'SUCCESS' | 'FAILURE';
+    readonly result: unknown;
+  }): Promise<void>;
+}
+
+function label({ task, work }: Attempt): string {
+  return `Task ${task.name}[${work.id}]`;
+}
+
+function failureInfo({ info, traceback }: ReturnType<typeof describeError>): FailureInfo {
+  return { exception: info, traceback: traceback ?? '' };
+}
+
+function noRetryLeft({ task, work }: Attempt): Error {
+  return new MaxRetriesExceededError(`Can't retry ${task.name}[${work.id}]: ${work.request.retries} retries were made.`);
+}
+
+function retryTime({ when }: Retry, task: Attempt['task']): RetryOptions {
+  if (when instanceof Date) return { eta: when };
+  return { countdown: when ?? task.options.defaultRetryDelay };
+}
+
+function asList<T>(value: T | readonly T[] | undefined): readonly T[] {
+  return value === undefined ? [] : Array.isArray(value) ? (value as readonly T[]) : [value as T];
+}
+
+function isPassing(error: unknown): boolean {
+  return isLovageError(error) && error.retryable;
+}
+
+/** User code throws anything, a proxy that throws when looked at too. */
+function isA<T>(value: unknown, type: abstract new (...args: never[]) => T): value is T {
+  try {
+    return value instanceof type;
+  } catch {
+    return false;
+  }
+}
+
+/** True when what was thrown is only the signal's doing. Node's own functions throw an `AbortError` with the reason as cause. */
+function isAbort(thrown: unknown, reason: Error): boolean {
+  if (thrown === reason) return true;
+  try {
+    return thrown instanceof Error && thrown.name === 'AbortError' && (thrown.cause === undefined || thrown.cause === reason);
+  } catch {
+    return false;
+  }
+}

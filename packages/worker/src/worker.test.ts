@@ -1,0 +1,880 @@
+import { describe, expect, test } from 'vitest';
+import { Ignore, isLovageError, Reject, Retry, currentTask, type TaskContext } from '@lovage/core';
+import { Bench, gate, until, within } from './testing-worker.ts';
+import { Worker } from './worker.ts';
+
+const exception = (type: string, message: unknown[] = expect.anything() as never, module: unknown = expect.anything()) => ({
+  exc_type: type,
+  exc_message: message,
+  exc_module: module,
+});
+
+describe('outcomes', () => {
+  test('a task runs, its result is stored in the shape of Celery, its message is gone', async () => {
+    await using bench = new Bench();
+    const add = bench.app.task('tasks.add', (x: number, y: number) => x + y);
+    await bench.worker();
+    const result = await add.delay(2, 3);
+    expect(await result.get({ timeout: 5 })).toBe(5);
+    expect(await bench.meta(result.id)).toEqual({
+      status: 'SUCCESS',
+      result: 5,
+      traceback: null,
+      children: [],
+      date_done: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+\+00:00$/),
+      task_id: result.id,
+    });
+    await until(async () => (await bench.size()) === 0, 'an empty queue');
+    const received = bench.lines.map(({ message }) => message);
+    expect(received).toContain(`Task tasks.add[${result.id}] received`);
+    expect(received).toContainEqual(
+      expect.stringMatching(new RegExp(`^Task tasks.add\\[${result.id}\\] succeeded in [\\d.e-]+s: 5$`)),
+    );
+  });
+
+  test('async tasks run at once up to the concurrency, no further', async () => {
+    await using bench = new Bench();
+    const { opened, open } = gate();
+    let running = 0;
+    let most = 0;
+    const slow = bench.app.task('slow', async () => {
+      most = Math.max(most, ++running);
+      await opened;
+      running--;
+    });
+    await bench.worker({ concurrency: 3 });
+    const results = await Promise.all(Array.from({ length: 8 }, () => slow.delay()));
+    await until(() => running === 3, 'three running tasks');
+    open();
+    await Promise.all(results.map((result) => result.get({ timeout: 5 })));
+    expect(most).toBe(3);
+  });
+
+  test('a failure is stored with its type, arguments and traceback', async () => {
+    await using bench = new Bench();
+    class PaymentError extends Error {}
+    PaymentError.prototype.name = 'PaymentError';
+    const pay = bench.app.task('pay', async () => {
+      throw new PaymentError('no money');
+    });
+    await bench.worker();
+    const { id } = await pay.delay();
+    const meta = await bench.meta(id);
+    expect(meta.status).toBe('FAILURE');
+    expect(meta.result).toEqual(exception('PaymentError', ['no money']));
+    expect(meta.traceback).toContain('no money');
+    await until(async () => (await bench.size()) === 0, 'an empty queue');
+  });
+
+  test.each([
+    ['undefined', undefined],
+    ['null', null],
+    ['a number', 0],
+    ['an empty text', ''],
+    ['text', 'broken'],
+    ['a symbol', Symbol('s')],
+    ['a bigint', 10n],
+    ['a function', () => {}],
+    ['a frozen object', Object.freeze({ a: 1 })],
+    ['an array', [1, 2]],
+    [
+      'a proxy that throws',
+      new Proxy(
+        {},
+        {
+          get() {
+            throw new Error('get');
+          },
+          getPrototypeOf() {
+            throw new Error('getPrototypeOf');
+          },
+        },
+      ),
+    ],
+    [
+      'an error whose message throws',
+      Object.defineProperty(new Error('x'), 'message', {
+        get() {
+          throw new Error('message');
+        },
+      }),
+    ],
+  ])('thrown: %s', async (_, thrown) => {
+    await using bench = new Bench();
+    const odd = bench.app.task('odd', () => {
+      throw thrown;
+    });
+    await bench.worker();
+    const { id } = await odd.delay();
+    expect((await bench.meta(id)).status).toBe('FAILURE');
+    await until(async () => (await bench.size()) === 0, 'an empty queue');
+  });
+
+  test('a result that cannot be stored is a failure of the task, not a loop', async () => {
+    await using bench = new Bench();
+    let runs = 0;
+    const odd = bench.app.task('odd', () => {
+      runs++;
+      return { f: () => {} };
+    });
+    await bench.worker();
+    const { id } = await odd.delay();
+    const meta = await bench.meta(id);
+    expect(meta.status).toBe('FAILURE');
+    expect(meta.result).toMatchObject({ exc_type: expect.stringContaining('EncodeError') });
+    await until(async () => (await bench.size()) === 0, 'an empty queue');
+    expect(runs).toBe(1);
+  });
+
+  test('arguments that do not fit fail as in Python', async () => {
+    await using bench = new Bench();
+    bench.app.task('two', (a: number, b: number) => a + b);
+    await bench.worker();
+    const { id } = await bench.app.sendTask('two', { args: [1, 2, 3] });
+    const meta = await bench.meta(id);
+    expect(meta.result).toEqual(exception('TypeError', ['two() takes 2 positional arguments but 3 were given']));
+  });
+
+  test('Ignore keeps the last state and settles', async () => {
+    await using bench = new Bench();
+    const quiet = bench.app.task('quiet', { trackStarted: true }, () => {
+      throw new Ignore();
+    });
+    await bench.worker();
+    const { id } = await quiet.delay();
+    const meta = await bench.meta(id, ({ status }) => status === 'STARTED');
+    expect(meta.result).toEqual({ pid: process.pid, hostname: expect.stringMatching(/^celery@/) });
+    await until(async () => (await bench.size()) === 0 && bench.lines.some(({ message }) => message.endsWith('ignored')), 'the end');
+  });
+
+  test('Reject with requeue runs again, Reject without goes to the dead letter place', async () => {
+    await using bench = new Bench();
+    let runs = 0;
+    const picky = bench.app.task('picky', () => {
+      throw new Reject('not now', ++runs < 3);
+    });
+    await bench.worker();
+    const { id } = await picky.delay();
+    const dead = await bench.take('celery.dead');
+    expect(dead.headers['id']).toBe(id);
+    expect(runs).toBe(3);
+    const [meta] = await (await bench.app.requireBackend('test')).load([id]);
+    expect(meta).toBeUndefined();
+  });
+
+  test('acksLate false: the message is settled before the function runs', async () => {
+    await using bench = new Bench();
+    const { opened, open } = gate();
+    const begun = gate();
+    const early = bench.app.task('early', { acksLate: false }, async () => {
+      begun.open();
+      await opened;
+      return 1;
+    });
+    const worker = await bench.worker();
+    const result = await early.delay();
+    await within(begun.opened, 'the start');
+    await until(async () => (await bench.size()) === 0, 'an empty queue');
+    await worker.stop('cold');
+    expect(await bench.size()).toBe(0);
+    expect((await bench.meta(result.id)).result).toEqual(exception('WorkerLostError'));
+    open();
+  });
+
+  test('acksOnFailureOrTimeout false: a failed message goes to the dead letter place', async () => {
+    await using bench = new Bench();
+    const failing = bench.app.task('failing', { acksOnFailureOrTimeout: false }, () => {
+      throw new Error('no');
+    });
+    await bench.worker();
+    const { id } = await failing.delay();
+    expect((await bench.meta(id)).status).toBe('FAILURE');
+    expect((await bench.take('celery.dead')).headers['id']).toBe(id);
+  });
+
+  test('ignoreResult stores nothing, errors only where asked', async () => {
+    await using bench = new Bench();
+    const ran: string[] = [];
+    const fine = bench.app.task('fine', { ignoreResult: true }, () => void ran.push('fine'));
+    const bad = bench.app.task('bad', { ignoreResult: true }, () => {
+      ran.push('bad');
+      throw new Error('bad');
+    });
+    const kept = bench.app.task('kept', { ignoreResult: true, storeErrorsEvenIfIgnored: true }, () => {
+      throw new Error('kept');
+    });
+    await bench.worker();
+    const [a, b] = [await fine.delay(), await bad.delay()];
+    const c = await kept.delay();
+    expect((await bench.meta(c.id)).status).toBe('FAILURE');
+    await until(async () => ran.length === 2 && (await bench.size()) === 0, 'the end');
+    expect(await (await bench.app.requireBackend('test')).load([a.id, b.id])).toEqual([undefined, undefined]);
+  });
+
+  test('handlers are called in order with what Celery gives them, and their errors change nothing', async () => {
+    await using bench = new Bench();
+    const calls: unknown[][] = [];
+    const note =
+      (name: string) =>
+      (...args: unknown[]) => {
+        calls.push([name, ...args]);
+        throw new Error('from a handler');
+      };
+    const ok = bench.app.task('ok', { onSuccess: note('onSuccess'), afterReturn: note('afterReturn') }, (n: number) => n + 1);
+    const error = new Error('no');
+    const no = bench.app.task('no', { onFailure: note('onFailure'), afterReturn: note('afterReturn') }, () => {
+      throw error;
+    });
+    await bench.worker();
+    const a = await ok.delay(1);
+    await until(() => calls.length === 2, 'two calls');
+    expect(calls).toEqual([
+      ['onSuccess', 2, a.id, [1], {}],
+      ['afterReturn', 'SUCCESS', 2, a.id, [1], {}, undefined],
+    ]);
+    calls.length = 0;
+    const b = await no.delay();
+    await until(() => calls.length === 2, 'two calls');
+    const info = { exception: exception('Error', ['no']), traceback: expect.stringContaining('no') };
+    expect(calls).toEqual([
+      ['onFailure', error, b.id, [], {}, info],
+      ['afterReturn', 'FAILURE', error, b.id, [], {}, info],
+    ]);
+    await until(async () => (await bench.size()) === 0, 'an empty queue');
+  });
+
+  test('extended results say who, what and where', async () => {
+    await using bench = new Bench({ resultExtended: true });
+    const add = bench.app.task('add', { params: ['x', 'y'] }, (x: number, y: number) => x + y);
+    await bench.worker({ nodeName: 'celery@here' });
+    const { id } = await bench.app.sendTask('add', { args: [1], kwargs: { y: 2 } });
+    expect(await bench.meta(id)).toMatchObject({
+      result: 3,
+      name: 'add',
+      args: [1],
+      kwargs: { y: 2 },
+      worker: 'celery@here',
+      retries: 0,
+      queue: 'celery',
+    });
+    expect(add.name).toBe('add');
+  });
+});
+
+describe('the context', () => {
+  test('knows the request, stores states, and gives children', async () => {
+    await using bench = new Bench();
+    const leaf = bench.app.task('leaf', () => 1);
+    let seen: TaskContext['request'] | undefined;
+    const states: unknown[] = [];
+    const parent = bench.app.task('parent', { bind: true }, async (task, n: number) => {
+      seen = task.request;
+      expect(currentTask.getStore()).toBe(task);
+      await task.progress(0.5, 'half');
+      states.push(await bench.app.asyncResult(task.request.id).state());
+      await leaf.delay();
+      return n;
+    });
+    await bench.worker();
+    const result = await parent.applyAsync([7], { headers: { trace: 'abc' }, priority: 3 });
+    expect(await result.get({ timeout: 5 })).toBe(7);
+    expect(states).toEqual(['PROGRESS']);
+    expect(seen).toMatchObject({
+      id: result.id,
+      task: 'parent',
+      args: [7],
+      kwargs: {},
+      retries: 0,
+      rootId: result.id,
+      parentId: undefined,
+      isEager: false,
+      deliveryInfo: { exchange: '', routingKey: 'celery', priority: 3, redelivered: false },
+    });
+    expect(seen?.headers['trace']).toBe('abc');
+    const { children } = await bench.meta(result.id);
+    expect(children).toEqual([[[expect.any(String), null], null]]);
+    const [[[childId]]] = children as [[[string]]];
+    expect(await bench.meta(childId)).toMatchObject({ parent_id: result.id });
+  });
+
+  test('a task is replaced under its own id', async () => {
+    await using bench = new Bench();
+    const after = bench.app.task('after', (n: number) => n * 10);
+    const other = bench.app.task('other', (n: number) => n + 1);
+    const host = bench.app.task('host', { bind: true }, (task, n: number): number => task.replace(other.s(n)));
+    await bench.worker();
+    let linked: string | undefined;
+    const watch = bench.app.task('watch', (n: number) => {
+      linked = `watch ${n}`;
+    });
+    const result = await host.applyAsync([1], { link: watch.s() });
+    expect(await result.get({ timeout: 5 })).toBe(2);
+    expect(await bench.meta(result.id)).toMatchObject({ parent_id: result.id });
+    await until(() => linked === 'watch 2', 'the callback');
+    expect(after.name).toBe('after');
+  });
+});
+
+describe('retry', () => {
+  test('the same id runs again after the countdown, with what it had', async () => {
+    await using bench = new Bench();
+    const seen: unknown[] = [];
+    const flaky = bench.app.task('flaky', { bind: true, maxRetries: 2 }, (task, n: number) => {
+      seen.push([task.request.id, task.request.retries, task.request.parentId, task.request.headers['own']]);
+      if (task.request.retries < 2) task.retry({ countdown: 0, cause: new Error('not yet') });
+      return n;
+    });
+    await bench.worker();
+    const result = await flaky.applyAsync([4], { headers: { own: 'kept' } });
+    expect(await result.get({ timeout: 5 })).toBe(4);
+    expect(seen).toEqual([
+      [result.id, 0, undefined, 'kept'],
+      [result.id, 1, result.id, 'kept'],
+      [result.id, 2, result.id, 'kept'],
+    ]);
+  });
+
+  test('RETRY is stored with its cause, and the new message carries the ETA', async () => {
+    await using bench = new Bench();
+    const flaky = bench.app.task('flaky', { bind: true }, (task) => task.retry({ countdown: 3600, cause: new RangeError('why') }));
+    const worker = await bench.worker();
+    const { id } = await flaky.delay();
+    const meta = await bench.meta(id, ({ status }) => status === 'RETRY');
+    expect(meta.result).toEqual(exception('RangeError', ['why']));
+    expect(meta.date_done).toBeNull();
+    const [scheduled] = await until(() => worker.scheduled.length === 1 && worker.scheduled, 'the next attempt');
+    expect(scheduled).toMatchObject({ id, task: 'flaky' });
+    expect(Math.abs((scheduled?.eta ?? 0) - Date.now() - 3_600_000)).toBeLessThan(5000);
+  });
+
+  test('no retry left: the cause, or MaxRetriesExceededError', async () => {
+    await using bench = new Bench();
+    const withCause = bench.app.task('with', { bind: true, maxRetries: 0 }, (task) => task.retry({ cause: new RangeError('why') }));
+    const without = bench.app.task('without', { bind: true, maxRetries: 0 }, (task) => task.retry());
+    await bench.worker();
+    expect((await bench.meta((await withCause.delay()).id)).result).toEqual(exception('RangeError', ['why']));
+    expect((await bench.meta((await without.delay()).id)).result).toMatchObject({ exc_type: 'MaxRetriesExceededError' });
+  });
+
+  test('errors of the given classes are tried again by themselves, others are not', async () => {
+    await using bench = new Bench();
+    class Busy extends Error {}
+    let runs = 0;
+    const auto = bench.app.task('auto', { retry: { for: [Busy], maxRetries: 3, countdown: 0 } }, () => {
+      if (++runs < 3) throw new Busy('busy');
+      return runs;
+    });
+    let others = 0;
+    const other = bench.app.task('other', { retry: { for: [Busy] } }, () => {
+      others++;
+      throw new TypeError('no');
+    });
+    await bench.worker();
+    expect(await (await auto.delay()).get({ timeout: 5 })).toBe(3);
+    expect((await bench.meta((await other.delay()).id)).status).toBe('FAILURE');
+    expect(others).toBe(1);
+  });
+
+  test('a thrown Retry is one', async () => {
+    await using bench = new Bench();
+    let runs = 0;
+    const again = bench.app.task('again', () => {
+      if (++runs < 2) throw new Retry({ when: 0 });
+      return 'ok';
+    });
+    await bench.worker();
+    expect(await (await again.delay()).get({ timeout: 5 })).toBe('ok');
+  });
+});
+
+describe('callbacks', () => {
+  test('a callback gets the result, and is the child of the task', async () => {
+    await using bench = new Bench();
+    const add = bench.app.task('add', (x: number, y: number) => x + y);
+    await bench.worker();
+    const link = add.s(10).freeze();
+    const result = await add.applyAsync([1, 2], { link });
+    const meta = await bench.meta(link.options.taskId as string);
+    expect(meta).toMatchObject({ status: 'SUCCESS', result: 13, parent_id: result.id });
+    expect((await bench.meta(result.id)).children).toEqual([[[link.options.taskId, null], null]]);
+  });
+
+  test('several callbacks go out as a group', async () => {
+    await using bench = new Bench();
+    const add = bench.app.task('add', (x: number, y: number) => x + y);
+    await bench.worker();
+    const links = [add.s(10).freeze(), add.s(20).freeze()];
+    const result = await add.applyAsync([1, 2], { link: links });
+    const metas = await Promise.all(links.map(({ options }) => bench.meta(options.taskId as string)));
+    expect(metas.map((meta) => meta.result)).toEqual([13, 23]);
+    expect(new Set(metas.map((meta) => meta.group_id)).size).toBe(1);
+    expect(metas[0]?.group_id).toBeTypeOf('string');
+    expect((await bench.meta(result.id)).children).toEqual([
+      [[metas[0]?.group_id, null], links.map(({ options }) => [[options.taskId, null], null])],
+    ]);
+  });
+
+  test('a chain goes on to its end', async () => {
+    await using bench = new Bench();
+    const add = bench.app.task('add', (x: number, y: number) => x + y);
+    await bench.worker();
+    const rest = [add.s(10).freeze(), add.s(100).freeze()];
+    const first = await add.applyAsync([1, 2], { chain: [...rest].reverse() });
+    const last = await bench.meta(rest[1]?.options.taskId as string);
+    expect(last).toMatchObject({ result: 113, parent_id: rest[0]?.options.taskId });
+    expect(await first.get({ timeout: 5 })).toBe(3);
+  });
+
+  test('a failure is written for the rest of the chain', async () => {
+    await using bench = new Bench();
+    const bad = bench.app.task('bad', () => {
+      throw new RangeError('no');
+    });
+    const add = bench.app.task('add', (x: number, y: number) => x + y);
+    await bench.worker();
+    const rest = [add.s(1).freeze(), add.s(2).freeze()];
+    await bad.applyAsync([], { chain: [...rest].reverse() });
+    for (const { options } of rest) {
+      expect(await bench.meta(options.taskId as string)).toMatchObject({ status: 'FAILURE', result: exception('RangeError', ['no']) });
+    }
+  });
+
+  test('errbacks: one argument is sent the id, more than one is called in place', async () => {
+    await using bench = new Bench();
+    const calls: unknown[][] = [];
+    const sent = bench.app.task('sent', (...args: [id: string]) => void calls.push(['sent', ...args]));
+    const oldStyle = bench.app.task('old', (id: string) => void calls.push(['old', id]));
+    const newStyle = bench.app.task('new', (request: { id: string }, error: Error, traceback: string) => {
+      calls.push(['new', request.id, error.message, traceback.includes('no')]);
+    });
+    const bound = bench.app.task('bound', { bind: true }, (_, id: string, more?: string) => void calls.push(['bound', id, more]));
+    const bad = bench.app.task('bad', () => {
+      throw new RangeError('no');
+    });
+    await bench.worker();
+    const { id } = await bad.applyAsync([], { linkError: [oldStyle.s(), newStyle.s() as never, bound.s()] });
+    await until(() => calls.length === 3, 'three errbacks');
+    expect(calls.sort()).toEqual([
+      ['bound', id, undefined],
+      ['new', id, 'no', true],
+      ['old', id],
+    ]);
+    expect(sent.name).toBe('sent');
+  });
+
+  test('an errback does not run on a retry', async () => {
+    await using bench = new Bench();
+    let called = 0;
+    const errback = bench.app.task('errback', (_id: string) => void called++);
+    const flaky = bench.app.task('flaky', { bind: true }, (task) => {
+      if (task.request.retries === 0) task.retry({ countdown: 0 });
+      return 1;
+    });
+    await bench.worker();
+    await (await flaky.applyAsync([], { linkError: errback.s() })).get({ timeout: 5 });
+    expect(called).toBe(0);
+  });
+});
+
+describe('time', () => {
+  test('an ETA is waited for, and does not keep ready tasks from running', async () => {
+    await using bench = new Bench();
+    const ran: string[] = [];
+    const note = bench.app.task('note', (name: string) => void ran.push(name));
+    const worker = await bench.worker({ concurrency: 1 });
+    for (let n = 0; n < 20; n++) await note.applyAsync([`far ${n}`], { countdown: 120 });
+    await note.applyAsync(['soon'], { countdown: 0.2 });
+    await note.delay('now');
+    await until(() => ran.length === 2, 'two runs');
+    expect(ran).toEqual(['now', 'soon']);
+    expect(worker.scheduled.length).toBe(20);
+    await worker.stop('warm');
+    expect(await bench.size()).toBe(20);
+  });
+
+  test('an expired task is REVOKED without a run', async () => {
+    await using bench = new Bench();
+    let runs = 0;
+    const late = bench.app.task('late', () => void runs++);
+    const result = await late.applyAsync([], { expires: new Date(Date.now() - 1000) });
+    await bench.worker();
+    const meta = await bench.meta(result.id);
+    expect(meta).toMatchObject({ status: 'REVOKED', result: exception('TaskRevokedError', ['expired'], 'celery.exceptions') });
+    expect(runs).toBe(0);
+    await until(async () => (await bench.size()) === 0, 'an empty queue');
+  });
+
+  test('the soft limit aborts the signal; uncaught it is SoftTimeLimitExceeded, caught it is what the task makes of it', async () => {
+    await using bench = new Bench();
+    const wait = (signal: AbortSignal) =>
+      new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true }));
+    const uncaught = bench.app.task('uncaught', { bind: true, softTimeLimit: 0.05 }, (task) => wait(task.signal));
+    const caught = bench.app.task('caught', { bind: true, softTimeLimit: 0.05 }, (task) => wait(task.signal).catch(() => 'in time'));
+    await bench.worker();
+    const [a, b] = [await uncaught.delay(), await caught.delay()];
+    expect((await bench.meta(a.id)).result).toEqual(exception('SoftTimeLimitExceeded', [], 'billiard.exceptions'));
+    expect(await b.get({ timeout: 5 })).toBe('in time');
+  });
+
+  test('the hard limit ends a task that does not listen, and frees its slot', async () => {
+    await using bench = new Bench();
+    const { opened, open } = gate();
+    const deaf = bench.app.task('deaf', { timeLimit: 0.05 }, async () => {
+      await opened;
+      return 'late';
+    });
+    const next = bench.app.task('next', () => 'ran');
+    await bench.worker({ concurrency: 1 });
+    const a = await deaf.delay();
+    const b = await next.delay();
+    expect(await bench.meta(a.id)).toMatchObject({
+      status: 'FAILURE',
+      result: exception('TimeLimitExceeded', [0.05], 'billiard.exceptions'),
+      traceback: null,
+    });
+    expect(await b.get({ timeout: 5 })).toBe('ran');
+    open();
+    await opened;
+    expect((await bench.meta(a.id)).status).toBe('FAILURE');
+  });
+
+  test('a rate limit lets tasks start one by one and others pass', async () => {
+    await using bench = new Bench();
+    const starts: number[] = [];
+    const limited = bench.app.task('limited', { rateLimit: '20/s' }, () => void starts.push(performance.now()));
+    const free = bench.app.task('free', () => 'free');
+    await bench.worker({ concurrency: 1 });
+    for (let n = 0; n < 4; n++) await limited.delay();
+    expect(await (await free.delay()).get({ timeout: 5 })).toBe('free');
+    await until(() => starts.length === 4, 'four starts');
+    for (let n = 1; n < 4; n++) expect((starts[n] as number) - (starts[n - 1] as number)).toBeGreaterThan(40);
+  });
+});
+
+describe('what cannot be run', () => {
+  test('an unknown task goes back, then to the dead letter place, and is FAILURE NotRegistered', async () => {
+    await using bench = new Bench();
+    await bench.worker({ unknownTaskRetries: 0 });
+    const { id } = await bench.app.sendTask('nobody.knows');
+    expect(await bench.meta(id)).toMatchObject({
+      status: 'FAILURE',
+      result: exception('NotRegistered', ['nobody.knows'], 'celery.exceptions'),
+      traceback: null,
+    });
+    const dead = await bench.take('celery.dead');
+    expect(dead.headers).toMatchObject({ id, task: 'nobody.knows', 'x-lovage-reason': 'not-registered', 'x-lovage-queue': 'celery' });
+  });
+
+  test('an unknown task is put back for another worker, its count raised', async () => {
+    await using bench = new Bench();
+    const worker = await bench.worker();
+    await bench.app.sendTask('soon.known');
+    await until(() => bench.lines.some(({ message }) => message.includes('is not registered here')), 'the warning');
+    await worker.stop('warm');
+    expect(await bench.size('celery.dead').catch(() => 0)).toBe(0);
+  });
+
+  test.each(['constructor', '__proto__', 'toString', 'hasOwnProperty'])('the task name %s is nothing special', async (task) => {
+    await using bench = new Bench();
+    await bench.worker({ unknownTaskRetries: 0 });
+    await bench.raw({ headers: { task, id: 'some-id' } });
+    const dead = await bench.take('celery.dead');
+    expect(dead.headers['x-lovage-reason']).toMatch(/not-registered|invalid-message/);
+  });
+
+  const MALFORMED: readonly (readonly [string, Parameters<Bench['raw']>[0], string | RegExp])[] = [
+    ['no headers', {}, 'invalid-message'],
+    ['task is not text', { headers: { task: 7, id: 'a' } }, 'invalid-message'],
+    ['no id', { headers: { task: 'fine' } }, 'invalid-message'],
+    ['id is an object', { headers: { task: 'fine', id: {} } }, 'invalid-message'],
+    ['id of a megabyte', { headers: { task: 'fine', id: 'x'.repeat(1 << 20) } }, 'invalid-message'],
+    ['id with a line break', { headers: { task: 'fine', id: 'a\r\nb' } }, 'invalid-message'],
+    ['retries is text', { headers: { task: 'fine', id: 'a', retries: 'x' } }, 'invalid-message'],
+    ['eta is garbage', { headers: { task: 'fine', id: 'a', eta: 'tomorrow' } }, 'invalid-message'],
+    ['expires is garbage', { headers: { task: 'fine', id: 'a', expires: {} } }, 'invalid-message'],
+    ['timelimit is text', { headers: { task: 'fine', id: 'a', timelimit: 'long' } }, 'invalid-message'],
+    ['unknown content type', { headers: { task: 'fine', id: 'a' }, contentType: 'application/x-what' }, /content-disallowed|undecodable/],
+    ['pickle', { headers: { task: 'fine', id: 'a' }, contentType: 'application/x-python-serialize' }, 'content-disallowed'],
+    ['yaml not accepted', { headers: { task: 'fine', id: 'a' }, contentType: 'application/x-yaml' }, 'content-disallowed'],
+    ['truncated JSON', { headers: { task: 'fine', id: 'a' }, body: Buffer.from('[[1, 2') }, /undecodable|invalid-message/],
+    ['empty body', { headers: { task: 'fine', id: 'a' }, body: Buffer.alloc(0) }, /undecodable|invalid-message/],
+    ['invalid UTF-8', { headers: { task: 'fine', id: 'a' }, body: Buffer.from([0x5b, 0xff, 0xfe, 0x5d]) }, /undecodable|invalid-message/],
+    ['body is a number', { headers: { task: 'fine', id: 'a' }, body: Buffer.from('1') }, 'invalid-message'],
+    ['two elements', { headers: { task: 'fine', id: 'a' }, body: Buffer.from('[[], {}]') }, 'invalid-message'],
+    ['kwargs is an array', { headers: { task: 'fine', id: 'a' }, body: Buffer.from('[[], [], {}]') }, 'invalid-message'],
+    ['callbacks of a wrong shape', { headers: { task: 'fine', id: 'a' }, body: Buffer.from('[[], {}, {"callbacks": [1]}]') }, 'invalid-message'],
+    ['chain of a wrong shape', { headers: { task: 'fine', id: 'a' }, body: Buffer.from('[[], {}, {"chain": {"task": "x"}}]') }, 'invalid-message'],
+    [
+      '10,000 callbacks',
+      {
+        headers: { task: 'fine', id: 'a' },
+        body: Buffer.from(JSON.stringify([[], {}, { callbacks: Array.from({ length: 10_000 }, () => ({ task: 'fine', args: [], kwargs: {}, options: {} })) }])),
+      },
+      'invalid-message',
+    ],
+    ['deep nesting', { headers: { task: 'fine', id: 'a' }, body: Buffer.from(`[${'['.repeat(100_000)}${']'.repeat(100_000)}, {}, {}]`) }, /undecodable|invalid-message/],
+    ['unknown compression', { headers: { task: 'fine', id: 'a', compression: 'application/x-what' } }, /undecodable|content-disallowed|invalid-message/],
+    ['truncated compression', { headers: { task: 'fine', id: 'a', compression: 'application/x-gzip' }, body: Buffer.from([0x78, 0x9c, 1]) }, /undecodable|invalid-message/],
+  ];
+
+  test.each(MALFORMED)('%s: set aside with a reason, and the next message runs', async (_, message, reason) => {
+    await using bench = new Bench();
+    const ran: unknown[] = [];
+    const fine = bench.app.task('fine', (...args: unknown[]) => ran.push(args) && 'ok');
+    await bench.worker();
+    await bench.raw(message);
+    const good = await fine.delay('good');
+    expect(await good.get({ timeout: 5 })).toBe('ok');
+    const dead = await bench.take('celery.dead');
+    expect(dead.headers['x-lovage-reason']).toMatch(reason);
+    expect(Buffer.from(dead.body)).toEqual(Buffer.from(message.body ?? Buffer.from('[[], {}, {}]')));
+    expect(ran).toEqual([['good']]);
+    await until(async () => (await bench.size()) === 0, 'an empty queue');
+  });
+
+  test('without a dead letter place the message is rejected, as Celery does', async () => {
+    await using bench = new Bench({ deadLetterQueue: null });
+    const fine = bench.app.task('fine', () => 'ok');
+    await bench.worker();
+    await bench.raw({ headers: { task: 'fine', id: 'a' }, body: Buffer.from('[') });
+    expect(await (await fine.delay()).get({ timeout: 5 })).toBe('ok');
+    await until(async () => (await bench.size()) === 0, 'an empty queue');
+  });
+
+  test('a message that is delivered too often is set aside and is FAILURE WorkerLostError', async () => {
+    await using bench = new Bench({ deliveryLimit: 3 });
+    let runs = 0;
+    const killer = bench.app.task('killer', () => {
+      runs++;
+      throw new Reject('again', true);
+    });
+    await bench.worker();
+    const { id } = await killer.delay();
+    const dead = await bench.take('celery.dead');
+    expect(dead.headers).toMatchObject({ id, 'x-lovage-reason': 'delivery-limit' });
+    expect((await bench.meta(id)).result).toEqual(exception('WorkerLostError'));
+    expect(runs).toBe(3);
+  });
+
+  test('a part of a chord says so where the store cannot join', async () => {
+    await using bench = new Bench();
+    const part = bench.app.task('part', () => 1);
+    await bench.worker();
+    const result = await part.applyAsync([], { chord: part.s().toJSON(), groupId: 'g' });
+    expect(await result.get({ timeout: 5 })).toBe(1);
+    await until(() => bench.lines.some(({ level, message }) => level === 'error' && message.includes('part of a chord')), 'the error');
+  });
+});
+
+describe('revoke', () => {
+  test('a revoked task does not start', async () => {
+    await using bench = new Bench();
+    let runs = 0;
+    const task = bench.app.task('task', () => void runs++);
+    const worker = await bench.worker();
+    const waiting = await task.applyAsync([], { countdown: 0.1 });
+    worker.revoke([waiting.id]);
+    expect(await bench.meta(waiting.id)).toMatchObject({ status: 'REVOKED', result: exception('TaskRevokedError', ['revoked']) });
+    expect(runs).toBe(0);
+  });
+
+  test('terminate aborts a running task', async () => {
+    await using bench = new Bench();
+    const begun = gate();
+    const task = bench.app.task('task', { bind: true }, (context) => {
+      begun.open();
+      return new Promise<never>((_, reject) => context.signal.addEventListener('abort', () => reject(context.signal.reason as Error)));
+    });
+    const worker = await bench.worker();
+    const { id } = await task.delay();
+    await within(begun.opened, 'the start');
+    worker.revoke([id], { terminate: true });
+    expect(await bench.meta(id)).toMatchObject({ status: 'REVOKED', result: exception('TaskRevokedError', ['terminated']) });
+    await until(async () => (await bench.size()) === 0, 'an empty queue');
+  });
+});
+
+describe('redelivery', () => {
+  /** Somebody takes the first message, does `meanwhile` and dies without settling. */
+  async function dieHolding(bench: Bench, meanwhile: () => Promise<void>): Promise<void> {
+    const supervisor = bench.app.connectBroker('read');
+    const connection = await supervisor.connection();
+    const taken = gate();
+    await connection.consume(['celery'], () => taken.open(), { prefetch: 1 });
+    await within(taken.opened, 'the message');
+    await meanwhile();
+    await supervisor.close();
+    await until(async () => (await bench.size()) === 1, 'the message back');
+  }
+
+  async function setUp(children: unknown[]) {
+    const bench = new Bench({ workerDeduplicateSuccessfulTasks: true });
+    const runs: unknown[] = [];
+    const once = bench.app.task('once', (n: number) => runs.push(n));
+    const next = once.s().freeze();
+    const { id } = await once.applyAsync([1], { chain: [next] });
+    await dieHolding(bench, async () => {
+      const backend = await bench.app.requireBackend('test');
+      const state = { status: 'SUCCESS', result: 'first', traceback: null, date_done: null };
+      await backend.store([{ meta: { ...state, children, task_id: id } }]);
+    });
+    await bench.worker();
+    await until(() => bench.lines.some(({ message }) => message.endsWith('is done already')), 'the second delivery');
+    await until(async () => (await bench.size()) === 0, 'an empty queue');
+    return { bench, runs, id, nextId: next.options.taskId as string };
+  }
+
+  test('a done task is not run again, and what should follow it is sent', async () => {
+    const { bench, runs, id, nextId } = await setUp([]);
+    await using _ = bench;
+    expect((await bench.meta(nextId)).status).toBe('SUCCESS');
+    expect(runs).toEqual(['first']);
+    expect((await bench.meta(id)).result).toBe('first');
+  });
+
+  test('unless it was sent already', async () => {
+    const { bench, runs } = await setUp([[['some', null], null]]);
+    await using _ = bench;
+    expect(runs).toEqual([]);
+  });
+
+  test('without that setting it runs again', async () => {
+    await using bench = new Bench();
+    const seen: boolean[] = [];
+    const task = bench.app.task('task', { bind: true }, ({ request }) => void seen.push(request.deliveryInfo.redelivered));
+    const { id } = await task.delay();
+    await dieHolding(bench, async () => {});
+    await bench.worker();
+    expect((await bench.meta(id)).status).toBe('SUCCESS');
+    expect(seen).toEqual([true]);
+  });
+});
+
+describe('shutdown', () => {
+  test('warm: what runs finishes, what did not start goes back, nothing is lost or doubled', async () => {
+    await using bench = new Bench();
+    const { opened, open } = gate();
+    const ran: number[] = [];
+    const slow = bench.app.task('slow', async (n: number) => {
+      ran.push(n);
+      await opened;
+    });
+    const worker = await bench.worker({ concurrency: 2, prefetchMultiplier: 4 });
+    const results = await Promise.all(Array.from({ length: 10 }, (_, n) => slow.delay(n)));
+    await until(() => ran.length === 2 && worker.reserved.length === 6, 'two running and six waiting');
+    const stopped = worker.stop('warm', { graceMs: 5000 });
+    expect(worker.state).toBe('draining');
+    await until(async () => (await bench.size()) === 8, 'eight messages back');
+    open();
+    await within(stopped, 'the stop', 2000);
+    expect(worker.state).toBe('closed');
+    await worker.done;
+    expect(await bench.size()).toBe(8);
+    await bench.worker();
+    await Promise.all(results.map((result) => result.get({ timeout: 5 })));
+    expect(ran.toSorted((a, b) => a - b)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+  });
+
+  test('after the grace the signal fires; who listens ends cleanly, who does not is left alone; both go back', async () => {
+    await using bench = new Bench();
+    const begun: string[] = [];
+    const listening = bench.app.task('listening', { bind: true }, (task) => {
+      begun.push('listening');
+      return new Promise<never>((_, reject) => task.signal.addEventListener('abort', () => reject(task.signal.reason as Error)));
+    });
+    const deaf = bench.app.task('deaf', () => {
+      begun.push('deaf');
+      return new Promise<never>(() => {});
+    });
+    const worker = await bench.worker();
+    const [a, b] = [await listening.delay(), await deaf.delay()];
+    await until(() => begun.length === 2, 'two running tasks');
+    const before = performance.now();
+    await worker.stop('warm', { graceMs: 100 });
+    expect(performance.now() - before).toBeLessThan(2100);
+    expect(await bench.size()).toBe(2);
+    const backend = await bench.app.requireBackend('test');
+    expect(await backend.load([a.id, b.id])).toEqual([undefined, undefined]);
+  });
+
+  test('a task that ends well when told to is done, not returned', async () => {
+    await using bench = new Bench();
+    const begun = gate();
+    const careful = bench.app.task('careful', { bind: true }, (task) => {
+      begun.open();
+      return new Promise<string>((resolve) => task.signal.addEventListener('abort', () => resolve('saved')));
+    });
+    const worker = await bench.worker();
+    const result = await careful.delay();
+    await within(begun.opened, 'the start');
+    await worker.stop('cold');
+    expect(await result.get({ timeout: 5 })).toBe('saved');
+    expect(await bench.size()).toBe(0);
+  });
+
+  test('a second stop shortens the grace', async () => {
+    await using bench = new Bench();
+    const begun = gate();
+    const deaf = bench.app.task('deaf', () => {
+      begun.open();
+      return new Promise<never>(() => {});
+    });
+    const worker = await bench.worker();
+    await deaf.delay();
+    await within(begun.opened, 'the start');
+    const stopped = worker.stop('warm', { graceMs: 60_000 });
+    const before = performance.now();
+    void worker.stop('cold');
+    await within(stopped, 'the stop', 2100);
+    expect(performance.now() - before).toBeLessThan(2100);
+  });
+
+  test('stopping twice, and stopping an idle worker, is fine and quick', async () => {
+    await using bench = new Bench();
+    const worker = await bench.worker();
+    const before = performance.now();
+    await Promise.all([worker.stop(), worker.stop('cold'), worker.stop('soft')]);
+    await worker.stop();
+    expect(performance.now() - before).toBeLessThan(1000);
+  });
+});
+
+describe('options', () => {
+  test('a pool that is not there is refused with the ones that are', async () => {
+    await using bench = new Bench();
+    expect(() => new Worker(bench.app, { pool: 'processes' })).toThrow(
+      expect.toSatisfy((error) => isLovageError(error, 'ERR_UNSUPPORTED')),
+    );
+    expect(() => new Worker(bench.app, { concurency: 1 } as never)).toThrow(
+      expect.toSatisfy((error) => isLovageError(error, 'ERR_CONFIG')),
+    );
+    expect(new Worker(bench.app, { pool: 'solo', concurrency: 9 }).pool.concurrency).toBe(1);
+  });
+});
+
+describe('unhandled rejections', () => {
+  test('are the failure of the task that they come from', async () => {
+    await using bench = new Bench();
+    const { opened, open } = gate();
+    const listeners = process.listeners('unhandledRejection');
+    process.removeAllListeners('unhandledRejection');
+    try {
+      const careless = bench.app.task('careless', async () => {
+        void Promise.reject(new RangeError('forgotten'));
+        await opened;
+        return 1;
+      });
+      const innocent = bench.app.task('innocent', async () => {
+        await opened;
+        return 2;
+      });
+      await bench.worker({ guardProcess: true });
+      const [a, b] = [await careless.delay(), await innocent.delay()];
+      expect((await bench.meta(a.id)).result).toEqual(exception('RangeError', ['forgotten']));
+      open();
+      expect(await b.get({ timeout: 5 })).toBe(2);
+    } finally {
+      for (const listener of listeners) process.on('unhandledRejection', listener);
+    }
+  });
+});

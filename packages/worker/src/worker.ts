@@ -1,0 +1,529 @@
+import { hostname } from 'node:os';
+import {
+  ClosedError,
+  ConfigError,
+  isLovageError,
+  UnsupportedError,
+  WorkerLostError,
+  workerDirectQueue,
+  type Logger,
+  type Lovage,
+  type QueueDefinition,
+} from '@lovage/core';
+import type { Connection, ConnectionSupervisor, Topology } from '@lovage/core/transport';
+import { systemClock, type Clock } from './clock.ts';
+import { Dispatcher } from './consumer/dispatcher.ts';
+import { PrefetchWindow } from './consumer/prefetch.ts';
+import { parseRateLimit } from './consumer/rate-limit.ts';
+import { ConsumerSession } from './consumer/session.ts';
+import { DeadLetters } from './dead-letters.ts';
+import { AsyncPool } from './pools/async-pool.ts';
+import type { Pool } from './pools/pool.ts';
+import { guardProcess } from './process-guard.ts';
+import { RevokedIds } from './request/revokes.ts';
+import { Tracer } from './request/trace.ts';
+import type { Work } from './request/work.ts';
+import { ResultWriter } from './results/result-writer.ts';
+
+/** Options of a {@link Worker}. What is left out comes from the app's settings. */
+export interface WorkerOptions {
+  /** Queues to consume from (Celery's `-Q`). Default: all that are configured. */
+  readonly queues?: readonly string[];
+  /** Configured queues not to consume from (`-X`). */
+  readonly excludeQueues?: readonly string[];
+  /** How many tasks run at once. Default `workerConcurrency`: 100 for `async`. `solo` is always 1. */
+  readonly concurrency?: number;
+  /** Messages fetched ahead, for each task that may run at once; 0: no limit. Default `workerPrefetchMultiplier`: 1. */
+  readonly prefetchMultiplier?: number;
+  /** `async` or `solo`. Default `workerPool`. */
+  readonly pool?: string;
+  /** Node name: `name@host`. Default `celery@` and the host's name. */
+  readonly nodeName?: string;
+  /** Default: the app's. */
+  readonly logger?: Logger;
+  /**
+   * How often a message of an unknown task goes back to the broker, for a worker that knows it, before it is set aside.
+   * Default 5, over about a minute and a half; 0: at once, as Celery does.
+   */
+  readonly unknownTaskRetries?: number;
+  /** Milliseconds for which a result that the store does not take is tried before the message goes back. Default 60000. */
+  readonly resultDeadlineMs?: number;
+  /**
+   * Handle `unhandledRejection` and `uncaughtException` of the process while the worker runs: they fail the task that
+   * they come from. Default true.
+   */
+  readonly guardProcess?: boolean;
+  /** Default: the system's. */
+  readonly clock?: Clock;
+  /** Numbers from 0 to 1. Default `Math.random`. */
+  readonly random?: () => number;
+}
+
+/**
+ * `warm`: running tasks get the grace to finish. `soft`: they get `workerSoftShutdownTimeout`, then as `cold`.
+ * `cold`: they are told to end at once. Source: celery/apps/worker.py.
+ */
+export type StopKind = 'warm' | 'soft' | 'cold';
+
+export interface StopOptions {
+  /** Milliseconds that running tasks get. Default: `workerShutdownTimeout`, `workerSoftShutdownTimeout`, 0. */
+  readonly graceMs?: number;
+}
+
+/** `running`, then in this order. Each state has a deadline, so the last one is always reached. */
+export type WorkerState = 'new' | 'running' | 'draining' | 'returning' | 'closed';
+
+/** A task as the worker shows it to monitors. */
+export interface WorkInfo {
+  readonly id: string;
+  readonly task: string;
+  readonly queue: string;
+  /** Epoch milliseconds. */
+  readonly eta: number | undefined;
+}
+
+const OPTION_NAMES: ReadonlySet<string> = new Set<keyof WorkerOptions>([
+  'queues',
+  'excludeQueues',
+  'concurrency',
+  'prefetchMultiplier',
+  'pool',
+  'nodeName',
+  'logger',
+  'unknownTaskRetries',
+  'resultDeadlineMs',
+  'guardProcess',
+  'clock',
+  'random',
+]);
+
+/** After the abort signals: for tasks to react, and for brokers and stores to take what is left. */
+const REACTION_MS = 1000;
+const RETURNING_MS = 1500;
+/** How long a revoked task with terminate may take to heed its signal. */
+const TERMINATE_MS = 5000;
+const CONSUME_AGAIN_FIRST_MS = 500;
+const CONSUME_AGAIN_LONGEST_MS = 10_000;
+
+/**
+ * Takes tasks from the broker, runs them and stores their results.
+ *
+ * At least once: a message is settled after the task's result is stored and what follows it is published, unless the
+ * task says `acksLate: false`. A worker that dies, or loses its broker, leaves its messages to others.
+ *
+ * @example
+ * const worker = new Worker(app, { concurrency: 50 })
+ * await worker.start()
+ * process.once('SIGTERM', () => void worker.stop('warm'))
+ * await worker.done
+ */
+export class Worker implements AsyncDisposable {
+  readonly app: Lovage;
+  readonly nodeName: string;
+  /** Resolves when the first message could be taken, rejects with what makes that impossible. */
+  readonly ready: Promise<void>;
+  /** Resolves when the worker has stopped, rejects with what made it stop. */
+  readonly done: Promise<void>;
+  readonly pool: Pool;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #options: WorkerOptions;
+  readonly #queues: readonly QueueDefinition[];
+  readonly #revoked: RevokedIds;
+  readonly #window: PrefetchWindow;
+  readonly #random: () => number;
+  readonly #isReady = deferred();
+  readonly #isDone = deferred();
+  #state: WorkerState = 'new';
+  #dispatcher: Dispatcher | undefined;
+  #results: ResultWriter | undefined;
+  #supervisor: ConnectionSupervisor | undefined;
+  #session: ConsumerSession | undefined;
+  #unguard: (() => void) | undefined;
+  #stopping: Promise<void> | undefined;
+  /** Monotonic; when running tasks are told to end. */
+  #graceEnd = Number.POSITIVE_INFINITY;
+  #hurry: (() => void) | undefined;
+  #failure: unknown;
+
+  /** Throws `ConfigError` and `UnsupportedError` for what cannot work. */
+  constructor(app: Lovage, options: WorkerOptions = {}) {
+    for (const name of Object.keys(options)) {
+      if (!OPTION_NAMES.has(name)) {
+        throw new ConfigError(`Unknown worker option "${name}". Expected one of: ${[...OPTION_NAMES].join(', ')}.`);
+      }
+    }
+    const { settings } = app;
+    this.app = app;
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.#random = options.random ?? Math.random;
+    this.#logger = options.logger ?? app.logger;
+    this.nodeName = options.nodeName ?? `celery@${hostname()}`;
+    this.pool = makePool(options.pool ?? settings.workerPool, options.concurrency ?? settings.workerConcurrency, this.#clock);
+    const multiplier = options.prefetchMultiplier ?? settings.workerPrefetchMultiplier;
+    if (!(multiplier >= 0)) {
+      throw new ConfigError(`The prefetch multiplier ${String(multiplier)} is not one. Expected 0 (no limit) or more.`);
+    }
+    const base = settings.workerDisablePrefetch
+      ? this.pool.concurrency
+      : multiplier === 0
+        ? 0
+        : Math.max(1, Math.round(this.pool.concurrency * multiplier));
+    this.#window = new PrefetchWindow(base, settings.workerEtaTaskLimit ?? Number.POSITIVE_INFINITY, (error) =>
+      this.#logger.warn({ error }, 'The prefetch count could not be changed.'),
+    );
+    for (const task of app.tasks.values()) parseRateLimit(task.options.rateLimit);
+    if (settings.workerDirect) app.queues.add(workerDirectQueue(this.nodeName));
+    this.#queues = app.queues.select({ queues: options.queues ?? [], exclude: options.excludeQueues ?? [] });
+    if (this.#queues.length === 0) {
+      throw new ConfigError('The worker has no queue to consume from: "excludeQueues" leaves none.');
+    }
+    this.#revoked = new RevokedIds(this.#clock);
+    this.ready = this.#isReady.promise;
+    this.done = this.#isDone.promise;
+    // Whoever starts a worker may wait for one of the two only.
+    this.ready.catch(() => {});
+    this.done.catch(() => {});
+  }
+
+  get state(): WorkerState {
+    return this.#state;
+  }
+
+  /** Names of the queues that it consumes from. */
+  get queueNames(): readonly string[] {
+    return this.#queues.map(({ name }) => name);
+  }
+
+  /** Tasks that run, or ended and are not settled yet. */
+  get active(): readonly WorkInfo[] {
+    return [...(this.#dispatcher?.attempts ?? [])].map(({ work }) => describeWork(work));
+  }
+
+  /** Tasks that could run and wait for a slot. */
+  get reserved(): readonly WorkInfo[] {
+    return this.#dispatcher?.reserved.map(describeWork) ?? [];
+  }
+
+  /** Tasks that wait for their time. */
+  get scheduled(): readonly WorkInfo[] {
+    return this.#dispatcher?.scheduled.map(describeWork) ?? [];
+  }
+
+  /**
+   * Starts to consume; resolves as {@link ready} does. A broker that is away is waited for, unless
+   * `brokerConnectionRetryOnStartup` is off.
+   */
+  start(): Promise<void> {
+    if (this.#state !== 'new') throw new ClosedError('A worker starts once. Make another one.');
+    this.#state = 'running';
+    void this.#run();
+    return this.ready;
+  }
+
+  /**
+   * Stops. Messages that were not started go back to the broker at once; running tasks get the grace, then their abort
+   * signal, then their messages go back too. Resolves when everything is closed, at most two seconds after the grace,
+   * whatever the broker does. Called again it can only shorten the grace. Never rejects.
+   */
+  stop(kind: StopKind = 'warm', { graceMs }: StopOptions = {}): Promise<void> {
+    const { settings } = this.app;
+    const defaults = { warm: settings.workerShutdownTimeout * 1000, soft: settings.workerSoftShutdownTimeout * 1000, cold: 0 };
+    const end = this.#clock.monotonic() + Math.max(0, graceMs ?? defaults[kind]);
+    if (end < this.#graceEnd) {
+      this.#graceEnd = end;
+      this.#hurry?.();
+    }
+    return (this.#stopping ??= this.#stop());
+  }
+
+  /**
+   * These tasks will not start here; with `terminate` one that runs gets its abort signal, and is REVOKED at the latest
+   * five seconds later, though its function may go on.
+   */
+  revoke(ids: readonly string[], { terminate = false }: { readonly terminate?: boolean } = {}): void {
+    for (const id of ids) {
+      this.#revoked.add(id);
+      if (!terminate || this.#dispatcher?.terminate(id) !== true) continue;
+      const dispatcher = this.#dispatcher;
+      this.#clock.after(TERMINATE_MS, () => {
+        dispatcher.abandon([...dispatcher.attempts].filter(({ work, interruption }) => work.id === id && interruption === 'terminated'));
+      });
+    }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop('warm');
+  }
+
+  async #run(): Promise<void> {
+    try {
+      await this.#prepare();
+      await this.#connect();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  /** What needs no broker. A wrong store is told at once; one that is away is tried with the first result. */
+  async #prepare(): Promise<void> {
+    const { app } = this;
+    let keepsResults = true;
+    try {
+      keepsResults = (await app.resultBackend()) !== undefined;
+    } catch (error) {
+      if (!isLovageError(error) || !error.retryable) throw error;
+      this.#logger.error({ error }, 'The result store cannot be reached. It is tried again with each result.');
+    }
+    if (keepsResults) {
+      this.#results = new ResultWriter({
+        open: () => app.requireBackend('store results'),
+        clock: this.#clock,
+        random: this.#random,
+        logger: this.#logger,
+        deadlineMs: this.#options.resultDeadlineMs ?? 60_000,
+      });
+    }
+    const dispatcher = new Dispatcher({
+      app,
+      nodeName: this.nodeName,
+      pool: this.pool,
+      clock: this.#clock,
+      logger: this.#logger,
+      results: this.#results,
+      deadLetters: new DeadLetters({
+        queueFor: (queue) => app.queues.deadLetterOf(queue),
+        nodeName: this.nodeName,
+        clock: this.#clock,
+        logger: this.#logger,
+      }),
+      revoked: this.#revoked,
+      window: this.#window,
+      unknownTaskRetries: this.#options.unknownTaskRetries ?? 5,
+    });
+    const tracer = new Tracer({
+      app,
+      nodeName: this.nodeName,
+      clock: this.#clock,
+      random: this.#random,
+      logger: this.#logger,
+      results: this.#results,
+      onFunctionEnd: () => dispatcher.functionEnded(),
+      onEnd: (attempt, ending) => dispatcher.ended(attempt, ending),
+    });
+    dispatcher.attach(tracer);
+    this.#dispatcher = dispatcher;
+    if (this.#options.guardProcess !== false) {
+      this.#unguard = guardProcess(this.#logger, (context, error) => {
+        const { attempt } = context.work;
+        if (attempt === undefined || attempt.context !== context || attempt.isOver) return false;
+        this.pool.abandon(attempt);
+        attempt.threw(error);
+        return true;
+      });
+    }
+  }
+
+  async #connect(): Promise<void> {
+    if (this.#state !== 'running') return;
+    const supervisor = this.app.connectBroker('read');
+    this.#supervisor = supervisor;
+    supervisor.onConnect((connection) => this.#consume(connection));
+    await supervisor.connection();
+  }
+
+  /** Runs for each new connection; it is handed out when this resolves. */
+  async #consume(connection: Connection): Promise<void> {
+    const dispatcher = this.#dispatcher as Dispatcher;
+    if (this.#state !== 'running') return;
+    if (this.#session !== undefined) this.#lose(this.#session);
+    const session = new ConsumerSession(connection, this.#clock, this.#logger);
+    this.#session = session;
+    this.#window.detach();
+    connection.closed.then(
+      () => this.#lose(session),
+      () => this.#lose(session),
+    );
+    await this.#startConsumer(session, dispatcher);
+    this.#logger.info(
+      { node: this.nodeName, queues: this.queueNames, guarantee: connection.capabilities.guarantee },
+      `${this.nodeName} ready: consuming from ${this.queueNames.join(', ')}`,
+    );
+    this.#isReady.resolve();
+  }
+
+  async #startConsumer(session: ConsumerSession, dispatcher: Dispatcher): Promise<void> {
+    const { connection } = session;
+    await connection.declare(joinTopologies(this.#queues));
+    if (this.#state !== 'running' || !session.isLive) return;
+    const consumer = await connection.consume(this.queueNames, (deliveries) => dispatcher.receive(session, deliveries), {
+      prefetch: this.#window.size,
+      onLeaseLost: (deliveries) => dispatcher.leaseLost(session, deliveries),
+    });
+    session.consumer = consumer;
+    this.#window.attach(consumer);
+    const ended = (error?: unknown): void => {
+      if (session.isLive && this.#state === 'running') void this.#consumeAgain(session, dispatcher, error);
+    };
+    consumer.done.then(() => ended(), ended);
+    if ((this.#state as WorkerState) !== 'running') await consumer.cancel();
+  }
+
+  /** The consumer ended and its connection lives: a queue was removed, a broker node went. Nothing but `stop` ends this. */
+  async #consumeAgain(session: ConsumerSession, dispatcher: Dispatcher, cause: unknown): Promise<void> {
+    let error = cause;
+    for (let delayMs = CONSUME_AGAIN_FIRST_MS; ; delayMs = Math.min(CONSUME_AGAIN_LONGEST_MS, delayMs * 2)) {
+      await new Promise<void>((resolve) => {
+        this.#clock.after(delayMs, resolve);
+      });
+      if (!session.isLive || this.#state !== 'running') return;
+      this.#logger.warn({ error, queues: this.queueNames }, 'The broker ended the consumer. It is started again.');
+      try {
+        await this.#startConsumer(session, dispatcher);
+        return;
+      } catch (failure) {
+        error = failure;
+      }
+    }
+  }
+
+  #lose(session: ConsumerSession): void {
+    if (!session.isLive) return;
+    if (this.#session === session) {
+      this.#session = undefined;
+      this.#window.detach();
+    }
+    this.#dispatcher?.sessionLost(session);
+  }
+
+  /** Nothing can make this worker work. */
+  #fail(error: unknown): void {
+    if (this.#failure !== undefined || this.#state === 'closed') return;
+    this.#failure = error;
+    this.#logger.error({ error }, 'The worker cannot work and stops.');
+    this.#isReady.reject(error);
+    void this.stop('cold');
+  }
+
+  async #stop(): Promise<void> {
+    const dispatcher = this.#dispatcher;
+    const session = this.#session;
+    if (this.#state !== 'closed') this.#state = 'draining';
+    this.#logger.info({ node: this.nodeName }, `${this.nodeName} stops: ${dispatcher?.attempts.size ?? 0} tasks run`);
+    // A half-open link answers nothing: neither of these is waited for beyond its deadline.
+    const cancelled = session?.consumer?.cancel() ?? Promise.resolve();
+    cancelled.catch(() => {});
+    if (dispatcher !== undefined) {
+      dispatcher.returnUnstarted();
+      await this.#untilGraceEnds(dispatcher.idle());
+      this.#state = 'returning';
+      await this.#return(dispatcher);
+    }
+    this.#state = 'returning';
+    const flushed = session?.isLive === true ? session.settler.drained() : Promise.resolve();
+    await this.#within(Promise.all([cancelled.catch(() => {}), flushed]), 500);
+    await this.#within(Promise.all([this.#supervisor?.close(), this.pool.close()]), 500);
+    this.#unguard?.();
+    this.#state = 'closed';
+    this.#logger.info({ node: this.nodeName }, `${this.nodeName} stopped`);
+    if (this.#failure === undefined) {
+      this.#isReady.reject(new ClosedError('The worker was stopped before it was ready.'));
+      this.#isDone.resolve();
+    } else {
+      this.#isDone.reject(this.#failure);
+    }
+  }
+
+  /** Gives back what has not ended: tasks may react to their signal first, stores and brokers get what is left. */
+  async #return(dispatcher: Dispatcher): Promise<void> {
+    if (dispatcher.attempts.size === 0) return;
+    const end = this.#clock.monotonic() + RETURNING_MS;
+    dispatcher.interruptAll(new WorkerLostError('The worker stops and the task has not ended within its grace.'));
+    await this.#within(dispatcher.idle(), REACTION_MS);
+    dispatcher.abandon([...dispatcher.attempts]);
+    await this.#within(dispatcher.idle(), end - this.#clock.monotonic());
+    this.#results?.stop(new ClosedError('The worker stopped before the result was stored.'));
+    dispatcher.returnEnding();
+  }
+
+  async #untilGraceEnds(work: Promise<void>): Promise<void> {
+    let isOver = false;
+    void work.then(() => {
+      isOver = true;
+      this.#hurry?.();
+    });
+    while (!isOver) {
+      const leftMs = this.#graceEnd - this.#clock.monotonic();
+      if (leftMs <= 0) {
+        // What is idle already is told by a microtask.
+        await Promise.resolve();
+        break;
+      }
+      await new Promise<void>((resolve) => {
+        const cancel = this.#clock.after(Math.min(leftMs, 60_000), resolve);
+        this.#hurry = () => {
+          cancel();
+          resolve();
+        };
+        if (isOver) this.#hurry();
+      });
+    }
+    this.#hurry = undefined;
+  }
+
+  #within(work: Promise<unknown>, ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const cancel = this.#clock.after(Math.max(0, ms), resolve);
+      const ended = (): void => {
+        cancel();
+        resolve();
+      };
+      work.then(ended, ended);
+    });
+  }
+}
+
+function makePool(name: string, concurrency: number, clock: Clock): Pool {
+  if (!Number.isInteger(concurrency) || concurrency < 1) {
+    throw new ConfigError(`The concurrency ${String(concurrency)} is not one. Expected a whole number above 0.`);
+  }
+  switch (name) {
+    case 'async':
+    case 'eventlet':
+    case 'gevent':
+      return new AsyncPool(concurrency, clock);
+    case 'solo':
+      return new AsyncPool(1, clock, 'solo');
+    default:
+      throw new UnsupportedError(`The pool "${name}" is not available. Expected "async" (Celery's eventlet and gevent) or "solo".`);
+  }
+}
+
+function joinTopologies(queues: readonly QueueDefinition[]): Topology {
+  return {
+    exchanges: queues.flatMap(({ topology }) => topology.exchanges ?? []),
+    queues: queues.flatMap(({ topology }) => topology.queues ?? []),
+    bindings: queues.flatMap(({ topology }) => topology.bindings ?? []),
+  };
+}
+
+function describeWork({ id, task, delivery, request }: Work): WorkInfo {
+  return { id, task: task.name, queue: delivery.queue, eta: request.eta };
+}
+
+interface Deferred {
+  readonly promise: Promise<void>;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
+function deferred(): Deferred {
+  let resolve!: () => void;
+  let reject!: (error: unknown) => void;
+  const promise = new Promise<void>((onResolve, onReject) => {
+    resolve = onResolve;
+    reject = onReject;
+  });
+  return { promise, resolve, reject };
+}
