@@ -1,0 +1,67 @@
+import type { SqlDialect } from './url.ts';
+
+/** What can be bound to a parameter. Integers beyond 2^53 are `bigint`; text must not contain NUL. */
+export type SqlValue = string | number | bigint | Uint8Array | null;
+
+/** Columns by name. */
+export type SqlRow = Readonly<Record<string, SqlValue>>;
+
+/** Statements inside one transaction. Parameters are always bound; placeholders are the dialect's (`?` for SQLite). */
+export interface SqlTransaction {
+  query<Row extends SqlRow = SqlRow>(sql: string, parameters?: readonly SqlValue[]): Promise<readonly Row[]>;
+  /** Rows changed. */
+  execute(sql: string, parameters?: readonly SqlValue[]): Promise<number>;
+  /** Wakes the listeners of `topic` in this process once the transaction is committed. */
+  signal(topic: string): void;
+}
+
+export interface SqlCallOptions {
+  /** Ends the waiting for a turn; a transaction that has begun is finished. Rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
+  /** How long the call may wait for other processes. Default: the database's own, 10 s. */
+  readonly deadlineMs?: number;
+}
+
+/**
+ * One database, shared by all who opened it in this process.
+ *
+ * Errors are Lovage's: `TimeoutError` when other processes held the database past the deadline, `BrokerBlockedError`
+ * when the disk is full, `ConnectionLostError` when it broke, `ClosedError` after `close()`.
+ */
+export interface SqlDatabase extends AsyncDisposable {
+  readonly dialect: SqlDialect;
+  /** For messages to people: the file, or host and database without the password. */
+  readonly location: string;
+  /** Rejects with `ConnectionLostError` when the database is gone for good: its file was replaced or removed. */
+  readonly lost: Promise<never>;
+  /** One reading statement outside any transaction. */
+  query<Row extends SqlRow = SqlRow>(
+    sql: string,
+    parameters?: readonly SqlValue[],
+    options?: SqlCallOptions,
+  ): Promise<readonly Row[]>;
+  /**
+   * Runs `work` in a transaction that writes. Resolves when it is committed.
+   *
+   * Calls of one turn of the event loop share one transaction. When one of them fails, all are rolled back and run
+   * again one by one, so `work` may run more than once: it must keep nothing from an earlier run, and must await
+   * nothing but its own statements.
+   */
+  transaction<T>(work: (transaction: SqlTransaction) => Promise<T>, options?: SqlCallOptions): Promise<T>;
+  /**
+   * Calls `listener` after each local commit that signalled `topic`, and, with `foreign` true, whenever another
+   * process may have committed anything. Never misses a change; may be called without one. The listener must not throw.
+   */
+  listen(topic: string, listener: (foreign: boolean) => void, options?: ListenOptions): Listening;
+  /** Finishes what was begun and lets go of the database; the last one closes it. Never rejects; twice is fine. */
+  close(): Promise<void>;
+}
+
+export interface ListenOptions {
+  /** Keeps the process running while it listens. Default false. */
+  readonly keepAlive?: boolean;
+}
+
+export interface Listening {
+  stop(): void;
+}
