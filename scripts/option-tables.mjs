@@ -39,25 +39,30 @@ function effectlessRow(name, { withoutEffect }) {
   return `| ${[code(name), `${code(toSnakeCase(name))}<br>${code(oldSettingName(name))}`, withoutEffect].map(cell).join(' | ')} |`;
 }
 
-/** Everything that the packages say but for the tables themselves: a setting that is not named there is read by nobody. */
+/** The code that could read settings: all but the tables themselves, and transports, which have options of their own. */
 async function sourceText() {
   const packages = await readdir(join(root, 'packages'));
   const texts = await Promise.all(
-    packages.sort().map(async (name) => {
-      const folder = join(root, 'packages', name, 'src');
-      const files = await readdir(folder, { recursive: true }).catch(() => []);
-      const own = files.filter(
-        (file) =>
-          file.endsWith('.ts') && !/\.test(?:-d)?\.ts$/.test(file) && !/sett(?:ings-table|ing-kinds)\.ts$/.test(file),
-      );
-      return (await Promise.all(own.map((file) => readFile(join(folder, file), 'utf8')))).join('\n');
-    }),
+    packages
+      .filter((name) => !name.startsWith('transport-'))
+      .sort()
+      .map(async (name) => {
+        const folder = join(root, 'packages', name, 'src');
+        const files = await readdir(folder, { recursive: true }).catch(() => []);
+        const own = files.filter(
+          (file) =>
+            file.endsWith('.ts') && !/\.test(?:-d)?\.ts$/.test(file) && !/sett(?:ings-table|ing-kinds)\.ts$/.test(file),
+        );
+        return (await Promise.all(own.map((file) => readFile(join(folder, file), 'utf8')))).join('\n');
+      }),
   );
   return texts.join('\n');
 }
 
 function settingsPage(source) {
-  const isRead = ([name]) => new RegExp(`\\b${name}\\b`).test(source);
+  const taken = [...source.matchAll(/\{([^{}]*)\}\s*=\s*[\w.#]*settings\b/gi)].map(([, names]) => names).join(',');
+  const isRead = ([name]) =>
+    new RegExp(`settings\\??\\.${name}\\b`, 'i').test(source) || new RegExp(`\\b${name}\\b`).test(taken);
   const lines = [
     '# Settings',
     '',

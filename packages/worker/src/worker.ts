@@ -98,8 +98,9 @@ const OPTION_NAMES: ReadonlySet<string> = new Set<keyof WorkerOptions>([
 ]);
 
 /** After the abort signals: for tasks to react, and for brokers and stores to take what is left. */
-const REACTION_MS = 1000;
-const RETURNING_MS = 1500;
+const REACTION_MS = 700;
+const RETURNING_MS = 1100;
+const CLOSING_STEP_MS = 400;
 /** How long a revoked task with terminate may take to heed its signal. */
 const TERMINATE_MS = 5000;
 const CONSUME_AGAIN_FIRST_MS = 500;
@@ -273,9 +274,11 @@ export class Worker implements AsyncDisposable {
     try {
       keepsResults = (await app.resultBackend()) !== undefined;
     } catch (error) {
+      if (this.#state !== 'running') return;
       if (!isLovageError(error) || !error.retryable) throw error;
       this.#logger.error({ error }, 'The result store cannot be reached. It is tried again with each result.');
     }
+    if (this.#state !== 'running') return;
     if (keepsResults) {
       this.#results = new ResultWriter({
         open: () => app.requireBackend('store results'),
@@ -422,8 +425,8 @@ export class Worker implements AsyncDisposable {
     }
     this.#state = 'returning';
     const flushed = session?.isLive === true ? session.settler.drained() : Promise.resolve();
-    await this.#within(Promise.all([cancelled.catch(() => {}), flushed]), 500);
-    await this.#within(Promise.all([this.#supervisor?.close(), this.pool.close()]), 500);
+    await this.#within(Promise.all([cancelled.catch(() => {}), flushed]), CLOSING_STEP_MS);
+    await this.#within(Promise.all([this.#supervisor?.close(), this.pool.close()]), CLOSING_STEP_MS);
     this.#unguard?.();
     this.#state = 'closed';
     this.#logger.info({ node: this.nodeName }, `${this.nodeName} stopped`);
@@ -443,7 +446,8 @@ export class Worker implements AsyncDisposable {
     await this.#within(dispatcher.idle(), REACTION_MS);
     dispatcher.abandon([...dispatcher.attempts]);
     await this.#within(dispatcher.idle(), end - this.#clock.monotonic());
-    this.#results?.stop(new ClosedError('The worker stopped before the result was stored.'));
+    // Retryable: somebody else will have the message, and the task has not failed.
+    this.#results?.stop(new ClosedError('The worker stopped before the result was stored.', { retryable: true }));
     dispatcher.returnEnding();
   }
 

@@ -285,12 +285,8 @@ const RESULTS = {
     old: 'CELERY_MAX_CACHED_RESULTS',
     withoutEffect: 'A result keeps its own value only.',
   }),
-  resultExchange: setting(name, 'celeryresults', 'Exchange of the removed AMQP result store.', {
-    withoutEffect: 'RPC results use the default exchange.',
-  }),
-  resultExchangeType: setting(exchangeType, 'direct', 'Its type.', {
-    withoutEffect: 'RPC results use the default exchange.',
-  }),
+  resultExchange: setting(name, 'celeryresults', 'Exchange of the older `amqp://` result store.'),
+  resultExchangeType: setting(exchangeType, 'direct', 'Its type.'),
   resultChordRetryInterval: setting(
     seconds({ above: true }),
     1,

@@ -152,6 +152,10 @@ export class Tracer implements AttemptEnds, ContextHost {
   }
 
   #storeSuccess(attempt: Attempt, result: unknown): void {
+    if (attempt.isFenced) {
+      this.#end(attempt, 'fenced');
+      return;
+    }
     if (this.#results === undefined || this.#isIgnored(attempt)) {
       this.#succeeded(attempt, result);
       return;
