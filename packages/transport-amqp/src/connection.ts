@@ -14,6 +14,7 @@ import {
   type QueueStatus,
   type Settlement,
   type Topology,
+  UnsupportedError,
 } from '@lovage/core/transport';
 import { AmqpConsumer, type ConsumerHost, DeliveryTag } from './consumer.ts';
 import { type DelayedPublication, delayedPublication, MAX_DELAY_MS } from './delayed.ts';
@@ -110,6 +111,11 @@ export class AmqpConnection implements Connection, ConsumerHost {
 
   /** All or nothing: a message that cannot be delayed leaves the whole batch unsent. */
   async #withDelays(batch: readonly Publication[]): Promise<readonly Publication[]> {
+    if (!this.#settings.nativeDelayedDelivery) {
+      throw new UnsupportedError(
+        'Delayed publishing is switched off. See the transport option "nativeDelayedDelivery".',
+      );
+    }
     const link = await this.#requestLink();
     const delayed = batch.map((publication): DelayedPublication | undefined =>
       isDelayed(publication) ? delayedPublication(publication, this.#topology) : undefined,

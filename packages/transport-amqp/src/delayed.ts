@@ -5,6 +5,8 @@ import { writtenArguments } from './arguments.ts';
 /** Source: kombu/transport/native_delayed_delivery.py. */
 const LEVELS = 28;
 const DELIVERY_EXCHANGE = 'celery_delayed_delivery';
+/** A message comes out under the name of the last exchange that a level queue dead-lettered it to. */
+const DELAY_EXCHANGE = /^celery_delayed_(?:delivery|\d+)$/;
 /** The last word of our own routing keys for messages that go straight to a queue; see `delayedPublication`. */
 const QUEUE_MARK = 'lovage-queue';
 const DELAYED_KEY = /^(?:[01]\.){28}(.*)$/s;
@@ -82,7 +84,7 @@ export function undelayed(
   exchange: string,
   routingKey: string,
 ): { readonly exchange: string; readonly routingKey: string } {
-  if (exchange !== DELIVERY_EXCHANGE) return { exchange, routingKey };
+  if (!DELAY_EXCHANGE.test(exchange)) return { exchange, routingKey };
   const key = DELAYED_KEY.exec(routingKey)?.[1];
   if (key === undefined) return { exchange, routingKey };
   return key.endsWith(`.${QUEUE_MARK}`)
