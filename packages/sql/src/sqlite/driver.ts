@@ -144,6 +144,9 @@ class ClientDriver implements SqliteDriver {
   }
 }
 
+/** `node:sqlite` binds an empty array without memory of its own as NULL. */
+const EMPTY = Buffer.alloc(1).subarray(0, 0);
+
 /**
  * Both clients bind a number as REAL, which a column without integer affinity would keep as `1.0`. A boolean would
  * abort the whole process inside libsql, so nothing but the declared types passes.
@@ -151,6 +154,7 @@ class ClientDriver implements SqliteDriver {
 function toBindable(value: SqlValue): Bindable {
   if (typeof value === 'number') return Number.isSafeInteger(value) ? BigInt(value) : value;
   if (typeof value === 'string' || typeof value === 'bigint' || value === null) return value;
+  if (value instanceof Uint8Array && value.byteLength === 0) return EMPTY;
   if (value instanceof Uint8Array) return Buffer.from(value.buffer, value.byteOffset, value.byteLength);
   throw new TypeError(`A value of type ${typeof value} cannot be bound to a SQL parameter.`);
 }

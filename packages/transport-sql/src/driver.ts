@@ -1,0 +1,321 @@
+import {
+  type BindingStore,
+  type Capabilities,
+  ClosedError,
+  isLovageError,
+  type Logger,
+  PublishError,
+  type Pulled,
+  type PullRequest,
+  type Queue,
+  type QueueDriver,
+  type QueueEntry,
+  type ReceiptSettlement,
+  type StoredBinding,
+} from '@lovage/core/transport';
+import type { Listening, SqlDatabase, SqlTransaction } from '@lovage/sql';
+import type { ResolvedOptions } from './options.ts';
+import type { ClaimedRow, QueueTables } from './tables.ts';
+
+/** A message and the number under which it was taken: a later taker has another one. */
+export interface SqlReceipt {
+  readonly id: number;
+  readonly consumer: number;
+}
+
+/** Most messages taken by one statement, however much is asked for: the loop is held for as long as it runs. */
+const MAX_CLAIM = 500;
+/** How often a waiting consumer looks for the dead, and at the database in any case. */
+const HOUSEKEEPING_MS = 1000;
+/** Queues that go away with their process do so when nobody renewed them for this long, at least. */
+const QUEUE_EXPIRY_MS = 300_000;
+const QUEUE_RENEWAL_MS = 60_000;
+const MAX_DELAY_MS = 10 * 365 * 86_400_000;
+
+/**
+ * Kombu's tables as a queue with leases. Calls of one turn of the event loop, of every driver and result store on the
+ * same database, are committed together.
+ */
+export class SqlDriver implements QueueDriver<SqlReceipt> {
+  readonly capabilities: Capabilities;
+  readonly lost: Promise<never>;
+  readonly bindings: BindingStore;
+  readonly #database: SqlDatabase;
+  readonly #tables: QueueTables;
+  readonly #logger: Logger;
+  readonly #leaseMs: number;
+  readonly #topic: string;
+  /** Queues that go away with this process, and what is bound to them. */
+  readonly #ownQueues = new Map<
+    string,
+    { readonly expiryMs: number; readonly bindings: Map<string, [string, StoredBinding]> }
+  >();
+  #consumer: { readonly id: number; readonly leaseUntil: number } | undefined;
+  #listening: Listening | undefined;
+  #wake: (() => void) | undefined;
+  #changes = 0;
+  /** The last pull brought something: the next one need not ask first. */
+  #expectsMore = false;
+  #housekeepingAt = 0;
+  #queueRenewalAt = 0;
+  #closed = false;
+
+  constructor(database: SqlDatabase, tables: QueueTables, options: ResolvedOptions, logger: Logger) {
+    this.#database = database;
+    this.#tables = tables;
+    this.#logger = logger;
+    this.#leaseMs = options.leaseMs;
+    this.#topic = `messages:${options.messageTable}`;
+    this.lost = database.lost;
+    this.capabilities = {
+      fanout: true,
+      // Kombu's layout has no place for a priority and its consumers take by age: serving it on one side only would
+      // let the other break it.
+      priorityLevels: 0,
+      servesFirst: 'highest',
+      maxDelayMs: MAX_DELAY_MS,
+      leaseMs: options.leaseMs,
+      maxMessageBytes: 0,
+      guarantee:
+        options.synchronous === 'full'
+          ? 'sqlite, synchronous=full: a committed publish survives the death of every process and a power loss'
+          : 'sqlite, synchronous=normal: a committed publish survives the death of every process; a power loss may take the last moments',
+    };
+    this.bindings = {
+      add: (exchange, binding) => this.#bind(exchange, binding),
+      remove: (exchange, binding) => this.#unbind(exchange, binding),
+      list: (exchange) => tables.bindings(database, exchange),
+    };
+  }
+
+  async ensureQueue(queue: Queue): Promise<void> {
+    const { name } = queue;
+    if (queue.autoDelete !== true && queue.exclusive !== true) {
+      await this.#database.transaction((transaction) => this.#tables.ensureQueue(transaction, name));
+      return;
+    }
+    const declared = queue.arguments?.['x-expires'];
+    const expiryMs = Math.max(QUEUE_EXPIRY_MS, typeof declared === 'number' ? declared : 0);
+    await this.#database.transaction(async (transaction) => {
+      await this.#tables.ensureQueue(transaction, name);
+      await this.#tables.setQueueExpiry(transaction, name, Date.now() + expiryMs);
+    });
+    if (!this.#ownQueues.has(name)) this.#ownQueues.set(name, { expiryMs, bindings: new Map() });
+  }
+
+  async removeQueue(name: string): Promise<void> {
+    this.#ownQueues.delete(name);
+    await this.#database.transaction((transaction) => this.#tables.removeQueue(transaction, name));
+  }
+
+  async push(entries: readonly QueueEntry[]): Promise<void> {
+    const now = Date.now();
+    const waiting = new Map<string, string[]>();
+    for (const { queue, payload, delayMs } of entries) {
+      if (delayMs > 0) continue;
+      const payloads = waiting.get(queue);
+      if (payloads === undefined) waiting.set(queue, [payload]);
+      else payloads.push(payload);
+    }
+    try {
+      await this.#database.transaction(async (transaction) => {
+        for (const [queue, payloads] of waiting) await this.#tables.insert(transaction, queue, payloads);
+        for (const { queue, payload, delayMs } of entries) {
+          if (delayMs > 0) await this.#tables.insertDelayed(transaction, queue, payload, now + delayMs);
+        }
+        transaction.signal(this.#topic);
+      });
+    } catch (error) {
+      if (!isLovageError(error)) throw error;
+      throw new PublishError(
+        entries.map((_, index) => ({ index, error })),
+        entries.length,
+      );
+    }
+  }
+
+  async pull({ queues, max, waitMs, signal }: PullRequest): Promise<readonly Pulled<SqlReceipt>[]> {
+    this.#listening ??= this.#database.listen(this.#topic, () => {
+      this.#changes++;
+      this.#wake?.();
+    });
+    const deadline = Date.now() + waitMs;
+    while (!signal.aborted) {
+      const seen = this.#changes;
+      await this.#keepHouse();
+      const now = Date.now();
+      const outlook = this.#expectsMore ? undefined : await this.#tables.outlook(this.#database, queues, now);
+      if (outlook === undefined || outlook.ready) {
+        const pulled = await this.#claim(queues, Math.min(max, MAX_CLAIM), signal);
+        this.#expectsMore = pulled.length > 0;
+        if (this.#expectsMore) return pulled;
+        if (outlook === undefined) continue;
+      }
+      const { nextDueAt } = outlook;
+      const waitMs = Math.min(deadline - Date.now(), HOUSEKEEPING_MS, (nextDueAt ?? Number.POSITIVE_INFINITY) - now);
+      if (Date.now() >= deadline) break;
+      if (this.#closed) throw new ClosedError(`The connection to "${this.#database.location}" is closed.`);
+      if (seen === this.#changes) await this.#change(Math.max(1, waitMs), signal);
+    }
+    return [];
+  }
+
+  async settle(settlements: readonly ReceiptSettlement<SqlReceipt>[]): Promise<void> {
+    const groups = new Map<string, { consumer: number; outcome: 'ack' | 'requeue'; ids: number[] }>();
+    for (const { receipt, outcome } of settlements) {
+      const key = `${outcome}${receipt.consumer}`;
+      const group = groups.get(key);
+      if (group === undefined) groups.set(key, { consumer: receipt.consumer, outcome, ids: [receipt.id] });
+      else group.ids.push(receipt.id);
+    }
+    await this.#database.transaction(async (transaction) => {
+      for (const { consumer, outcome, ids } of groups.values()) {
+        if (outcome === 'ack') await this.#tables.ack(transaction, consumer, ids);
+        else {
+          await this.#tables.requeue(transaction, consumer, ids);
+          transaction.signal(this.#topic);
+        }
+      }
+    });
+  }
+
+  async extendLease(receipts: readonly SqlReceipt[]): Promise<readonly SqlReceipt[]> {
+    await this.#renewQueues();
+    const consumer = this.#consumer;
+    if (consumer === undefined) return receipts;
+    const leaseUntil = Date.now() + this.#leaseMs;
+    const isAlive = await this.#database.transaction((transaction) =>
+      this.#tables.renewLease(transaction, consumer.id, leaseUntil),
+    );
+    if (isAlive && this.#consumer?.id === consumer.id) this.#consumer = { id: consumer.id, leaseUntil };
+    return receipts.filter((receipt) => !isAlive || receipt.consumer !== consumer.id);
+  }
+
+  size(queue: string): Promise<number> {
+    return this.#tables.size(this.#database, queue);
+  }
+
+  purge(queue: string): Promise<number> {
+    return this.#database.transaction((transaction) => this.#tables.purge(transaction, queue));
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#listening?.stop();
+    this.#wake?.();
+    const consumer = this.#consumer;
+    try {
+      if (consumer !== undefined) {
+        await this.#database.transaction((transaction) => this.#tables.retireConsumer(transaction, consumer.id));
+      }
+    } catch (error) {
+      this.#logger.debug({ err: error }, 'The consumer stays registered until its lease ends.');
+    }
+    await this.#database.close();
+  }
+
+  async #claim(queues: readonly string[], max: number, signal: AbortSignal): Promise<readonly Pulled<SqlReceipt>[]> {
+    const work = async (transaction: SqlTransaction) => {
+      const now = Date.now();
+      await this.#tables.releaseDue(transaction, now);
+      const consumer = await this.#aliveConsumer(transaction, now);
+      const pulled: Pulled<SqlReceipt>[] = [];
+      for (const queue of queues) {
+        if (pulled.length >= max) break;
+        for (const row of await this.#tables.claim(transaction, queue, max - pulled.length, consumer.id)) {
+          pulled.push(toPulled(queue, row, consumer.id));
+        }
+      }
+      return { consumer, pulled };
+    };
+    try {
+      const { consumer, pulled } = await this.#database.transaction(work, { signal });
+      this.#consumer = consumer;
+      return pulled;
+    } catch (error) {
+      if (signal.aborted) return [];
+      throw error;
+    }
+  }
+
+  /** Checked in the claiming transaction: nobody would ever give back what a forgotten consumer takes. */
+  async #aliveConsumer(transaction: SqlTransaction, now: number): Promise<{ id: number; leaseUntil: number }> {
+    const known = this.#consumer;
+    const leaseUntil = now + this.#leaseMs;
+    if (known !== undefined) {
+      const isFresh = known.leaseUntil - now > (this.#leaseMs * 2) / 3;
+      if (isFresh && (await this.#tables.isAlive(transaction, known.id))) return known;
+      if (!isFresh && (await this.#tables.renewLease(transaction, known.id, leaseUntil)))
+        return { id: known.id, leaseUntil };
+    }
+    return { id: await this.#tables.registerConsumer(transaction, leaseUntil), leaseUntil };
+  }
+
+  async #keepHouse(): Promise<void> {
+    const now = Date.now();
+    if (now < this.#housekeepingAt) return;
+    this.#housekeepingAt = now + HOUSEKEEPING_MS;
+    await this.#renewQueues();
+    const self = this.#consumer?.id;
+    if (!(await this.#tables.hasExpired(this.#database, now, self))) return;
+    const released = await this.#database.transaction(async (transaction) => {
+      const count = await this.#tables.reap(transaction, now, self);
+      if (count > 0) transaction.signal(this.#topic);
+      return count;
+    });
+    if (released > 0)
+      this.#logger.warn({ messages: released }, 'Messages of a process that went silent are given to others.');
+  }
+
+  async #renewQueues(): Promise<void> {
+    const now = Date.now();
+    if (this.#ownQueues.size === 0 || now < this.#queueRenewalAt) return;
+    this.#queueRenewalAt = now + QUEUE_RENEWAL_MS;
+    const own = new Map(this.#ownQueues);
+    const expiryMs = Math.max(...[...own.values()].map((queue) => queue.expiryMs));
+    await this.#database.transaction(async (transaction) => {
+      for (const name of await this.#tables.renewQueueExpiry(transaction, [...own.keys()], now + expiryMs)) {
+        // This process slept for long (a suspended laptop), and another one took its queues for abandoned.
+        await this.#tables.ensureQueue(transaction, name);
+        await this.#tables.setQueueExpiry(transaction, name, now + expiryMs);
+        for (const [exchange, binding] of own.get(name)?.bindings.values() ?? []) {
+          await this.#tables.addBinding(transaction, exchange, binding);
+        }
+      }
+    });
+  }
+
+  async #bind(exchange: string, binding: StoredBinding): Promise<void> {
+    this.#ownQueues.get(binding.queue)?.bindings.set(keyOf(exchange, binding), [exchange, binding]);
+    await this.#database.transaction((transaction) => this.#tables.addBinding(transaction, exchange, binding));
+  }
+
+  async #unbind(exchange: string, binding: StoredBinding): Promise<void> {
+    this.#ownQueues.get(binding.queue)?.bindings.delete(keyOf(exchange, binding));
+    await this.#database.transaction((transaction) => this.#tables.removeBinding(transaction, exchange, binding));
+  }
+
+  /** Until something changed, the time is up or the signal fires. */
+  #change(waitMs: number, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const end = (): void => {
+        clearTimeout(timer);
+        signal.removeEventListener('abort', end);
+        this.#wake = undefined;
+        resolve();
+      };
+      const timer = setTimeout(end, waitMs);
+      signal.addEventListener('abort', end);
+      this.#wake = end;
+    });
+  }
+}
+
+function toPulled(queue: string, { id, payload, deliveries }: ClaimedRow, consumer: number): Pulled<SqlReceipt> {
+  return { queue, payload, receipt: { id, consumer }, deliveryCount: deliveries };
+}
+
+function keyOf(exchange: string, { queue, routingKey, pattern }: StoredBinding): string {
+  return JSON.stringify([exchange, queue, routingKey, pattern]);
+}
