@@ -1,0 +1,61 @@
+import type { Connection, ConnectOptions, Transport } from '@lovage/core/transport';
+import { registerSuite, type TestFunction } from '../suite.ts';
+import { bodies } from './bodies.ts';
+import { close } from './close.ts';
+import { competing } from './competing.ts';
+import { prefetch } from './prefetch.ts';
+import { routing } from './routing.ts';
+import { settle } from './settle.ts';
+import { type TransportTest, TransportTrial } from './trial.ts';
+
+export interface TransportConformanceOptions {
+  readonly test: TestFunction;
+  readonly transport: Transport;
+  /** A broker that the tests may fill and empty. They name their queues `lovage-kit-...` and remove them. */
+  readonly url: string;
+  /** For every session: `transportOptions`, `useSsl`, `logger` ... */
+  readonly connect?: Omit<ConnectOptions, 'signal'>;
+  /** The port where the URL names none. */
+  readonly defaultPort?: number;
+  /** What a faulty link leads to; default host and port of the URL. */
+  readonly upstream?: { readonly host: string; readonly port: number };
+  /** The URL of the broker through a link that listens on 127.0.0.1; default: host and port are replaced. */
+  readonly reroute?: (url: string, port: number) => string;
+  /** Ends a session as the death of its process would: nothing given back, nothing said. Default: its link is cut. */
+  readonly crash?: (connection: Connection) => Promise<void>;
+  /** Puts bytes into a queue as they are, past any envelope. Without it the tests of malformed payloads are skipped. */
+  readonly inject?: (queue: string, bytes: Uint8Array) => Promise<void>;
+  /** The `leaseMs` of sessions in tests that wait for a lease to pass; default 1000. */
+  readonly shortLeaseMs?: number;
+  /** Messages of the test that loses none of so many; default 10000. */
+  readonly volume?: number;
+  /** What one test may take; default 15000. Tests that wait for leases and heartbeats take more on their own. */
+  readonly deadlineMs?: number;
+  /** Tests that are skipped, by name, with the reason that is reported. An unknown name is an error. */
+  readonly skip?: Readonly<Record<string, string>>;
+}
+
+const TESTS: readonly TransportTest[] = [...routing, ...bodies, ...prefetch, ...settle, ...competing, ...close];
+
+/** The names of all tests, in their order. */
+export const transportTestNames: readonly string[] = TESTS.map(({ name }) => name);
+
+/**
+ * Registers a test for each promise of the transport contract. What the live session's `capabilities` claim is tried;
+ * what they deny has to be refused with `UnsupportedError` or emulated. What cannot be tried is a skip with a reason.
+ *
+ * @example
+ * import { transportConformance } from '@lovage/conformance';
+ * import { test } from 'vitest';
+ *
+ * transportConformance({ test, transport: redisTransport, url: 'redis://127.0.0.1:6379/15' });
+ */
+export function transportConformance(options: TransportConformanceOptions): void {
+  registerSuite({
+    test: options.test,
+    tests: TESTS,
+    skip: options.skip ?? {},
+    deadlineMs: options.deadlineMs ?? 15_000,
+    start: (deadline) => new TransportTrial(options, deadline),
+  });
+}
