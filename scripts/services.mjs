@@ -210,6 +210,8 @@ async function server(command, args, { dir, port, url, env = process.env, deadli
   async function restart() {
     process.kill(-child.pid, 'SIGKILL');
     await exit;
+    // The shell that was started first may be gone before the server it started.
+    while (await answers(port)) await sleep(20);
     await start();
   }
 
