@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { Ignore, isLovageError, Reject, Retry, currentTask, type TaskContext } from '@lovage/core';
-import { Bench, gate, until, within } from './testing-worker.ts';
+import { currentTask, isLovageError, type TaskContext } from '@lovage/core';
+import { Ignore, Reject, Retry } from '@lovage/core/protocol';
+import { Bench, gate, until, within } from '../test/support/bench.ts';
 import { Worker } from './worker.ts';
 
 const exception = (type: string, message: unknown[] = expect.anything() as never, module: unknown = expect.anything()) => ({
@@ -151,7 +152,7 @@ describe('outcomes', () => {
     await using bench = new Bench();
     let runs = 0;
     const picky = bench.app.task('picky', () => {
-      throw new Reject('not now', ++runs < 3);
+      throw new Reject('not now', { requeue: ++runs < 3 });
     });
     await bench.worker();
     const { id } = await picky.delay();
@@ -646,7 +647,7 @@ describe('what cannot be run', () => {
     let runs = 0;
     const killer = bench.app.task('killer', () => {
       runs++;
-      throw new Reject('again', true);
+      throw new Reject('again', { requeue: true });
     });
     await bench.worker();
     const { id } = await killer.delay();

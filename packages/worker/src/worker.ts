@@ -4,12 +4,12 @@ import {
   ConfigError,
   isLovageError,
   UnsupportedError,
-  WorkerLostError,
   workerDirectQueue,
   type Logger,
   type Lovage,
   type QueueDefinition,
 } from '@lovage/core';
+import { WorkerLostError } from '@lovage/core/protocol';
 import type { Connection, ConnectionSupervisor, Topology } from '@lovage/core/transport';
 import { systemClock, type Clock } from './clock.ts';
 import { Dispatcher } from './consumer/dispatcher.ts';
@@ -278,6 +278,8 @@ export class Worker implements AsyncDisposable {
       if (!isLovageError(error) || !error.retryable) throw error;
       this.#logger.error({ error }, 'The result store cannot be reached. It is tried again with each result.');
     }
+    // Bodies are decoded in the middle of a turn, so what decoding needs is there before the first message.
+    await app.serializers.loadAccepted();
     if (this.#state !== 'running') return;
     if (keepsResults) {
       this.#results = new ResultWriter({

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import fc from 'fast-check';
-import { ManualClock } from '../testing-clock.ts';
+import { ManualClock } from '../../test/support/manual-clock.ts';
 import { DeadlineHeap } from './deadline-heap.ts';
 
 const DAY_MS = 86_400_000;

@@ -2,14 +2,20 @@ import {
   ConnectionLostError,
   isLovageError,
   LeaseLostError,
-  NotRegistered,
-  TaskRevokedError,
-  WorkerLostError,
   type Logger,
   type Lovage,
   type PublishError,
 } from '@lovage/core';
-import { decodeTaskBody, decodeTaskHeaders, describeError, type TaskRequest } from '@lovage/core/protocol';
+import {
+  decodeTaskBody,
+  decodeTaskHeaders,
+  describeError,
+  NotRegistered,
+  TaskRevokedError,
+  WorkerLostError,
+  type TaskBody,
+  type TaskRequest,
+} from '@lovage/core/protocol';
 import type { Delivery, Publication } from '@lovage/core/transport';
 import type { Clock } from '../clock.ts';
 import type { DeadLetters, DeadReason } from '../dead-letters.ts';
@@ -371,8 +377,9 @@ export class Dispatcher {
       this.#revoke(work, 'expired');
       return;
     }
+    let body: TaskBody;
     try {
-      work.body = decodeTaskBody(delivery.message, app.serializers);
+      body = decodeTaskBody(delivery.message, app.serializers);
     } catch (error) {
       this.#setAside(session, delivery, request, reasonOf(error), error);
       return;
@@ -381,7 +388,7 @@ export class Dispatcher {
       session.settle(delivery, 'ack');
       work.settled = true;
     }
-    const attempt = new Attempt(this.#tracer, this.#tracer, work, work.body, clock.monotonic());
+    const attempt = new Attempt(this.#tracer, this.#tracer, work, body, clock.monotonic());
     work.attempt = attempt;
     this.#attempts.add(attempt);
     this.#tracer.started(attempt);

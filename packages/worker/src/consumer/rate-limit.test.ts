@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { isLovageError } from '@lovage/core';
-import { ManualClock } from '../testing-clock.ts';
+import { ManualClock } from '../../test/support/manual-clock.ts';
 import { parseRateLimit, RateLimiter } from './rate-limit.ts';
 
 describe('parseRateLimit', () => {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { ConnectionLostError, TimeoutError, type Logger } from '@lovage/core';
 import type { Connection, Delivery, Settlement } from '@lovage/core/transport';
-import { ManualClock } from '../testing-clock.ts';
+import { ManualClock } from '../../test/support/manual-clock.ts';
 import { Settler } from './settler.ts';
 
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve));

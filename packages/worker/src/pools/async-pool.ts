@@ -1,4 +1,5 @@
-import { currentTask, SoftTimeLimitExceeded } from '@lovage/core';
+import { currentTask } from '@lovage/core';
+import { SoftTimeLimitExceeded } from '@lovage/core/protocol';
 import type { Clock } from '../clock.ts';
 import { DeadlineHeap, type HeapEntry } from '../consumer/deadline-heap.ts';
 import type { Pool, PoolJob } from './pool.ts';

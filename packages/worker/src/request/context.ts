@@ -1,8 +1,5 @@
 import {
   ConfigError,
-  MaxRetriesExceededError,
-  Retry,
-  Ignore,
   type LogFields,
   type Logger,
   type RequestInfo,
@@ -10,7 +7,7 @@ import {
   type Signature,
   type TaskContext,
 } from '@lovage/core';
-import type { TaskBody } from '@lovage/core/protocol';
+import { Ignore, MaxRetriesExceededError, Retry, type TaskBody } from '@lovage/core/protocol';
 import type { Work } from './work.ts';
 
 /** What a context asks of the worker. */

@@ -1,20 +1,27 @@
 import {
   AsyncResult,
   currentTask,
-  Ignore,
   isLovageError,
-  MaxRetriesExceededError,
-  Reject,
-  Retry,
-  TaskRevokedError,
-  TimeLimitExceeded,
+  type ErrorCode,
   type FailureInfo,
   type Logger,
   type Lovage,
   type RetryOptions,
 } from '@lovage/core';
 import type { ResultWrite } from '@lovage/core/backend';
-import { describeError, retryDelaySeconds, reprResult, type TaskDraft, type TaskMeta } from '@lovage/core/protocol';
+import {
+  describeError,
+  MaxRetriesExceededError,
+  reprResult,
+  retryDelaySeconds,
+  TaskRevokedError,
+  TimeLimitExceeded,
+  type ExceptionInfo,
+  type Ignore,
+  type Reject,
+  type Retry,
+  type TaskDraft,
+} from '@lovage/core/protocol';
 import type { Clock } from '../clock.ts';
 import { canLog } from '../log.ts';
 import type { ResultWriter } from '../results/result-writer.ts';
@@ -221,19 +228,19 @@ export class Tracer implements AttemptEnds, ContextHost {
       await this.#retry(attempt, context.retryPlan.options);
       return;
     }
-    if (isA(error, Retry)) {
+    if (isControl<Retry>(error, 'ERR_RETRY')) {
       const options = { ...(error.cause === undefined ? {} : { cause: error.cause }), ...retryTime(error, task) };
       if (this.#mayRetry(attempt, task.options.maxRetries)) await this.#retry(attempt, options);
       else await this.#fail(attempt, error.cause ?? noRetryLeft(attempt), 'failure');
       return;
     }
-    if (isA(error, Ignore)) {
+    if (isControl<Ignore>(error, 'ERR_IGNORE')) {
       this.logger.info({ task: task.name, taskId: attempt.work.id }, `${label(attempt)} ignored`);
       await this.#settledWrites(attempt);
       this.#end(attempt, 'ignore');
       return;
     }
-    if (isA(error, Reject)) {
+    if (isControl<Reject>(error, 'ERR_REJECT')) {
       this.logger.info(
         { task: task.name, taskId: attempt.work.id, requeue: error.requeue },
         `${label(attempt)} rejected${error.requeue ? ', to be run again' : ''}`,
@@ -441,7 +448,7 @@ export class Tracer implements AttemptEnds, ContextHost {
   async #storeFailure(
     results: ResultWriter,
     attempt: Attempt,
-    info: TaskMeta['result'],
+    info: ExceptionInfo,
     traceback: string | null,
   ): Promise<unknown> {
     const own = this.#state(attempt, 'FAILURE', info, traceback);
@@ -600,10 +607,10 @@ function isPassing(error: unknown): boolean {
   return isLovageError(error) && error.retryable;
 }
 
-/** User code throws anything, a proxy that throws when looked at too. */
-function isA<T>(value: unknown, type: abstract new (...args: never[]) => T): value is T {
+/** By code, so that another installed copy's errors count. User code throws anything, a proxy that throws when looked at too. */
+function isControl<T>(value: unknown, code: ErrorCode): value is T {
   try {
-    return value instanceof type;
+    return isLovageError(value, code);
   } catch {
     return false;
   }

@@ -1,5 +1,5 @@
 import type { AnyTask } from '@lovage/core';
-import type { TaskBody, TaskRequest } from '@lovage/core/protocol';
+import type { TaskRequest } from '@lovage/core/protocol';
 import type { Delivery } from '@lovage/core/transport';
 import type { ConsumerSession } from '../consumer/session.ts';
 import type { Attempt } from './attempt.ts';
@@ -11,7 +11,6 @@ export class Work {
   delivery: Delivery;
   readonly request: TaskRequest;
   readonly task: AnyTask;
-  body: TaskBody | undefined;
   /** Set while the task runs and what follows it is done. */
   attempt: Attempt | undefined;
   /** Acknowledged, requeued or rejected: nothing more is said to the broker. */

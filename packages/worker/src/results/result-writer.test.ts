@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { ConnectionLostError, EncodeError, type Logger } from '@lovage/core';
 import type { ResultBackend, ResultWrite } from '@lovage/core/backend';
-import { ManualClock } from '../testing-clock.ts';
+import { ManualClock } from '../../test/support/manual-clock.ts';
 import { ResultWriter } from './result-writer.ts';
 
 const turn = () => new Promise<void>((resolve) => setImmediate(resolve));

@@ -3,7 +3,7 @@ import { Lovage, type LogFields, type Logger, type LovageOptions } from '@lovage
 import { memoryBackend, memoryTransport } from '@lovage/core/memory';
 import type { TaskMeta } from '@lovage/core/protocol';
 import type { Connection, Message } from '@lovage/core/transport';
-import { Worker, type WorkerOptions } from './worker.ts';
+import { Worker, type WorkerOptions } from '../../src/worker.ts';
 
 export interface LogLine {
   readonly level: 'debug' | 'info' | 'warn' | 'error';

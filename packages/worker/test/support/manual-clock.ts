@@ -1,4 +1,4 @@
-import type { Clock } from './clock.ts';
+import type { Clock } from '../../src/clock.ts';
 
 /** A clock that moves when told to: the tests' way not to sleep. */
 export class ManualClock implements Clock {
