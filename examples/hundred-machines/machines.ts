@@ -5,7 +5,7 @@ import { app, queueOf } from './tasks.ts';
 
 const [first = '1', last = '100'] = process.argv.slice(2);
 const names = Array.from({ length: Number(last) - Number(first) + 1 }, (_, index) => `m${Number(first) + index}`);
-const workers = names.map((name) => new Worker(app, { hostname: `worker@${name}`, queues: [queueOf(name)], concurrency: 2 }));
+const workers = names.map((name) => new Worker(app, { nodeName: `worker@${name}`, guardProcess: false, queues: [queueOf(name)], concurrency: 2 }));
 await Promise.all(workers.map((worker) => worker.start()));
 console.log(`${names.length} machines ready`);
 

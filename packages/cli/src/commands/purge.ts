@@ -1,5 +1,5 @@
 import { createInterface } from 'node:readline/promises';
-import { isLovageError } from '@lovage/core';
+import { isLovageError, type Lovage } from '@lovage/core';
 import { Command } from 'commander';
 import { globalOptions, openApp, print } from '../context.ts';
 import { CommandError, EXIT } from '../exit-codes.ts';
@@ -24,16 +24,7 @@ export function purgeCommand(): Command {
       try {
         const names = app.queues.select({ ...(queues && { queues }), ...(excludeQueues && { exclude: excludeQueues }) }).map(({ name }) => name);
         if (!force) await confirm(names);
-        const connection = await app.producerConnection().connection({ timeoutMs: app.settings.publishTimeoutSeconds * 1000 });
-        const dropped: Record<string, number> = {};
-        for (const name of names) {
-          try {
-            dropped[name] = await connection.purge(name);
-          } catch (error) {
-            if (!isLovageError(error, 'ERR_NOT_FOUND')) throw error;
-            dropped[name] = 0;
-          }
-        }
+        const dropped = await purgeQueues(app, names);
         const total = Object.values(dropped).reduce((sum, count) => sum + count, 0);
         const where = `${names.length} ${names.length === 1 ? 'queue' : 'queues'} (${names.join(', ')})`;
         print({ purged: total, queues: dropped }, json, `Dropped ${total} ${total === 1 ? 'message' : 'messages'} from ${where}.`);
@@ -41,6 +32,21 @@ export function purgeCommand(): Command {
         await app.close();
       }
     });
+}
+
+/** Empties queues; one that does not exist counts as empty. Gives the messages dropped by queue. */
+export async function purgeQueues(app: Lovage, names: readonly string[]): Promise<Readonly<Record<string, number>>> {
+  const connection = await app.producerConnection().connection({ timeoutMs: app.settings.publishTimeoutSeconds * 1000 });
+  const dropped: Record<string, number> = {};
+  for (const name of names) {
+    try {
+      dropped[name] = await connection.purge(name);
+    } catch (error) {
+      if (!isLovageError(error, 'ERR_NOT_FOUND')) throw error;
+      dropped[name] = 0;
+    }
+  }
+  return dropped;
 }
 
 export function list(text: string): readonly string[] {

@@ -1,0 +1,162 @@
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { settingsWithoutEffect, silentLogger, type Lovage } from '@lovage/core';
+import { Worker, type StopKind } from '@lovage/worker';
+import { Command, Option } from 'commander';
+import { globalOptions, openApp, wantsColour } from '../context.ts';
+import { CommandError, EXIT } from '../exit-codes.ts';
+import { importTasks } from '../load-app.ts';
+import { createLogger, LOG_LEVELS } from '../logging.ts';
+import { expandNodeName } from '../node-name.ts';
+import { number } from './call.ts';
+import { list, purgeQueues } from './purge.ts';
+
+interface WorkerCommandOptions {
+  readonly hostname?: string;
+  readonly loglevel: string;
+  readonly logfile?: string;
+  readonly pidfile?: string;
+  readonly concurrency?: number;
+  readonly pool?: string;
+  readonly prefetchMultiplier?: number;
+  readonly queues?: readonly string[];
+  readonly excludeQueues?: readonly string[];
+  readonly include?: readonly string[];
+  readonly purge?: boolean;
+  readonly timeLimit?: number;
+  readonly softTimeLimit?: number;
+}
+
+/** `lovage worker`: takes tasks and runs them until a signal says stop. */
+export function workerCommand(): Command {
+  const command = new Command('worker')
+    .description('Run a worker: take tasks from the broker, run them, store their results')
+    .option('-n, --hostname <name>', 'node name; %h host, %n name of the host, %d its domain (default: celery@%h)')
+    .addOption(new Option('-l, --loglevel <level>', `${LOG_LEVELS.join(', ')}`).default('warning').argParser(logLevel))
+    .option('-f, --logfile <file>', 'write the log to this file')
+    .option('--pidfile <file>', 'write the process id to this file; refuse to start when its process runs')
+    .option('-c, --concurrency <n>', 'tasks that run at once (default: 100 for async)', number)
+    .option('-P, --pool <name>', 'async (also named gevent, eventlet) or solo')
+    .option('--prefetch-multiplier <n>', 'messages fetched ahead for each slot', number)
+    .option('-Q, --queues <names>', 'consume from these, separated by commas', list)
+    .option('-X, --exclude-queues <names>', 'consume from all but these', list)
+    .option('-I, --include <modules>', 'more modules of tasks to load', list)
+    .option('--purge, --discard', 'drop all waiting messages first')
+    .option('--time-limit <seconds>', 'hard limit for tasks that have none', number)
+    .option('--soft-time-limit <seconds>', 'soft limit for tasks that have none', number)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  lovage -A ./tasks worker -l info
+  lovage -A ./tasks.ts:app worker -c 50 -Q mail,images -n mail@%h
+
+Signals: TERM finishes running tasks within workerShutdownTimeout and ends with 0; INT does the same, a second one
+stops at once, a third one kills; QUIT (or TERM with REMAP_SIGTERM=SIGQUIT) stops at once. What has not run goes back
+to the broker.`,
+    )
+    .action(run);
+  // Celery's switches for parts that this worker does not have: scripts may keep them.
+  for (const name of ['gossip', 'mingle', 'heartbeat']) command.addOption(new Option(`--without-${name}`).hideHelp());
+  return command;
+}
+
+async function run(options: WorkerCommandOptions, command: Command): Promise<void> {
+  const globals = globalOptions(command);
+  const app = await openApp(globals, { needsTasks: true });
+  const isTerminal = process.stderr.isTTY === true;
+  const logger = createLogger({
+    level: options.loglevel,
+    format: globals.logFormat ?? (isTerminal && options.logfile === undefined ? 'line' : 'json'),
+    colour: options.logfile === undefined && wantsColour(globals, process.stderr),
+    logfile: options.logfile,
+  });
+  if (app.logger === silentLogger) app.logger = logger;
+  const limits = {
+    ...(options.timeLimit === undefined ? {} : { taskTimeLimit: options.timeLimit }),
+    ...(options.softTimeLimit === undefined ? {} : { taskSoftTimeLimit: options.softTimeLimit }),
+  };
+  if (Object.keys(limits).length > 0) app.configFrom(limits);
+  for (const target of options.include ?? []) await importTasks(target, process.cwd());
+  const idle = settingsWithoutEffect(app.settings);
+  if (idle.length > 0) logger.warn({ settings: idle.join(', ') }, 'these settings are known and have no effect here');
+  if (options.purge === true) {
+    const names = app.queues.select(selection(options)).map(({ name }) => name);
+    const dropped = await purgeQueues(app, names);
+    logger.info({ dropped: Object.values(dropped).reduce((sum, count) => sum + count, 0) }, 'queues emptied');
+  }
+  const worker = new Worker(app, {
+    logger,
+    nodeName: expandNodeName(options.hostname),
+    ...(options.queues && { queues: options.queues }),
+    ...(options.excludeQueues && { excludeQueues: options.excludeQueues }),
+    ...(options.concurrency !== undefined && { concurrency: options.concurrency }),
+    ...(options.prefetchMultiplier !== undefined && { prefetchMultiplier: options.prefetchMultiplier }),
+    ...(options.pool !== undefined && { pool: options.pool }),
+  });
+  const removePidfile = options.pidfile === undefined ? undefined : takePidfile(resolve(options.pidfile));
+  const forget = stopOnSignals(worker);
+  try {
+    await worker.start();
+    await worker.done;
+  } finally {
+    forget();
+    removePidfile?.();
+    await app.close();
+  }
+}
+
+function selection({ queues, excludeQueues }: WorkerCommandOptions): Parameters<Lovage['queues']['select']>[0] {
+  return { ...(queues && { queues }), ...(excludeQueues && { exclude: excludeQueues }) };
+}
+
+/** Celery's ladder. Source: celery/apps/worker.py, install_worker_*_handler. */
+function stopOnSignals(worker: Worker): () => void {
+  let interrupts = 0;
+  const stop = (kind: StopKind): void => {
+    // `done` tells how it ended; this promise says the same.
+    worker.stop(kind).catch(() => undefined);
+  };
+  const handlers: Readonly<Partial<Record<NodeJS.Signals, () => void>>> = {
+    SIGTERM: () => stop(process.env.REMAP_SIGTERM === 'SIGQUIT' ? 'soft' : 'warm'),
+    SIGQUIT: () => stop('soft'),
+    SIGINT: () => {
+      interrupts++;
+      if (interrupts === 1) stop('warm');
+      else if (interrupts === 2) stop('cold');
+      else process.exit(EXIT.failed);
+    },
+  };
+  for (const [signal, handler] of Object.entries(handlers)) process.on(signal, handler);
+  return () => {
+    for (const [signal, handler] of Object.entries(handlers)) process.off(signal, handler);
+  };
+}
+
+function takePidfile(file: string): () => void {
+  if (existsSync(file)) {
+    const pid = Number(readFileSync(file, 'utf8'));
+    if (Number.isInteger(pid) && pid > 0 && isRunning(pid)) {
+      throw new CommandError(`${file} names process ${pid}, which runs. Stop it first, or give this worker a --pidfile of its own.`, EXIT.failed);
+    }
+    rmSync(file);
+  }
+  // "wx" follows no link that somebody put there meanwhile.
+  writeFileSync(file, `${process.pid}\n`, { flag: 'wx', mode: 0o600 });
+  return () => rmSync(file, { force: true });
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
+function logLevel(text: string): string {
+  const level = text.toLowerCase();
+  if ((LOG_LEVELS as readonly string[]).includes(level)) return level;
+  throw new CommandError(`"${text}" is no log level. Expected one of: ${LOG_LEVELS.join(', ')}.`, EXIT.usage);
+}
