@@ -1,1 +1,2 @@
-export {};
+export { cutMemoryLinks } from './memory-broker.ts';
+export { memoryTransport, openMemoryDriver, type MemoryTransportOptions } from './memory-transport.ts';

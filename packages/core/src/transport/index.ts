@@ -3,6 +3,16 @@ export type { Logger, LogFields } from '../internal/log.ts';
 export { silentLogger } from '../internal/log.ts';
 export { nearestName } from '../internal/nearest-name.ts';
 export type * from '../virtual/driver.ts';
+export {
+  decodeEnvelope,
+  newDeliveryTag,
+  openEnvelope,
+  priorityOf,
+  sealEnvelope,
+  type OpenedEnvelope,
+} from '../virtual/envelope.ts';
+export { matchesTopic, topicPattern } from '../virtual/routing.ts';
+export { virtualTransport, type VirtualTransportDefinition } from '../virtual/virtual-transport.ts';
 export type * from './contract.ts';
 export type * from './message.ts';
 export type * from './topology.ts';

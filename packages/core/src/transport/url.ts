@@ -92,7 +92,8 @@ export function parseBrokerUrls(setting: string | readonly string[]): readonly B
     }
     urls.push(new BrokerUrl(first, members));
   }
-  if (urls.length === 0) throw new ConfigError('The broker URL is empty. Expected for example "redis://localhost:6379/0".');
+  if (urls.length === 0)
+    throw new ConfigError('The broker URL is empty. Expected for example "redis://localhost:6379/0".');
   return urls;
 }
 
@@ -105,7 +106,10 @@ const SECRET_QUERY = /([?&](?:[^=&]*(?:password|secret|token|key)[^=&]*)=)[^&]*/
 /** Replaces the password and secret-looking query values of a URL, readable or not, by `**`. */
 export function maskUrl(url: string): string {
   return url
-    .replace(/^([^:]*:\/\/)?([^@/]*?):(.*)@/, (_, scheme: string | undefined, user: string) => `${scheme ?? ''}${user}:**@`)
+    .replace(
+      /^([^:]*:\/\/)?([^@/]*?):(.*)@/,
+      (_, scheme: string | undefined, user: string) => `${scheme ?? ''}${user}:**@`,
+    )
     .replace(SECRET_QUERY, '$1**');
 }
 
@@ -113,6 +117,9 @@ function decode(text: string, raw: string): string {
   try {
     return decodeURIComponent(text);
   } catch (cause) {
-    throw new ConfigError(`A "%" in ${JSON.stringify(maskUrl(raw))} starts no percent-encoded character. Write it as "%25".`, { cause });
+    throw new ConfigError(
+      `A "%" in ${JSON.stringify(maskUrl(raw))} starts no percent-encoded character. Write it as "%25".`,
+      { cause },
+    );
   }
 }

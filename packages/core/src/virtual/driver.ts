@@ -22,6 +22,7 @@ export interface QueueDriver<Receipt> {
   pull(request: PullRequest): Promise<readonly Pulled<Receipt>[]>;
   /** `ack` removes, `requeue` makes visible at once. A receipt whose lease was lost is ignored. */
   settle(settlements: readonly ReceiptSettlement<Receipt>[]): Promise<void>;
+  /** Messages waiting, delayed ones included. `NotFoundError` when there is no such queue and the broker can tell. */
   size(queue: string): Promise<number>;
   /** Messages dropped. */
   purge(queue: string): Promise<number>;
