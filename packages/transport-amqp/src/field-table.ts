@@ -6,14 +6,13 @@ const MAX_DEPTH = 64;
 
 const INT32_MIN = -0x8000_0000;
 const INT32_MAX = 0x7fff_ffff;
-const UINT64_MAX = 0xffff_ffff_ffff_ffffn;
 const INT64_MAX = 0x7fff_ffff_ffff_ffffn;
 const INT64_MIN = -0x8000_0000_0000_0000n;
 
 const TAG_ARRAY = 0x41; // A
 const TAG_TABLE = 0x46; // F
 const TAG_INT32 = 0x49; // I
-const TAG_UINT64 = 0x4c; // L
+const TAG_INT64_PYTHON = 0x4c; // L
 const TAG_STRING = 0x53; // S
 const TAG_TIMESTAMP = 0x54; // T
 const TAG_VOID = 0x56; // V
@@ -23,7 +22,7 @@ const TAG_BOOLEAN = 0x74; // t
 const TAG_BYTES = 0x78; // x
 
 /**
- * Writes an AMQP field table: `S` strings, `I` integers, `l` and `L` only for what exceeds 32 bits, `d` other numbers,
+ * Writes an AMQP field table: `S` strings, `I` integers, `l` and `L` (negative) only for what exceeds 32 bits, `d` other numbers,
  * `t`, `V`, `A`, `F`, `x` bytes, `T` dates. Members that are `undefined` are left out.
  *
  * Small integers are `I` too: `s` and `b`, which other clients choose for them, are read by py-amqp before 5.4 as a
@@ -53,7 +52,7 @@ function writeValue(out: ByteWriter, value: unknown, key: string, depth: number)
         out.u8(TAG_INT32);
         out.u32(value);
       } else if (Number.isSafeInteger(value)) {
-        out.u8(TAG_INT64);
+        out.u8(longTag(value));
         out.i64(BigInt(value));
       } else {
         out.u8(TAG_DOUBLE);
@@ -61,10 +60,10 @@ function writeValue(out: ByteWriter, value: unknown, key: string, depth: number)
       }
       return;
     case 'bigint':
-      if (value < INT64_MIN || value > UINT64_MAX)
+      if (value < INT64_MIN || value > INT64_MAX)
         throw new EncodeError(`The header "${key}" holds an integer beyond 64 bits.`);
-      out.u8(value > INT64_MAX ? TAG_UINT64 : TAG_INT64);
-      out.i64(BigInt.asIntN(64, value));
+      out.u8(longTag(value));
+      out.i64(value);
       return;
     case 'boolean':
       out.u8(TAG_BOOLEAN);
@@ -80,6 +79,11 @@ function writeValue(out: ByteWriter, value: unknown, key: string, depth: number)
     case 'symbol':
       throw new EncodeError(`The header "${key}" holds a ${typeof value}. Expected what JSON has, bytes or a Date.`);
   }
+}
+
+/** py-amqp before 5.4 reads `l` as unsigned; `L`, its own, is signed in all versions, but unknown to other clients. */
+function longTag(value: number | bigint): number {
+  return value < 0 ? TAG_INT64_PYTHON : TAG_INT64;
 }
 
 function writeObject(out: ByteWriter, value: object | null, key: string, depth: number): void {
@@ -165,9 +169,8 @@ class TableReader {
       case TAG_DOUBLE:
         return bytes.readDoubleBE(this.#skip(8, end));
       case TAG_INT64:
+      case TAG_INT64_PYTHON:
         return plainInteger(bytes.readBigInt64BE(this.#skip(8, end)));
-      case TAG_UINT64:
-        return plainInteger(bytes.readBigUInt64BE(this.#skip(8, end)));
       case TAG_BYTES: {
         const length = bytes.readUInt32BE(this.#skip(4, end));
         const at = this.#skip(length, end);

@@ -129,9 +129,11 @@ describe('RabbitMQ under faults', () => {
         await connection.settle([{ delivery: delivery as never, outcome: 'ack' }]);
       }
       await connection.inspect(queue);
-      const waiting = connection.publish([toQueue(queue, 'waiting')]);
+      const patient = await connectHere({ transportOptions: { blockedTimeoutMs: 30_000, publishTimeoutMs: 30_000 } });
+      const waiting = patient.publish(Array.from({ length: 2000 }, (_, index) => toQueue(queue, `patient${index}`)));
       await control('set_vm_memory_high_watermark', '0.4');
-      await waiting.catch(() => connection.publish([toQueue(queue, 'again')]));
+      await waiting;
+      await connection.publish([toQueue(queue, 'again')]);
     } finally {
       await control('set_vm_memory_high_watermark', '0.4');
     }
@@ -153,7 +155,7 @@ describe('RabbitMQ under faults', () => {
     }
   });
 
-  test('a consumer that holds messages too long loses its channel and nothing else', {
+  test('a connection that the server closes is told to everything that waits', {
     timeout: 60_000,
   }, async (context) => {
     if (services.skipped['amqp-private'] !== undefined) context.skip(services.skipped['amqp-private']);
