@@ -53,7 +53,7 @@ export const competing: readonly TransportTest[] = [
       await slow.publish(texts(3, 'held').map((text) => toQueue(queue, text)));
       await holder.take(3);
       const quick = await trial.open();
-      const other = await trial.receive(quick, queue, 10);
+      const other = await trial.receive(quick, queue, 20);
       await slow.publish(texts(20).map((text) => toQueue(queue, text)));
       const rest = await other.take(20);
       sameTexts(textsOf(rest), texts(20), 'taken by the other');

@@ -1,12 +1,23 @@
 import type { Connection, ConnectOptions, Transport } from '@lovage/core/transport';
 import { registerSuite, type TestFunction } from '../suite.ts';
+import { abort } from './abort.ts';
+import { admin } from './admin.ts';
 import { bodies } from './bodies.ts';
 import { close } from './close.ts';
 import { competing } from './competing.ts';
+import { delay } from './delay.ts';
+import { fanout } from './fanout.ts';
+import { lease } from './lease.ts';
+import { loss } from './loss.ts';
+import { malformed } from './malformed.ts';
 import { prefetch } from './prefetch.ts';
+import { priority } from './priority.ts';
+import { publish } from './publish.ts';
+import { redelivery } from './redelivery.ts';
 import { routing } from './routing.ts';
 import { settle } from './settle.ts';
 import { type TransportTest, TransportTrial } from './trial.ts';
+import { volume } from './volume.ts';
 
 export interface TransportConformanceOptions {
   readonly test: TestFunction;
@@ -21,8 +32,11 @@ export interface TransportConformanceOptions {
   readonly upstream?: { readonly host: string; readonly port: number };
   /** The URL of the broker through a link that listens on 127.0.0.1; default: host and port are replaced. */
   readonly reroute?: (url: string, port: number) => string;
-  /** Ends a session as the death of its process would: nothing given back, nothing said. Default: its link is cut. */
-  readonly crash?: (connection: Connection) => Promise<void>;
+  /**
+   * Ends a session as the death of its process would: nothing given back, nothing said. Default: its link is cut.
+   * The session was opened with this `clientName`, which no other has.
+   */
+  readonly crash?: (connection: Connection, clientName: string) => Promise<void>;
   /** Puts bytes into a queue as they are, past any envelope. Without it the tests of malformed payloads are skipped. */
   readonly inject?: (queue: string, bytes: Uint8Array) => Promise<void>;
   /** The `leaseMs` of sessions in tests that wait for a lease to pass; default 1000. */
@@ -35,7 +49,25 @@ export interface TransportConformanceOptions {
   readonly skip?: Readonly<Record<string, string>>;
 }
 
-const TESTS: readonly TransportTest[] = [...routing, ...bodies, ...prefetch, ...settle, ...competing, ...close];
+const TESTS: readonly TransportTest[] = [
+  ...routing,
+  ...bodies,
+  ...prefetch,
+  ...settle,
+  ...competing,
+  ...redelivery,
+  ...lease,
+  ...priority,
+  ...delay,
+  ...publish,
+  ...abort,
+  ...close,
+  ...loss,
+  ...admin,
+  ...fanout,
+  ...malformed,
+  ...volume,
+];
 
 /** The names of all tests, in their order. */
 export const transportTestNames: readonly string[] = TESTS.map(({ name }) => name);

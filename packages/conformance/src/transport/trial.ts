@@ -72,12 +72,13 @@ export class TransportTrial implements Trial {
    */
   async openMortal(options: ConnectOptions = {}): Promise<{ connection: Connection; crash: () => Promise<void> }> {
     const { crash } = this.options;
+    const clientName = this.name('mortal');
     if (crash !== undefined) {
-      const connection = await this.open(options);
-      return { connection, crash: () => crash(connection) };
+      const connection = await this.open({ ...options, clientName });
+      return { connection, crash: () => crash(connection, clientName) };
     }
     const link = await this.link();
-    const connection = await this.open({ ...options, link });
+    const connection = await this.open({ ...options, clientName, link });
     return {
       connection,
       crash: async () => {

@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Connection } from '@lovage/core/transport';
+import { textOf, texts, textsOf, toQueue, type TransportTest, type TransportTrial } from './trial.ts';
+
+/** Longer ones are not waited for. */
+const MAX_LEASE_MS = 5000;
+
+export const lease: readonly TransportTest[] = [
+  {
+    name: 'lease: a live session keeps what it holds, far beyond the lease',
+    deadlineMs: 30_000,
+    async run(trial) {
+      const holder = await trial.open({ leaseMs: trial.shortLeaseMs });
+      const leaseMs = leaseOf(trial, holder);
+      const queue = await trial.queue(holder);
+      await holder.publish(texts(5).map((text) => toQueue(queue, text)));
+      const first = await trial.receive(holder, queue, 5);
+      const held = await first.take(5);
+      const other = await trial.open({ leaseMs: trial.shortLeaseMs });
+      const thief = await trial.receive(other, queue, 5);
+      // The promise is about this time itself; three leases and a half, and any delivery ends the wait.
+      await Promise.race([sleep(leaseMs * 3.5), thief.take(1).catch(() => {})]);
+      assert.deepEqual(textsOf(thief.deliveries), [], 'another session got what a live one holds');
+      assert.deepEqual(textsOf(first.lost), [], 'the live session was told that its lease is lost');
+      await first.settle(held, 'ack');
+      await trial.barrier(other);
+      assert.deepEqual(textsOf(thief.deliveries), [], 'what was acked late came again');
+      await trial.ready(other, queue, 0);
+    },
+  },
+  {
+    name: 'lease: a session that was silent too long is told, and its late ack reaches nobody',
+    deadlineMs: 40_000,
+    async run(trial) {
+      const admin = await trial.open({ leaseMs: trial.shortLeaseMs });
+      leaseOf(trial, admin);
+      const queue = await trial.queue(admin);
+      await admin.publish([toQueue(queue, 'm')]);
+      const link = await trial.link();
+      const silent = await trial.open({ link, leaseMs: trial.shortLeaseMs, heartbeatSeconds: 30 });
+      const first = await trial.receive(silent, queue, 1);
+      const stale = await first.takeOne();
+      let lost: unknown;
+      silent.closed.catch((error: unknown) => {
+        lost = error;
+      });
+      link.stall();
+      const heir = await trial.receive(admin, queue, 1);
+      const held = await heir.takeOne('the message after the lease of the silent session');
+      assert.equal(textOf(held), 'm');
+      assert.equal(held.redelivered, true, '"redelivered"');
+      await link.resume();
+      await trial.deadline.until(
+        'onLeaseLost or the loss of the session',
+        () => lost !== undefined || first.lost.includes(stale),
+      );
+      await first.settle([stale], 'ack').catch(() => {});
+      await heir.settle([held], 'requeue');
+      const again = await heir.takeOne('the message again: the ack of the silent session took it');
+      await heir.settle([again], 'ack');
+    },
+  },
+  {
+    name: 'lease: waiting for messages renews nothing of what others left',
+    deadlineMs: 30_000,
+    async run(trial) {
+      const options = { leaseMs: trial.shortLeaseMs };
+      const admin = await trial.open(options);
+      leaseOf(trial, admin);
+      const queue = await trial.queue(admin);
+      await admin.publish([toQueue(queue, 'm')]);
+      const { connection, crash } = await trial.openMortal(options);
+      const dying = await trial.receive(connection, queue, 1);
+      await dying.takeOne();
+      // Waits before, at and after the death, and goes on holding and settling messages of its own.
+      const heir = await trial.receive(admin, queue, 2);
+      await crash();
+      await admin.publish([toQueue(queue, 'own')]);
+      const own = await heir.takeOne();
+      const left = await heir.takeOne('the message of the dead session');
+      assert.deepEqual([textOf(own), textOf(left)], ['own', 'm']);
+      await heir.settle([own, left], 'ack');
+    },
+  },
+];
+
+function leaseOf(trial: TransportTrial, connection: Connection): number {
+  const { leaseMs } = connection.capabilities;
+  if (leaseMs === 0) trial.skip('capabilities.leaseMs is 0: messages are held until the connection drops');
+  if (leaseMs > MAX_LEASE_MS) {
+    trial.skip(`the lease is ${leaseMs} ms although ${trial.shortLeaseMs} were asked for: too long to wait for`);
+  }
+  return leaseMs;
+}
