@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, rejectsWith, sameTexts } from './expect.ts';
+import { describe, publishRejectsWith, rejectsWith, sameTexts } from './expect.ts';
 import { texts, textsOf, toQueue, type TransportTest } from './trial.ts';
 
 export const close: readonly TransportTest[] = [
@@ -25,7 +25,7 @@ export const close: readonly TransportTest[] = [
       const receiver = await trial.receive(connection, queue, 1);
       const delivery = await receiver.takeOne();
       await connection.close();
-      await rejectsWith(connection.publish([toQueue(queue, 'm')]), 'ERR_CLOSED', 'publish()');
+      await publishRejectsWith(connection.publish([toQueue(queue, 'm')]), ['ERR_CLOSED'], 'publish()');
       await rejectsWith(
         connection.consume([queue], () => {}, { prefetch: 1 }),
         'ERR_CLOSED',
