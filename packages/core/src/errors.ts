@@ -27,6 +27,14 @@ export const ERROR_CODES = {
   ERR_TASK_FAILED: { retryable: false, summary: 'The task ended in FAILURE or REVOKED; raised by get().' },
   ERR_QUEUE_NOT_FOUND: { retryable: false, summary: 'The queue is not configured and may not be created.' },
   ERR_BACKEND_DISABLED: { retryable: false, summary: 'The call needs a result backend and none is configured.' },
+  ERR_RETRY: { retryable: false, summary: 'Thrown by retry(): the task runs again later.' },
+  ERR_IGNORE: { retryable: false, summary: 'Thrown by a task to leave its state as it is.' },
+  ERR_REJECT: { retryable: false, summary: 'Thrown by a task to refuse its message.' },
+  ERR_MAX_RETRIES: { retryable: false, summary: 'The task asked for a retry and none is left.' },
+  ERR_TIME_LIMIT: { retryable: false, summary: 'The task ran longer than its time limit.' },
+  ERR_WORKER_LOST: { retryable: false, summary: 'The worker, or the process of it that ran the task, is gone.' },
+  ERR_REVOKED: { retryable: false, summary: 'The task was revoked, or expired before it ran.' },
+  ERR_CHORD: { retryable: false, summary: 'A part of a chord failed, so its body does not run.' },
   ERR_LEASE_LOST: { retryable: true, summary: 'Another worker may have taken this message over.' },
 } as const satisfies Record<string, { retryable: boolean; summary: string }>;
 

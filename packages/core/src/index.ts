@@ -31,3 +31,18 @@ export { nearestName } from './internal/nearest-name.ts';
 export { AsyncResult } from './result/async-result.ts';
 export type { GetOptions, RevokeOptions } from './result/async-result.ts';
 export { EXCEPTION_STATES, PROPAGATE_STATES, READY_STATES } from './result/states.ts';
+export { TaskFailedError } from './protocol/exception-info.ts';
+export {
+  ChordError,
+  Ignore,
+  MaxRetriesExceededError,
+  NotRegistered,
+  Reject,
+  Retry,
+  SoftTimeLimitExceeded,
+  TaskRevokedError,
+  TimeLimitExceeded,
+  WorkerLostError,
+} from './protocol/task-errors.ts';
+export type { ExceptionInfo, TaskMeta, TaskState } from './protocol/task-meta.ts';
+export { Decimal, PlainDate, PlainTime, Uuid } from './serialization/python-values.ts';

@@ -79,8 +79,8 @@ export class Lovage implements AsyncDisposable {
   readonly name: string;
   readonly tasks: TaskRegistry = new TaskRegistry();
   readonly producer: Producer;
-  readonly serializers: SerializerRegistry = new SerializerRegistry();
-  readonly logger: Logger;
+  /** Where everything of this app logs to. The `lovage` command puts its own here when the app was given none. */
+  logger: Logger;
   /** This process's reply address: the `reply_to` of what it sends. */
   readonly oid: string = randomUUID();
   /** How this process names itself as a sender. Source: celery/utils/nodenames.py, anon_nodename. */
@@ -88,6 +88,7 @@ export class Lovage implements AsyncDisposable {
   readonly #options: LovageOptions;
   readonly #sources: SettingsSource[] = [];
   #settings: Settings | undefined;
+  #serializers: SerializerRegistry | undefined;
   #queues: Queues | undefined;
   #router: Router | undefined;
   #producing: ConnectionSupervisor | undefined;
@@ -118,6 +119,11 @@ export class Lovage implements AsyncDisposable {
     }
     this.#sources.push({ from: 'configFrom()', values, ...(namespace === undefined ? {} : { namespace }) });
     return this;
+  }
+
+  /** Serializers and compressions; what `acceptContent` names is accepted. */
+  get serializers(): SerializerRegistry {
+    return (this.#serializers ??= new SerializerRegistry({ accept: this.settings.acceptContent }));
   }
 
   get queues(): Queues {

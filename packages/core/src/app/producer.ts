@@ -60,9 +60,9 @@ export class Producer {
       if (backend !== undefined && !backend.capabilities.shared) await backend.expect([draft.id]);
     }
     await this.publish([{ draft, destination: destinationOf(route) }], {
-      retry: options.retry,
-      retryPolicy: options.retryPolicy,
-      mandatory: options.mandatory,
+      retry: route.options.retry,
+      retryPolicy: route.options.retryPolicy,
+      mandatory: route.options.mandatory,
     });
     if (options.addToParent !== false) parent?.addChild(result.toTuple());
     return result;
@@ -101,7 +101,7 @@ export class Producer {
       origin: options.origin ?? app.nodeName,
       ignoreResult: options.ignoreResult ?? task?.options.ignoreResult ?? settings.taskIgnoreResult,
       replacedTaskNesting: options.replacedTaskNesting ?? 0,
-      stampedHeaders: options.stampedHeaders,
+      stampedHeaders: options.stampedHeaders ?? (options.stamps === undefined ? undefined : Object.keys(options.stamps)),
       stamps: options.stamps ?? {},
       replyTo: options.replyTo ?? app.oid,
       correlationId: id,

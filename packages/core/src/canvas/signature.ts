@@ -17,7 +17,7 @@ export interface SignatureFields {
 }
 
 /** Options that a stored signature keeps against those of the call. Source: celery/canvas.py, Signature._merge. */
-const KEPT_OPTIONS = ['groupId', 'stampedHeaders'] as const;
+const KEPT_OPTIONS = ['groupId', 'stampedHeaders', 'stamps'] as const;
 
 /**
  * A call that is not made yet: a task's name with some arguments and options. It can be sent, stored and given to

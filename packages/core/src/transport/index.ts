@@ -16,4 +16,14 @@ export { virtualTransport, type VirtualTransportDefinition } from '../virtual/vi
 export type * from './contract.ts';
 export type * from './message.ts';
 export type * from './topology.ts';
+export { resolveTransport, type ResolveTransportOptions } from './resolve.ts';
+export {
+  ConnectionSupervisor,
+  type ConnectionSetup,
+  type ConnectionSupervisorOptions,
+  type ReconnectSchedule,
+  type SupervisorClock,
+  type SupervisorState,
+  type SupervisorStatus,
+} from './supervisor.ts';
 export { BrokerUrl, maskUrl, parseBrokerUrls } from './url.ts';

@@ -1,0 +1,42 @@
+import type { SqlDatabase, SqlRow, SqlTransaction } from '@lovage/sql';
+
+/** A row of `celery_taskmeta`. Source: celery/backends/database/models.py. */
+export interface TaskRow extends SqlRow {
+  readonly task_id: string;
+  readonly status: string | null;
+  /** A pickle, whatever `result_serializer` says; null for None. */
+  readonly result: Uint8Array | null;
+  /** `YYYY-MM-DD HH:MM:SS.ffffff`, UTC. */
+  readonly date_done: string | null;
+  readonly traceback: string | null;
+  readonly name: string | null;
+  /** In `result_serializer`. */
+  readonly args: Uint8Array | null;
+  /** In `result_serializer`. */
+  readonly kwargs: Uint8Array | null;
+  readonly worker: string | null;
+  readonly retries: number | null;
+  readonly queue: string | null;
+}
+
+/** Celery's two tables in one SQL dialect. */
+export interface ResultTables {
+  /** Creates what is missing and looks at what is there. */
+  prepare(database: SqlDatabase): Promise<void>;
+  /** Leaves a stored SUCCESS alone. */
+  store(transaction: SqlTransaction, row: TaskRow): Promise<void>;
+  load(database: SqlDatabase, taskIds: readonly string[]): Promise<readonly TaskRow[]>;
+  /** Where {@link newTaskIds} begins: what is stored from now on. */
+  position(database: SqlDatabase): Promise<number>;
+  /** Ids of the tasks whose first state was stored after `position`, and the position after them. */
+  newTaskIds(
+    database: SqlDatabase,
+    position: number,
+  ): Promise<{ readonly taskIds: readonly string[]; readonly position: number }>;
+  forget(transaction: SqlTransaction, taskIds: readonly string[]): Promise<void>;
+  saveGroup(transaction: SqlTransaction, groupId: string, pickle: Uint8Array, dateDone: string): Promise<void>;
+  loadGroup(database: SqlDatabase, groupId: string): Promise<Uint8Array | undefined>;
+  forgetGroup(transaction: SqlTransaction, groupId: string): Promise<void>;
+  /** Removes at most `max` rows of each table that were done before. Rows removed. */
+  removeExpired(transaction: SqlTransaction, before: string, max: number): Promise<number>;
+}

@@ -1,0 +1,467 @@
+import { isUtf8 } from 'node:buffer';
+import { types } from 'node:util';
+import { DecodeError, EncodeError, isLovageError } from '../errors.ts';
+import { formatTime, parseTime } from '../protocol/time.ts';
+import { Decimal, isTextValue, PlainDate, PlainTime, Uuid } from './python-values.ts';
+
+/** Containers may nest this deep, both ways. */
+export const MAX_DEPTH = 128;
+
+/**
+ * A value as the JSON that Celery sends. Beyond plain JSON:
+ *
+ * - `Date`, `Uint8Array`, {@link Decimal}, {@link PlainDate}, {@link PlainTime} and {@link Uuid} become Kombu's tagged
+ *   objects, which Python reads as `datetime`, `bytes`, `Decimal`, `date`, `time`, `UUID`. A `Date` that came from
+ *   Python and was not changed goes back with its microseconds and its offset, or without one.
+ * - `bigint` becomes an integer of any size; NaN and the infinities become Python's literals.
+ * - `toJSON` is respected, `undefined` is left out of objects and null in arrays, as in `JSON.stringify`.
+ *
+ * Throws `EncodeError`, with the place of the culprit in `path`, for what would be lost silently (functions, symbols,
+ * `Map`, `Set`, promises, errors ...), for circles and for more than `maxDepth` levels.
+ * Source: kombu/utils/json.py (Kombu 5.3 and later).
+ */
+export function encodeJson(value: unknown, maxDepth: number = MAX_DEPTH): string {
+  try {
+    if (isPlain(value, maxDepth)) return JSON.stringify(value) ?? 'null';
+    return new Writer(maxDepth).write(value, '') ?? 'null';
+  } catch (error) {
+    if (isLovageError(error)) throw error;
+    throw new EncodeError('A value cannot be serialized: reading it failed.', { cause: error });
+  }
+}
+
+/** True when `JSON.stringify` loses nothing. */
+function isPlain(value: unknown, depth: number): boolean {
+  switch (typeof value) {
+    case 'string':
+    case 'boolean':
+    case 'undefined':
+      return true;
+    case 'number':
+      return value - value === 0;
+    case 'object':
+      break;
+    default:
+      return false;
+  }
+  if (value === null) return true;
+  if (depth === 0) return false;
+  if (Array.isArray(value)) {
+    for (const item of value as unknown[]) if (!isPlain(item, depth - 1)) return false;
+    return (value as { toJSON?: unknown }).toJSON === undefined;
+  }
+  const prototype: unknown = Object.getPrototypeOf(value);
+  if (prototype !== Object.prototype && prototype !== null) return false;
+  for (const key in value) if (!isPlain((value as Record<string, unknown>)[key], depth - 1)) return false;
+  return true;
+}
+
+/** What JSON would write as `{}` or worse, and what to write instead. */
+const REFUSED: readonly (readonly [test: (value: unknown) => boolean, name: string, advice: string])[] = [
+  [types.isMap, 'a Map', 'Object.fromEntries(map)'],
+  [types.isSet, 'a Set', '[...set]'],
+  [types.isPromise, 'a Promise', 'its value: await it'],
+  [types.isNativeError, 'an Error', 'its message, or throw it'],
+  [types.isRegExp, 'a RegExp', 'its source'],
+  [types.isWeakMap, 'a WeakMap', 'an object'],
+  [types.isWeakSet, 'a WeakSet', 'a list'],
+  [types.isGeneratorObject, 'a generator', '[...generator]'],
+];
+
+class Writer {
+  readonly #maxDepth: number;
+  readonly #path: (string | number)[] = [];
+  readonly #open = new Set<object>();
+
+  constructor(maxDepth: number) {
+    this.#maxDepth = maxDepth;
+  }
+
+  /** undefined: nothing is written. */
+  write(value: unknown, key: string): string | undefined {
+    switch (typeof value) {
+      case 'string':
+        return JSON.stringify(value);
+      case 'number':
+        return numberText(value);
+      case 'boolean':
+        return value ? 'true' : 'false';
+      case 'bigint':
+        return value.toString();
+      case 'undefined':
+        return undefined;
+      case 'function':
+        throw this.#refuse('a function');
+      case 'symbol':
+        throw this.#refuse('a symbol');
+      case 'object':
+        return value === null ? 'null' : this.#object(value, key);
+    }
+  }
+
+  #object(value: object, key: string): string | undefined {
+    const tagged = this.#tagged(value);
+    if (tagged !== undefined) return tagged;
+    if (types.isBoxedPrimitive(value)) return this.write(value.valueOf(), key);
+    if (this.#open.has(value)) throw this.#refuse('a reference to what it is a part of');
+    if (this.#open.size >= this.#maxDepth) {
+      throw this.#refuse(`nested deeper than ${this.#maxDepth} levels`, 'a flatter value');
+    }
+    this.#open.add(value);
+    const text = this.#container(value, key);
+    this.#open.delete(value);
+    return text;
+  }
+
+  #container(value: object, key: string): string | undefined {
+    const { toJSON } = value as { toJSON?: unknown };
+    if (typeof toJSON === 'function') {
+      let replacement: unknown;
+      try {
+        replacement = (toJSON as (key: string) => unknown).call(value, key);
+      } catch (cause) {
+        throw this.#refuse('an object whose toJSON throws', undefined, cause);
+      }
+      // What says that it is its own replacement is written like any object.
+      if (replacement !== value) return this.write(replacement, key);
+    }
+    if (Array.isArray(value)) {
+      const items = (value as unknown[]).map((item, index) => this.#at(index, item) ?? 'null');
+      return `[${items.join(',')}]`;
+    }
+    for (const [test, name, advice] of REFUSED) if (test(value)) throw this.#refuse(name, advice);
+    const parts: string[] = [];
+    for (const name of Object.keys(value)) {
+      const text = this.#at(name, (value as Record<string, unknown>)[name]);
+      if (text !== undefined) parts.push(`${JSON.stringify(name)}:${text}`);
+    }
+    return `{${parts.join(',')}}`;
+  }
+
+  #at(key: string | number, value: unknown): string | undefined {
+    this.#path.push(key);
+    const text = this.write(value, String(key));
+    this.#path.pop();
+    return text;
+  }
+
+  #tagged(value: object): string | undefined {
+    if (types.isDate(value)) {
+      const time = value.getTime();
+      if (Number.isNaN(time)) throw this.#refuse('an invalid Date', 'a valid one');
+      return tag('datetime', originalOf(value) ?? formatTime(time));
+    }
+    if (ArrayBuffer.isView(value)) {
+      if (!(value instanceof Uint8Array)) throw this.#refuse(`a ${value.constructor.name}`, 'Array.from(it), or its bytes');
+      return bytesTag(value);
+    }
+    if (types.isAnyArrayBuffer(value)) return bytesTag(new Uint8Array(value));
+    if (!isTextValue(value)) return undefined;
+    if (value instanceof Decimal) return tag('decimal', value.text);
+    if (value instanceof PlainDate) return tag('date', value.text);
+    if (value instanceof PlainTime) return tag('time', value.text);
+    return `{"__type__":"uuid","__value__":{"hex":"${value.hex}"}}`;
+  }
+
+  #refuse(what: string, advice?: string, cause?: unknown): Error {
+    const expected = advice === undefined ? 'plain values, dates, bytes and bigints' : advice;
+    return new EncodeError(`The value${describePath(this.#path)} is ${what}. Expected ${expected}.`, {
+      facts: { path: [...this.#path] },
+      ...(cause === undefined ? {} : { cause }),
+    });
+  }
+}
+
+/** ` at [0].user.name`; empty for the top. */
+export function describePath(path: readonly (string | number)[]): string {
+  if (path.length === 0) return '';
+  const steps = path.map((step) =>
+    typeof step === 'number' ? `[${step}]` : /^[A-Za-z_$][\w$]*$/.test(step) ? `.${step}` : `[${JSON.stringify(step)}]`,
+  );
+  return ` at ${steps.join('').replace(/^\./, '')}`;
+}
+
+function numberText(value: number): string {
+  if (value - value === 0) return JSON.stringify(value);
+  return Number.isNaN(value) ? 'NaN' : value > 0 ? 'Infinity' : '-Infinity';
+}
+
+function tag(type: string, value: string): string {
+  return `{"__type__":"${type}","__value__":${JSON.stringify(value)}}`;
+}
+
+function bytesTag(bytes: Uint8Array): string {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return isUtf8(buffer) ? tag('bytes', buffer.toString('utf8')) : tag('base64', buffer.toString('base64'));
+}
+
+/** Python's text of dates that say more than a `Date` can, and the time it stood for. */
+const originals = new WeakMap<Date, { readonly text: string; readonly time: number }>();
+
+function originalOf(date: Date): string | undefined {
+  const original = originals.get(date);
+  // A date that was changed since is the caller's own.
+  return original !== undefined && original.time === date.getTime() ? original.text : undefined;
+}
+
+const ESCAPED_ASCII = /\\u00[2-7]/;
+const LONG_DIGITS = /\d{16}/;
+const LONG_INTEGER = /(?<![\d.])\d{16,}(?![\d.Ee])/;
+const PYTHON_LITERAL = /NaN|Infinity/;
+
+/**
+ * Reads JSON as Python writes it: tagged values (see {@link encodeJson}), `NaN` and the infinities, integers beyond
+ * 2^53 as `bigint`. A tagged `datetime` becomes a `Date` (one without an offset is UTC), `bytes` a `Buffer`. Of
+ * duplicate keys the last one counts. Keys named `__proto__`, and `constructor` with a `prototype` inside, are dropped.
+ *
+ * Throws `DecodeError` for anything else that is not JSON, unknown tags, and more than `maxDepth` levels.
+ */
+export function decodeJson(text: string, maxDepth: number = MAX_DEPTH): unknown {
+  // Two characters are needed for each level.
+  if (text.length > 2 * maxDepth) checkDepth(text, maxDepth);
+  const value = parse(text, maxDepth);
+  const isSuspect = text.includes('__') || text.includes('"constructor"') || ESCAPED_ASCII.test(text);
+  return isSuspect ? revive(value) : value;
+}
+
+function parse(text: string, maxDepth: number): unknown {
+  if (LONG_DIGITS.test(text) && LONG_INTEGER.test(text)) return new Parser(text, maxDepth).parse();
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    if (PYTHON_LITERAL.test(text)) return new Parser(text, maxDepth).parse();
+    throw new DecodeError('The text is not JSON.', { cause });
+  }
+}
+
+/** Before parsing, so that nothing behind runs out of stack. */
+function checkDepth(text: string, maxDepth: number): void {
+  let depth = 0;
+  for (let index = 0; index < text.length; index++) {
+    switch (text.charCodeAt(index)) {
+      case 0x22: // "
+        index = endOfString(text, index);
+        break;
+      case 0x5b: // [
+      case 0x7b: // {
+        if (++depth > maxDepth) throw new DecodeError(`The JSON is nested deeper than ${maxDepth} levels.`);
+        break;
+      case 0x5d: // ]
+      case 0x7d: // }
+        depth--;
+        break;
+    }
+  }
+}
+
+/** Index of the closing quote, or the end of the text. */
+function endOfString(text: string, start: number): number {
+  let end = text.indexOf('"', start + 1);
+  while (end >= 0) {
+    let slashes = 0;
+    while (text.charCodeAt(end - 1 - slashes) === 0x5c) slashes++;
+    if (slashes % 2 === 0) return end;
+    end = text.indexOf('"', end + 1);
+  }
+  return text.length;
+}
+
+/** Replaces tagged objects by what they stand for and drops dangerous keys, in place. */
+function revive(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) {
+    for (let index = 0; index < value.length; index++) value[index] = revive(value[index]);
+    return value;
+  }
+  const record = value as Record<string, unknown>;
+  const keys = Object.keys(record);
+  for (const key of keys) {
+    if (key === '__proto__') {
+      delete record[key];
+      continue;
+    }
+    const item = record[key];
+    if (typeof item !== 'object' || item === null) continue;
+    if (key === 'constructor' && Object.hasOwn(item, 'prototype')) delete record[key];
+    else record[key] = revive(item);
+  }
+  if (keys.length === 2 && Object.hasOwn(record, '__type__') && Object.hasOwn(record, '__value__')) {
+    return untag(record['__type__'], record['__value__']);
+  }
+  return record;
+}
+
+function untag(type: unknown, value: unknown): unknown {
+  if (typeof value === 'string') {
+    try {
+      switch (type) {
+        case 'datetime':
+          return dateOf(value);
+        case 'date':
+          return new PlainDate(parseTime(value) === undefined ? value : value.slice(0, 10));
+        case 'time':
+          return new PlainTime(value);
+        case 'decimal':
+          return new Decimal(value);
+        case 'bytes':
+          return Buffer.from(value, 'utf8');
+        case 'base64':
+          return Buffer.from(value, 'base64');
+      }
+    } catch (cause) {
+      throw malformedTag(type, cause);
+    }
+  } else if (type === 'uuid' && typeof value === 'object' && value !== null) {
+    const hex = (value as { hex?: unknown }).hex;
+    try {
+      if (typeof hex === 'string' && Object.keys(value).length === 1) return new Uuid(hex);
+    } catch (cause) {
+      throw malformedTag(type, cause);
+    }
+  }
+  throw malformedTag(type);
+}
+
+function malformedTag(type: unknown, cause?: unknown): Error {
+  return new DecodeError(`A value of the tagged type ${JSON.stringify(type)} cannot be read.`, cause === undefined ? {} : { cause });
+}
+
+function dateOf(text: string): Date {
+  const time = parseTime(text);
+  if (time === undefined) throw new RangeError('no time');
+  const date = new Date(Math.floor(time));
+  if (formatTime(date.getTime()) !== text) originals.set(date, { text, time: date.getTime() });
+  return date;
+}
+
+/** Python refuses longer ones too; turning digits into a bigint takes more than linear time. */
+const MAX_DIGITS = 4300;
+const NUMBER = /-?(?:0|[1-9]\d*)(\.\d+)?([Ee][+-]?\d+)?/y;
+const SPACE = /[ \t\n\r]*/y;
+const LITERALS: readonly (readonly [text: string, value: unknown])[] = [
+  ['null', null],
+  ['true', true],
+  ['false', false],
+  ['NaN', Number.NaN],
+  ['Infinity', Number.POSITIVE_INFINITY],
+  ['-Infinity', Number.NEGATIVE_INFINITY],
+];
+
+/** JSON with Python's literals and integers of any size: for the texts that `JSON.parse` cannot do. */
+class Parser {
+  readonly #text: string;
+  readonly #maxDepth: number;
+  #at = 0;
+
+  constructor(text: string, maxDepth: number) {
+    this.#text = text;
+    this.#maxDepth = maxDepth;
+  }
+
+  parse(): unknown {
+    const value = this.#value(0);
+    this.#space();
+    if (this.#at < this.#text.length) throw this.#unexpected();
+    return value;
+  }
+
+  #value(depth: number): unknown {
+    this.#space();
+    switch (this.#text.charCodeAt(this.#at)) {
+      case 0x7b: // {
+        return this.#object(this.#deeper(depth));
+      case 0x5b: // [
+        return this.#array(this.#deeper(depth));
+      case 0x22: // "
+        return this.#string();
+    }
+    for (const [text, value] of LITERALS) {
+      if (this.#text.startsWith(text, this.#at)) {
+        this.#at += text.length;
+        return value;
+      }
+    }
+    return this.#number();
+  }
+
+  #deeper(depth: number): number {
+    if (depth >= this.#maxDepth) throw new DecodeError(`The JSON is nested deeper than ${this.#maxDepth} levels.`);
+    return depth + 1;
+  }
+
+  #object(depth: number): Record<string, unknown> {
+    const record: Record<string, unknown> = {};
+    this.#at++;
+    this.#space();
+    if (this.#take('}')) return record;
+    for (;;) {
+      this.#space();
+      if (this.#text[this.#at] !== '"') throw this.#unexpected();
+      const key = this.#string();
+      this.#space();
+      if (!this.#take(':')) throw this.#unexpected();
+      const value = this.#value(depth);
+      // Assigning to it would set the prototype.
+      if (key !== '__proto__') record[key] = value;
+      this.#space();
+      if (this.#take('}')) return record;
+      if (!this.#take(',')) throw this.#unexpected();
+    }
+  }
+
+  #array(depth: number): unknown[] {
+    const list: unknown[] = [];
+    this.#at++;
+    this.#space();
+    if (this.#take(']')) return list;
+    for (;;) {
+      list.push(this.#value(depth));
+      this.#space();
+      if (this.#take(']')) return list;
+      if (!this.#take(',')) throw this.#unexpected();
+    }
+  }
+
+  #string(): string {
+    const start = this.#at;
+    const end = endOfString(this.#text, start);
+    this.#at = end + 1;
+    try {
+      return JSON.parse(this.#text.slice(start, end + 1)) as string;
+    } catch (cause) {
+      throw new DecodeError('The text is not JSON.', { cause });
+    }
+  }
+
+  #number(): number | bigint {
+    NUMBER.lastIndex = this.#at;
+    const match = NUMBER.exec(this.#text);
+    if (match === null) throw this.#unexpected();
+    const [digits, fraction, exponent] = match;
+    this.#at += digits.length;
+    const value = Number(digits);
+    if (fraction !== undefined || exponent !== undefined || Number.isSafeInteger(value)) return value;
+    if (digits.length > MAX_DIGITS) throw new DecodeError(`The JSON has an integer of more than ${MAX_DIGITS} digits.`);
+    return BigInt(digits);
+  }
+
+  #take(character: string): boolean {
+    if (this.#text[this.#at] !== character) return false;
+    this.#at++;
+    return true;
+  }
+
+  #space(): void {
+    SPACE.lastIndex = this.#at;
+    SPACE.test(this.#text);
+    this.#at = SPACE.lastIndex;
+  }
+
+  #unexpected(): Error {
+    return new DecodeError(
+      this.#at < this.#text.length
+        ? `The text is not JSON: character ${this.#at} does not belong there.`
+        : 'The text is not JSON: it ends too early.',
+    );
+  }
+}
