@@ -2,7 +2,7 @@ import { mkdtempSync, renameSync, rmSync, statSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BrokerUrl } from '@lovage/core/transport';
-import { afterAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, describe, expect, test } from 'vitest';
 import type { SqlDatabase } from './database.ts';
 import { openSqlDatabase, type SqlOpenOptions } from './open.ts';
 import { openSqliteDriver, type SqliteDriver } from './sqlite/driver.ts';
@@ -15,8 +15,16 @@ function newFile(): string {
   return join(folder, `${++files}.db`);
 }
 
-function openFile(path: string, options: SqlOpenOptions = {}): Promise<SqlDatabase> {
-  return openSqlDatabase(new BrokerUrl(`sqla+sqlite:///${path}`), options);
+const databases: SqlDatabase[] = [];
+afterEach(() => Promise.all(databases.splice(0).map((database) => database.close())));
+
+function opened(database: SqlDatabase): SqlDatabase {
+  databases.push(database);
+  return database;
+}
+
+async function openFile(path: string, options: SqlOpenOptions = {}): Promise<SqlDatabase> {
+  return opened(await openSqlDatabase(new BrokerUrl(`sqla+sqlite:///${path}`), options));
 }
 
 /** A second process, as far as SQLite is concerned. */
@@ -30,7 +38,7 @@ async function countOf(database: SqlDatabase): Promise<unknown> {
 
 describe('a SQLite database', () => {
   test('keeps values of every kind', async () => {
-    await using database = await openFile(newFile());
+    const database = await openFile(newFile());
     const values = [1, 1.5, -7, 2 ** 40, 'text', 'ü€😀', '', null, new Uint8Array([0, 1, 255]), new Uint8Array()];
     await database.transaction(async (transaction) => {
       await transaction.execute('CREATE TABLE v (id INTEGER PRIMARY KEY, value)');
@@ -43,7 +51,7 @@ describe('a SQLite database', () => {
 
   test('is private to its owner', async () => {
     const path = newFile();
-    await using database = await openFile(path);
+    const database = await openFile(path);
     await database.transaction(async (transaction) => transaction.execute('CREATE TABLE t (a)'));
     expect(statSync(path).mode & 0o077).toBe(0);
     expect(statSync(`${path}-wal`).mode & 0o077).toBe(0);
@@ -51,7 +59,7 @@ describe('a SQLite database', () => {
 
   test('joins the calls of one turn, and one that fails takes nobody with it', async () => {
     const path = newFile();
-    await using database = await openFile(path);
+    const database = await openFile(path);
     await database.transaction(async (transaction) => transaction.execute('CREATE TABLE t (a UNIQUE)'));
     const foreign = openForeign(path);
     const before = foreign.all('PRAGMA data_version', [])[0]?.['data_version'] as number;
@@ -75,7 +83,7 @@ describe('a SQLite database', () => {
     await expect(first.query('SELECT 1')).rejects.toMatchObject({ code: 'ERR_CLOSED' });
     expect(await countOf(second)).toBe(0);
     await second.close();
-    await using third = await openFile(path);
+    const third = await openFile(path);
     expect(await countOf(third)).toBe(0);
   });
 
@@ -90,7 +98,7 @@ describe('a SQLite database', () => {
 
   test('waits for a foreign writer without blocking the loop, then says so', async () => {
     const path = newFile();
-    await using database = await openFile(path, { busyTimeoutMs: 60 });
+    const database = await openFile(path, { busyTimeoutMs: 60 });
     await database.transaction(async (transaction) => transaction.execute('CREATE TABLE t (a)'));
     const foreign = openForeign(path);
     foreign.run('BEGIN IMMEDIATE', []);
@@ -117,13 +125,13 @@ describe('a SQLite database', () => {
 
   test('hears of local and of foreign commits', async () => {
     const path = newFile();
-    await using database = await openFile(path);
+    const database = await openFile(path);
     await database.transaction(async (transaction) => transaction.execute('CREATE TABLE t (a)'));
     const heard: boolean[] = [];
-    let wake: () => void = () => {};
+    let wake: (() => void) | undefined;
     const listening = database.listen('topic', (foreign) => {
       heard.push(foreign);
-      wake();
+      wake?.();
     });
     await database.transaction(async (transaction) => transaction.signal('topic'));
     expect(heard).toEqual([false]);
@@ -140,7 +148,7 @@ describe('a SQLite database', () => {
 
   test('is lost when its file is replaced', async () => {
     const path = newFile();
-    await using database = await openFile(path);
+    const database = await openFile(path);
     await database.transaction(async (transaction) => transaction.execute('CREATE TABLE t (a)'));
     const listening = database.listen('topic', () => {});
     renameSync(path, `${path}.away`);
@@ -149,7 +157,7 @@ describe('a SQLite database', () => {
       database.transaction(async (transaction) => transaction.execute('INSERT INTO t VALUES (1)')),
     ).rejects.toMatchObject({ code: 'ERR_CONNECTION_LOST' });
     listening.stop();
-    await using next = await openFile(path);
+    const next = await openFile(path);
     await next.transaction(async (transaction) => transaction.execute('CREATE TABLE t (a)'));
   });
 
@@ -170,9 +178,9 @@ describe('a SQLite database', () => {
   });
 
   test('lives in memory for the openers of one process', async () => {
-    await using first = await openSqlDatabase(new BrokerUrl('sqla+sqlite://'));
+    const first = opened(await openSqlDatabase(new BrokerUrl('sqla+sqlite://')));
     await first.transaction(async (transaction) => transaction.execute('CREATE TABLE t (a)'));
-    await using second = await openSqlDatabase(new BrokerUrl('db+sqlite://'));
+    const second = opened(await openSqlDatabase(new BrokerUrl('db+sqlite://')));
     expect(await countOf(second)).toBe(0);
   });
 });

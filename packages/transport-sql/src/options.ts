@@ -36,23 +36,15 @@ export interface ResolvedOptions {
 const KNOWN = ['queueTablename', 'messageTablename', 'leaseMs', 'synchronous', 'busyTimeoutMs'] as const;
 
 /** Kombu's retry keys, what its virtual transports take, and SQLAlchemy's `create_engine`. */
-const IGNORED: ReadonlySet<string> = new Set([
-  ...['maxRetries', 'intervalStart', 'intervalStep', 'intervalMax', 'retryErrors', 'errback', 'callback'],
-  ...['connectRetriesTimeout', 'pollingInterval', 'bodyEncoding', 'deadletterQueue', 'visibilityTimeout'],
-  ...[
-    'echo',
-    'echoPool',
-    'future',
-    'poolSize',
-    'maxOverflow',
-    'poolRecycle',
-    'poolPrePing',
-    'poolTimeout',
-    'poolclass',
-  ],
-  ...['poolUseLifo', 'poolResetOnReturn', 'connectArgs', 'isolationLevel', 'executionOptions', 'hideParameters'],
-  ...['loggingName', 'poolLoggingName', 'labelLength', 'queryCacheSize', 'insertmanyvaluesPageSize', 'plugins'],
-]);
+const IGNORED: ReadonlySet<string> = new Set(
+  (
+    'maxRetries intervalStart intervalStep intervalMax retryErrors errback callback ' +
+    'connectRetriesTimeout pollingInterval bodyEncoding deadletterQueue visibilityTimeout echo echoPool ' +
+    'future poolSize maxOverflow poolRecycle poolPrePing poolTimeout poolclass ' +
+    'poolUseLifo poolResetOnReturn connectArgs isolationLevel executionOptions hideParameters loggingName ' +
+    'poolLoggingName labelLength queryCacheSize insertmanyvaluesPageSize plugins'
+  ).split(' '),
+);
 
 /** Checks every option; throws `ConfigError` that names the wrong one. */
 export function parseOptions(input: Readonly<Record<string, unknown>> = {}): ResolvedOptions {
