@@ -27,7 +27,7 @@ export interface LoggingOptions {
 
 /** The logger of the command: pino, in Celery's line format for people or as JSON for machines. */
 export function createLogger({ level, format, colour, logfile }: LoggingOptions): Logger {
-  const options = { level: PINO_LEVELS[level.toLowerCase()] ?? 'info', base: undefined };
+  const options = { level: PINO_LEVELS[level.toLowerCase()] ?? 'info', base: null };
   const destination = pino.destination({ dest: logfile ?? 2, sync: true, mkdir: true });
   // A closed pipe must not end the worker.
   destination.on('error', () => undefined);

@@ -5,4 +5,4 @@ export type * from '../protocol/task-meta.ts';
 export { BackendUrl, maskUrl } from '../transport/url.ts';
 export type * from './contract.ts';
 export type * from './key-value-store.ts';
-export { Decimal, PlainDate, PlainTime, Uuid } from '../serialization/python-values.ts';
+export { Decimal, CalendarDate, TimeOfDay, Uuid } from '../serialization/json-types.ts';

@@ -19,7 +19,7 @@ export interface KeyValueStore {
    * Writes a batch: all that was stored within one tick. Resolves when every write is kept or refused: one entry per
    * write, `undefined` for kept (or rightly left alone by its guard), an error for a write that failed for its own
    * sake (too large). Rejects when nothing is known of the batch (a lost link). Watchers of the keys are told.
-   * Two writes of the same key take effect in their order.
+   * Two writes of the same key take effect in their order, within a batch and across overlapping calls.
    */
   set(writes: readonly KeyValueWrite[]): Promise<readonly (Error | undefined)[]>;
   /** A key that does not exist is no error. */

@@ -1,5 +1,5 @@
+import { types } from 'node:util';
 import { isLovageError, LovageError } from '../errors.ts';
-import { encodeJson } from '../serialization/json.ts';
 import { reprResult } from './repr.ts';
 import { PYTHON_TYPE, type PythonType } from './task-errors.ts';
 import type { ExceptionInfo, TaskMeta } from './task-meta.ts';
@@ -7,155 +7,199 @@ import type { ExceptionInfo, TaskMeta } from './task-meta.ts';
 /** An exception of a task as it is stored, logged and sent. */
 export interface DescribedError {
   readonly info: ExceptionInfo;
-  /** Text in Python's order: the causes first, the error itself last. null where there is nothing to trace. */
+  /** Text in Python's layout and order: causes first, the error itself last. null: there is nothing to trace. */
   readonly traceback: string | null;
   /** `ValueError('no')`: what logs and events show. */
   readonly repr: string;
 }
 
 const MAX_TRACEBACK = 64 * 1024;
-const CLASS_NAME = /^[A-Za-z_]\w{0,200}$/;
+const MAX_CAUSES = 16;
+const MAX_MESSAGE = 16 * 1024;
 
-/** JavaScript's own classes that Python has under the same name and for the same purpose. */
-const BUILTINS: ReadonlyMap<string, string> = new Map([
-  ['TypeError', 'TypeError'],
-  ['SyntaxError', 'SyntaxError'],
-]);
-
-/** Errors of this library that Python knows. */
-const KNOWN_CODES: ReadonlyMap<string, { readonly exc_type: string; readonly exc_module: string }> = new Map([
-  ['ERR_TASK_ARGUMENTS', { exc_type: 'TypeError', exc_module: 'builtins' }],
-  ['ERR_ENCODE', { exc_type: 'EncodeError', exc_module: 'kombu.exceptions' }],
-  ['ERR_DECODE', { exc_type: 'DecodeError', exc_module: 'kombu.exceptions' }],
-  ['ERR_CONTENT_DISALLOWED', { exc_type: 'ContentDisallowed', exc_module: 'kombu.exceptions' }],
+/** Errors of this library whose like Python has. Source: kombu/exceptions.py; Python's message for wrong arguments. */
+const PYTHON_TYPES: ReadonlyMap<string, { readonly name: string; readonly module: string }> = new Map([
+  ['ERR_TASK_ARGUMENTS', { name: 'TypeError', module: 'builtins' }],
+  ['ERR_NOT_REGISTERED', { name: 'NotRegistered', module: 'celery.exceptions' }],
+  ['ERR_TIMEOUT', { name: 'TimeoutError', module: 'celery.exceptions' }],
+  ['ERR_ENCODE', { name: 'EncodeError', module: 'kombu.exceptions' }],
+  ['ERR_DECODE', { name: 'DecodeError', module: 'kombu.exceptions' }],
+  ['ERR_CONTENT_DISALLOWED', { name: 'ContentDisallowed', module: 'kombu.exceptions' }],
 ]);
 
 /**
- * Describes whatever a task has thrown, errors or not; never throws itself. A class that Python does not have travels
- * with the module `lovage`: Celery's reader then makes a class of that name. Source: celery/backends/base.py,
- * prepare_exception and exception_to_python.
+ * Describes whatever a task has thrown, error or not. Never throws.
+ *
+ * An error of a class of Celery's travels under its Python name (see {@link PYTHON_TYPE}), any other under its own
+ * class name without a module: Celery then makes a class of that name and looks nothing up, so that neither a
+ * `RangeError` nor a class that is called like a Python function confuses it. What is no error becomes Python's
+ * `Exception` with the value shown. Source: celery/backends/base.py, prepare_exception and exception_to_python.
  */
 export function describeError(thrown: unknown): DescribedError {
   try {
-    return describe(thrown);
+    if (!isError(thrown)) return described('Exception', [textOf(thrown)], 'builtins', null);
+    const { name, module, args } = pythonTypeOf(thrown);
+    return described(name, args, module, tracebackOf(thrown));
   } catch {
     // A proxy or a getter that throws when it is looked at.
-    const info = { exc_type: 'Error', exc_message: ['something that cannot be shown was thrown'], exc_module: 'lovage' };
-    return { info, traceback: null, repr: "Error('something that cannot be shown was thrown')" };
+    return described('Exception', ['A value that cannot be shown was thrown.'], 'builtins', null);
   }
 }
 
-function describe(thrown: unknown): DescribedError {
-  if (!(thrown instanceof Error)) {
-    const text = reprResult(thrown);
-    return { info: { exc_type: 'Error', exc_message: [text], exc_module: 'lovage' }, traceback: null, repr: `Error(${text})` };
-  }
-  const info = infoOf(thrown);
-  const args = (info.exc_message as readonly unknown[]).map((arg) => reprResult(arg)).join(', ');
-  return { info, traceback: tracebackOf(thrown), repr: `${info.exc_type}(${args})` };
+function described(type: string, args: readonly unknown[], module: string | null, traceback: string | null): DescribedError {
+  return {
+    info: { exc_type: type, exc_message: args, exc_module: module },
+    traceback,
+    repr: `${type}(${args.map((arg) => reprResult(arg)).join(', ')})`,
+  };
 }
 
-function infoOf(error: Error): ExceptionInfo {
-  if (isLovageError(error, 'ERR_TASK_FAILED')) {
-    // A failure of another task, passed on: it keeps its own class.
-    const { excType, excMessage, excModule } = error as TaskFailedError;
-    return { exc_type: excType, exc_message: Array.isArray(excMessage) ? excMessage : [excMessage], exc_module: excModule };
-  }
-  const python = (error as { [PYTHON_TYPE]?: PythonType })[PYTHON_TYPE];
-  const exc_message = (python?.args ?? [textOf(error.message)]).map(storable);
-  const known = isLovageError(error) ? KNOWN_CODES.get(error.code) : undefined;
-  if (known !== undefined) return { ...known, exc_message };
-  if (python !== undefined) return { exc_type: python.name, exc_message, exc_module: python.module };
-  const name = classNameOf(error);
-  const module = BUILTINS.has(name) ? 'builtins' : 'lovage';
-  return { exc_type: name, exc_message, exc_module: module };
+function isError(value: unknown): value is Error {
+  // Native errors of other realms too; instanceof alone runs the traps of a proxy.
+  return types.isNativeError(value) || (!types.isProxy(value) && value instanceof Error);
 }
+
+function pythonTypeOf(error: Error): { name: string; module: string | null; args: readonly unknown[] } {
+  const own = (error as { [PYTHON_TYPE]?: PythonType })[PYTHON_TYPE];
+  if (own !== undefined) return { name: own.name, module: own.module, args: own.args };
+  if (isLovageError(error)) {
+    if (error.code === 'ERR_TASK_FAILED') {
+      // The failure of another task, passed on: it keeps its class.
+      const { excType, excMessage, excModule } = error as TaskFailedError;
+      const args = (Array.isArray(excMessage) ? excMessage : [excMessage]).map(storable);
+      return { name: className(excType), module: excModule, args };
+    }
+    const known = PYTHON_TYPES.get(error.code);
+    if (known !== undefined) return { ...known, args: [messageOf(error)] };
+  }
+  return { name: classNameOf(error), module: null, args: [messageOf(error)] };
+}
+
+/** Node's DOMException has one class for many names. */
+const NAMELESS: ReadonlySet<string> = new Set(['', 'Error', 'DOMException', 'Object']);
 
 function classNameOf(error: Error): string {
-  // `name` is what people set; a class that sets none has its constructor's.
-  const named = textOf(error.name);
-  const constructed = textOf((error.constructor as { name?: unknown } | undefined)?.name);
-  const name = named !== 'Error' && CLASS_NAME.test(named) ? named : constructed;
-  return CLASS_NAME.test(name) ? name : 'Error';
+  const type = read(() => error.constructor.name);
+  const constructed = typeof type === 'string' ? type : '';
+  const named = read(() => (Object.hasOwn(error, 'name') || NAMELESS.has(constructed) ? error.name : constructed));
+  return className(typeof named === 'string' && named !== '' ? named : constructed);
+}
+
+/** A name that Python's `type()` takes: it refuses NUL, and a lone surrogate ends its reader. */
+function className(name: unknown): string {
+  return typeof name === 'string' ? name.slice(0, 200).replace(/[^\w.$]/g, '_') || 'Error' : 'Error';
+}
+
+function messageOf(error: Error): string {
+  const message = read(() => error.message);
+  return textOf(message === undefined ? '' : message);
+}
+
+function read(get: () => unknown): unknown {
+  try {
+    return get();
+  } catch {
+    return undefined;
+  }
 }
 
 function textOf(value: unknown): string {
-  return typeof value === 'string' ? value : reprResult(value);
+  const text = typeof value === 'string' ? value : reprResult(value);
+  return text.length > MAX_MESSAGE ? `${text.slice(0, MAX_MESSAGE)}...` : text;
 }
 
-/** Arguments that cannot be stored are shown instead, as Celery does. */
+/** What is no plain value is shown instead, as Celery does with arguments that cannot be stored. */
 function storable(value: unknown): unknown {
-  if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean' || value === null) return value;
-  try {
-    encodeJson(value);
-    return value;
-  } catch {
-    return reprResult(value);
-  }
+  return value === null || typeof value === 'string' || typeof value === 'boolean' || Number.isFinite(value)
+    ? value
+    : reprResult(value);
 }
 
-function tracebackOf(error: Error): string | null {
+function tracebackOf(error: Error): string {
   const parts: string[] = [];
   const seen = new Set<unknown>();
-  for (let at: unknown = error; at instanceof Error && !seen.has(at) && parts.length < 16; at = at.cause) {
+  for (let at: unknown = error; isError(at) && !seen.has(at) && parts.length < MAX_CAUSES; ) {
     seen.add(at);
-    parts.unshift(oneTraceback(at));
+    const one: Error = at;
+    parts.unshift(oneTraceback(one));
+    at = read(() => one.cause);
   }
   const text = parts.join('\nThe above exception was the direct cause of the following exception:\n\n');
-  return text.length > MAX_TRACEBACK ? `${text.slice(0, MAX_TRACEBACK)}...` : text;
+  return text.length > MAX_TRACEBACK ? `${text.slice(0, MAX_TRACEBACK)}...\n` : text;
 }
 
-/** Frames first, oldest first, then the error: people who read Python's tracebacks look at the last line. */
+const FRAME = /^\s+at (?:async )?(?:(.*) \()?(?:file:\/\/)?(.*?):(\d+):\d+\)?$/;
+
+/** Frames in Python's layout, which monitors highlight: the innermost last, then the error. */
 function oneTraceback(error: Error): string {
-  const frames = (typeof error.stack === 'string' ? error.stack : '')
+  const stack = read(() => error.stack);
+  const frames = (typeof stack === 'string' ? stack : '')
     .split('\n')
-    .filter((line) => /^\s+at /.test(line))
-    .reverse()
-    .map((line) => `  ${line.trim()}\n`);
-  return `Traceback (most recent call last):\n${frames.join('')}${classNameOf(error)}: ${textOf(error.message)}\n`;
+    .filter((line) => line.startsWith('    at '))
+    .map((line) => {
+      const match = FRAME.exec(line);
+      if (match === null) return `  ${line.trim()}`;
+      const [, name = '<anonymous>', file, number] = match;
+      return `  File "${file}", line ${number}, in ${name}`;
+    })
+    .reverse();
+  const message = messageOf(error);
+  const last = message === '' ? classNameOf(error) : `${classNameOf(error)}: ${message}`;
+  return `${['Traceback (most recent call last):', ...frames, last].join('\n')}\n`;
 }
 
 /**
- * A task's failure, as `get()` raises it. The class it had where it was thrown is told by `excType`; nothing is ever
- * imported or constructed by a name that came from outside.
+ * A task's failure, as `get()` raises it. The class it had where it was thrown is told by {@link excType}; nothing is
+ * ever imported, looked up or constructed by a name that came from outside.
  */
 export class TaskFailedError extends LovageError {
   /** Class name in the worker's language: `ValueError`. */
-  declare readonly excType: string;
-  /** Constructor arguments. */
-  declare readonly excMessage: unknown;
-  declare readonly excModule: string | null;
+  readonly excType: string;
+  /** The constructor's arguments; a scalar from some peers. */
+  readonly excMessage: unknown;
+  readonly excModule: string | null;
   /** As the worker stored it. */
-  declare readonly traceback: string | null;
-  declare readonly taskId: string;
+  readonly traceback: string | null;
+  readonly taskId: string;
   /** FAILURE, REVOKED or RETRY. */
-  declare readonly state: string;
+  readonly state: string;
 
   constructor({ status, result, traceback, task_id }: Pick<TaskMeta, 'status' | 'result' | 'traceback' | 'task_id'>) {
     const { exc_type, exc_message, exc_module } = readExceptionInfo(result);
-    const args = Array.isArray(exc_message) ? exc_message : [exc_message];
-    const shown = args.map((arg) => (typeof arg === 'string' ? arg : reprResult(arg))).join(', ');
-    super('ERR_TASK_FAILED', shown === '' ? exc_type : `${exc_type}: ${shown}`, {
-      facts: { excType: exc_type, excMessage: exc_message, excModule: exc_module, traceback, taskId: task_id, state: status },
-    });
+    const args = Array.isArray(exc_message) ? (exc_message as unknown[]) : [exc_message];
+    const shown = args.map((arg) => textOf(arg)).join(', ');
+    super('ERR_TASK_FAILED', shown === '' ? exc_type : `${exc_type}: ${shown}`);
+    this.excType = exc_type;
+    this.excMessage = exc_message;
+    this.excModule = exc_module;
+    this.traceback = typeof traceback === 'string' ? traceback : null;
+    this.taskId = task_id;
+    this.state = status;
   }
   static {
-    Object.defineProperty(TaskFailedError.prototype, 'name', { value: 'TaskFailedError', configurable: true, writable: true });
+    Object.defineProperty(this.prototype, 'name', { value: 'TaskFailedError', configurable: true, writable: true });
   }
 }
 
-/** The error that a FAILURE, REVOKED or RETRY state stands for. */
-export function taskFailure(meta: TaskMeta): TaskFailedError {
+/** The error that a FAILURE, REVOKED or RETRY state stands for. Whatever was stored, it gives one. */
+export function taskFailure(meta: Pick<TaskMeta, 'status' | 'result' | 'traceback' | 'task_id'>): TaskFailedError {
   return new TaskFailedError(meta);
 }
 
-/** Reads a stored exception with every tolerance: the shapes of old versions, a scalar message, anything else as text. */
+/**
+ * Reads a stored exception with every tolerance: a message that is no list, no module, and anything else as the
+ * message of a nameless error. Never throws.
+ */
 export function readExceptionInfo(value: unknown): ExceptionInfo {
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
     const { exc_type: type, exc_message: message, exc_module: module } = value as Record<string, unknown>;
     if (typeof type === 'string') {
-      return { exc_type: type.slice(0, 255), exc_message: message ?? [], exc_module: typeof module === 'string' ? module.slice(0, 255) : null };
+      return {
+        exc_type: type.slice(0, 255),
+        exc_message: message ?? [],
+        exc_module: typeof module === 'string' ? module.slice(0, 255) : null,
+      };
     }
   }
-  return { exc_type: 'Error', exc_message: value === null || value === undefined ? [] : [value], exc_module: null };
+  return { exc_type: 'Exception', exc_message: value === null || value === undefined ? [] : [value], exc_module: null };
 }

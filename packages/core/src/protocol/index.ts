@@ -3,13 +3,21 @@ export type { SignatureDict } from '../canvas/signature-dict.ts';
 export { retryDelaySeconds } from '../retry/backoff.ts';
 export type { BackoffOptions } from '../retry/backoff.ts';
 export { publishRetryDelays } from '../retry/policy.ts';
+export type { RetrySchedule } from '../retry/policy.ts';
 export { decodeJson, encodeJson } from '../serialization/json.ts';
 export { Decimal, PlainDate, PlainTime, Uuid } from '../serialization/python-values.ts';
-export { SerializerRegistry } from '../serialization/registry.ts';
+export { DEFAULT_LIMITS, SerializerRegistry } from '../serialization/registry.ts';
+export type {
+  EncodedBody,
+  SerializationLimits,
+  SerializationNeeds,
+  Serializer,
+  SerializerRegistryOptions,
+} from '../serialization/registry.ts';
 export { decodeTaskBody, decodeTaskHeaders } from './decode.ts';
 export { describeError, readExceptionInfo, taskFailure, TaskFailedError } from './exception-info.ts';
 export type { DescribedError } from './exception-info.ts';
-export { reprArgs, reprKwargs, reprResult } from './repr.ts';
+export { reprArgs, reprKwargs, reprResult, safeRepr } from './repr.ts';
 export { fromResultTuple, toResultTuple } from './result-tuple.ts';
 export type { ResultReference, ResultTuple } from './result-tuple.ts';
 export * from './task-errors.ts';

@@ -11,7 +11,7 @@ export interface PythonType {
 /** The key under which an error carries its {@link PythonType}; the same in every installed copy. */
 export const PYTHON_TYPE: unique symbol = Symbol.for('@lovage/python-type');
 
-/** What tasks throw and workers report, named as in Celery. Recognise one by its `code`, or with `instanceof`. */
+/** What tasks throw and workers report, named as in Python. Recognise one by its `code`, or with `instanceof`. */
 export class TaskError extends LovageError {
   declare readonly [PYTHON_TYPE]: PythonType;
 

@@ -1,267 +1,208 @@
 import type { SignatureDict } from '../canvas/signature-dict.ts';
-import { ConfigError, InvalidMessageError } from '../errors.ts';
-import { compress } from '../serialization/compression.ts';
+import { ConfigError, EncodeError, isLovageError } from '../errors.ts';
+import { describePath } from '../serialization/json.ts';
 import type { SerializerRegistry } from '../serialization/registry.ts';
-import type { Message } from '../transport/message.ts';
+import type { Message, MessageProperties } from '../transport/message.ts';
+import { isTaskId, isTaskName } from './names.ts';
 import { reprArgs, reprKwargs } from './repr.ts';
-import type { TaskBody, TaskRequest } from './task-message.ts';
-import { formatTime, parseTime } from './time.ts';
+import { formatTime } from './time.ts';
 
-/** Everything that the message of one call holds. Times are epoch milliseconds, limits seconds. */
+/** Everything that the message of one call holds. Instants are epoch milliseconds, limits seconds. */
 export interface TaskDraft {
   readonly id: string;
   readonly task: string;
   readonly args: readonly unknown[];
   readonly kwargs: Readonly<Record<string, unknown>>;
-  readonly shadow: string | undefined;
-  readonly eta: number | undefined;
-  readonly expires: number | undefined;
-  readonly group: string | undefined;
-  readonly groupIndex: number | undefined;
-  readonly retries: number;
+  readonly shadow?: string | undefined;
+  readonly eta?: number | undefined;
+  readonly expires?: number | undefined;
+  readonly group?: string | undefined;
+  readonly groupIndex?: number | undefined;
+  /** Default 0. */
+  readonly retries?: number | undefined;
   /** `[hard, soft]`. */
-  readonly timeLimit: readonly [number | undefined, number | undefined];
-  readonly rootId: string;
-  readonly parentId: string | undefined;
+  readonly timeLimit?: readonly [number | undefined, number | undefined] | undefined;
+  /** Default: the id. */
+  readonly rootId?: string | undefined;
+  readonly parentId?: string | undefined;
+  /** Node name of the sender. */
   readonly origin: string;
-  readonly ignoreResult: boolean | undefined;
-  readonly replacedTaskNesting: number;
-  readonly stampedHeaders: readonly string[] | undefined;
-  readonly stamps: Readonly<Record<string, unknown>>;
-  readonly replyTo: string | undefined;
-  readonly correlationId: string;
-  readonly priority: number | undefined;
-  readonly deliveryMode: 1 | 2 | 'transient' | 'persistent';
-  readonly serializer: string;
-  readonly compression: string | undefined;
-  /** The caller's own; put over those of the protocol, as Celery does. */
-  readonly headers: Readonly<Record<string, unknown>> | undefined;
+  /** undefined: the task's own setting decides. */
+  readonly ignoreResult?: boolean | undefined;
+  /** Default 0. */
+  readonly replacedTaskNesting?: number | undefined;
+  readonly stampedHeaders?: readonly string[] | undefined;
+  readonly stamps?: Readonly<Record<string, unknown>> | undefined;
+  readonly replyTo?: string | undefined;
+  /** Default: the id. */
+  readonly correlationId?: string | undefined;
+  /** Default 0. */
+  readonly priority?: number | undefined;
+  /** Default 2, persistent. */
+  readonly deliveryMode?: 1 | 2 | 'transient' | 'persistent' | undefined;
+  /** Default `json`. */
+  readonly serializer?: string | undefined;
+  readonly compression?: string | undefined;
+  /** The caller's own; they may replace those of the protocol, except the name and the id, as in Celery. */
+  readonly headers?: Readonly<Record<string, unknown>> | undefined;
   /** Default: made from the arguments. */
-  readonly argsrepr: string | undefined;
-  readonly kwargsrepr: string | undefined;
-  readonly callbacks: readonly SignatureDict[];
-  readonly errbacks: readonly SignatureDict[];
-  readonly chain: readonly SignatureDict[];
-  readonly chord: SignatureDict | undefined;
+  readonly argsrepr?: string | undefined;
+  readonly kwargsrepr?: string | undefined;
+  readonly callbacks?: readonly SignatureDict[] | undefined;
+  readonly errbacks?: readonly SignatureDict[] | undefined;
+  /** In reverse order: the next one is the last element. */
+  readonly chain?: readonly SignatureDict[] | undefined;
+  /** The body of the chord that this task is a part of. */
+  readonly chord?: SignatureDict | undefined;
 }
 
-/** Headers that a caller may not replace: a wrong one ends a Python worker's process. */
-const OWN_HEADERS: ReadonlySet<string> = new Set(['task', 'id', 'compression']);
+const NO_EMBED = Object.freeze({ callbacks: null, errbacks: null, chain: null, chord: null });
+const NO_STAMPS = Object.freeze({});
+
+/** Bodies of these types end the process of a Python worker, or are refused by every worker. */
+const NO_TASK_SERIALIZERS: ReadonlySet<string> = new Set(['raw', 'text', 'pickle']);
 
 /**
- * The message of a call, protocol 2. The serializer and compression must be loaded (`registry.prepare`). Throws
- * `EncodeError` and `ConfigError`. Source: celery/app/amqp.py, as_task_v2; Celery message protocol 2.
+ * The message of a call, protocol 2, with the headers in Celery's order. The serializer and compression must be loaded
+ * (`registry.prepare`). `now` is needed for `expires` only.
+ *
+ * Throws `EncodeError` for arguments that cannot be written and for instants outside the years 1 to 9999, `ConfigError`
+ * for anything else that would be refused or would end the process of a Python worker: a missing id or name, a raw
+ * body, a protocol header of the wrong type. Source: celery/app/amqp.py, as_task_v2; Celery message protocol 2.
  */
-export function encodeTask(draft: TaskDraft, registry: SerializerRegistry): Message {
-  const { id, args, kwargs, callbacks, errbacks, chain, chord, compression } = draft;
-  if (id === '' || draft.task === '') throw new ConfigError('A task message needs a name and an id.');
-  const embed = {
-    callbacks: callbacks.length === 0 ? null : callbacks,
-    errbacks: errbacks.length === 0 ? null : errbacks,
-    chain: chain.length === 0 ? null : chain,
-    chord: chord ?? null,
-  };
-  const { body, contentType, contentEncoding } = registry.encode(draft.serializer, [args, kwargs, embed]);
-  const packed = compression === undefined ? undefined : compress(compression, body);
-  const [hard, soft] = draft.timeLimit;
+export function encodeTask(draft: TaskDraft, registry: SerializerRegistry, now: number = Date.now()): Message {
+  const { id, task, args, kwargs, eta, expires, timeLimit, serializer = 'json', compression } = draft;
+  if (!isTaskName(task)) throw new ConfigError(`${show(task)} is no task name. Expected 1 to 255 characters without spaces.`);
+  if (!isTaskId(id)) {
+    throw new ConfigError(`${show(id)} is no task id. Expected 1 to 255 printable characters.`, { facts: { task } });
+  }
+  if (NO_TASK_SERIALIZERS.has(serializer)) {
+    throw new ConfigError(`The serializer "${serializer}" cannot carry a task. Expected json, yaml or msgpack.`, { facts: { task } });
+  }
+  const encoded = encodeBody(draft, args, kwargs, serializer, registry);
+  const packed = compression === undefined ? undefined : registry.compress(compression, encoded.body);
   const headers: Record<string, unknown> = {
-    // Celery's own readers ignore it, and "py" is what every peer has been tested with.
-    lang: 'py',
-    task: draft.task,
+    // Python never reads it; it tells people who sent the message.
+    lang: 'js',
+    task,
     id,
     shadow: draft.shadow ?? null,
-    eta: draft.eta === undefined ? null : formatTime(draft.eta),
-    expires: draft.expires === undefined ? null : formatTime(draft.expires),
+    eta: eta === undefined ? null : formatTime(eta),
+    expires: expires === undefined ? null : formatTime(expires),
     group: draft.group ?? null,
     group_index: draft.groupIndex ?? null,
-    retries: draft.retries,
-    timelimit: [hard ?? null, soft ?? null],
-    root_id: draft.rootId,
+    retries: draft.retries ?? 0,
+    timelimit: [timeLimit?.[0] ?? null, timeLimit?.[1] ?? null],
+    root_id: draft.rootId ?? id,
     parent_id: draft.parentId ?? null,
     argsrepr: draft.argsrepr ?? reprArgs(args),
     kwargsrepr: draft.kwargsrepr ?? reprKwargs(kwargs),
     origin: draft.origin,
     ignore_result: draft.ignoreResult ?? null,
-    replaced_task_nesting: draft.replacedTaskNesting,
+    replaced_task_nesting: draft.replacedTaskNesting ?? 0,
     stamped_headers: draft.stampedHeaders ?? null,
-    stamps: draft.stamps,
+    stamps: draft.stamps ?? NO_STAMPS,
   };
   if (draft.headers !== undefined) addHeaders(headers, draft.headers);
-  if (packed !== undefined) headers.compression = packed.contentType;
+  if (packed !== undefined) headers['compression'] = packed.contentType;
   return {
-    body: packed?.body ?? body,
-    contentType,
-    contentEncoding,
+    body: packed === undefined ? encoded.body : packed.body,
+    contentType: encoded.contentType,
+    contentEncoding: encoded.contentEncoding,
     headers,
-    properties: {
-      correlationId: draft.correlationId,
-      replyTo: draft.replyTo ?? '',
-      deliveryMode: draft.deliveryMode === 1 || draft.deliveryMode === 'transient' ? 1 : 2,
-      priority: draft.priority ?? 0,
-      ...(draft.expires === undefined ? {} : { expiration: String(Math.max(0, Math.round(draft.expires - Date.now()))) }),
-    },
+    properties: propertiesOf(draft, now),
   };
 }
+
+function encodeBody(
+  { callbacks, errbacks, chain, chord, task, id }: TaskDraft,
+  args: readonly unknown[],
+  kwargs: Readonly<Record<string, unknown>>,
+  serializer: string,
+  registry: SerializerRegistry,
+): ReturnType<SerializerRegistry['encode']> {
+  const embed =
+    chord === undefined && isEmpty(callbacks) && isEmpty(errbacks) && isEmpty(chain)
+      ? NO_EMBED
+      : {
+          callbacks: isEmpty(callbacks) ? null : callbacks,
+          errbacks: isEmpty(errbacks) ? null : errbacks,
+          chain: isEmpty(chain) ? null : chain,
+          chord: chord ?? null,
+        };
+  try {
+    return registry.encode(serializer, [args, kwargs, embed]);
+  } catch (error) {
+    throw isLovageError(error, 'ERR_ENCODE') ? namedPath(error, task, id) : error;
+  }
+}
+
+function isEmpty(list: readonly unknown[] | undefined): boolean {
+  return list === undefined || list.length === 0;
+}
+
+const BODY_PARTS = ['args', 'kwargs', 'embed'];
+
+/** The place in the body as the caller knows it: `args[0].when`, not `[0][0].when`. */
+function namedPath(error: Error & { path?: unknown }, task: string, taskId: string): Error {
+  const path = error.path as readonly (string | number)[] | undefined;
+  if (path === undefined || typeof path[0] !== 'number') return error;
+  const named = [BODY_PARTS[path[0]] as string, ...path.slice(1)];
+  return new EncodeError(error.message.replace(describePath(path), describePath(named)), {
+    facts: { path: named, task, taskId },
+    ...(error.cause === undefined ? {} : { cause: error.cause }),
+  });
+}
+
+function propertiesOf({ id, correlationId, replyTo, priority, deliveryMode, expires }: TaskDraft, now: number): MessageProperties {
+  const common = {
+    correlationId: correlationId ?? id,
+    replyTo: replyTo ?? '',
+    deliveryMode: deliveryMode === 1 || deliveryMode === 'transient' ? (1 as const) : (2 as const),
+    priority: priority ?? 0,
+  };
+  return expires === undefined ? common : { ...common, expiration: String(Math.max(0, Math.trunc(expires - now))) };
+}
+
+const isText = (value: unknown): boolean => value === null || typeof value === 'string';
+const isCount = (value: unknown): boolean => Number.isInteger(value) && (value as number) >= 0;
+const isSeconds = (value: unknown): boolean => value === null || (typeof value === 'number' && value > 0 && Number.isFinite(value));
+
+/** What a header of the protocol must be when the caller replaces it; others may not be replaced. */
+const REPLACEABLE: ReadonlyMap<string, (value: unknown) => boolean> = new Map([
+  ['lang', isText],
+  ['shadow', isText],
+  ['eta', isText],
+  ['expires', isText],
+  ['group', isText],
+  ['group_index', (value) => value === null || isCount(value)],
+  ['retries', isCount],
+  ['timelimit', (value) => Array.isArray(value) && value.length === 2 && value.every(isSeconds)],
+  ['root_id', isText],
+  ['parent_id', isText],
+  ['argsrepr', isText],
+  ['kwargsrepr', isText],
+  ['origin', isText],
+  ['ignore_result', (value) => value === null || typeof value === 'boolean'],
+  ['replaced_task_nesting', isCount],
+  ['stamped_headers', (value) => value === null || (Array.isArray(value) && value.every((name) => typeof name === 'string'))],
+  ['stamps', (value) => typeof value === 'object' && value !== null && !Array.isArray(value)],
+]);
+const OWN_HEADERS: ReadonlySet<string> = new Set(['task', 'id', 'compression']);
 
 function addHeaders(headers: Record<string, unknown>, own: Readonly<Record<string, unknown>>): void {
   for (const [name, value] of Object.entries(own)) {
+    if (name === '__proto__' || value === undefined) continue;
     if (OWN_HEADERS.has(name)) throw new ConfigError(`The header "${name}" belongs to the protocol. Choose another name.`);
-    if (name !== '__proto__') headers[name] = value;
+    const isRight = REPLACEABLE.get(name);
+    if (isRight !== undefined && !isRight(value)) {
+      throw new ConfigError(`The header "${name}" belongs to the protocol, and ${show(value)} is no value that it can have.`);
+    }
+    headers[name] = value;
   }
-}
-
-/** Headers that the protocol knows; others are the caller's own. */
-const KNOWN_HEADERS: ReadonlySet<string> = new Set([
-  'lang', 'task', 'id', 'shadow', 'eta', 'expires', 'group', 'group_index', 'retries', 'timelimit', 'root_id',
-  'parent_id', 'argsrepr', 'kwargsrepr', 'origin', 'ignore_result', 'replaced_task_nesting', 'stamped_headers',
-  'stamps', 'compression', 'meth', 'redelivered', 'argsrepr', 'kwargsrepr', 'clock',
-]);
-
-const TASK_NAME = /^[\w.:/@<>-]{1,255}$/;
-const MAX_ID = 255;
-
-type Fields = Readonly<Record<string, unknown>>;
-
-/** Reads the fields of protocol 2's headers, or of protocol 1's body, which has the same names for most. */
-export function readRequest(fields: Fields, message: Message): TaskRequest {
-  const task = fields.task;
-  if (typeof task !== 'string' || !TASK_NAME.test(task)) {
-    throw new InvalidMessageError(`The message names no task that could be one: ${show(task)}.`);
-  }
-  const id = readId(fields.id, 'id');
-  if (id === undefined) throw new InvalidMessageError(`The message for ${task} has no id.`, { facts: { task } });
-  const { properties } = message;
-  const stamps = fields.stamps;
-  return {
-    id,
-    task,
-    shadow: readText(fields.shadow),
-    eta: fields.eta === null || fields.eta === undefined ? undefined : readInstant(fields.eta, 'eta'),
-    expires: fields.expires === null || fields.expires === undefined ? undefined : readInstant(fields.expires, 'expires'),
-    group: readId(fields.group, 'group'),
-    groupIndex: typeof fields.group_index === 'number' ? fields.group_index : undefined,
-    retries: readRetries(fields.retries),
-    timeLimit: readTimeLimit(fields.timelimit),
-    rootId: readId(fields.root_id, 'root_id') ?? id,
-    parentId: readId(fields.parent_id, 'parent_id'),
-    argsrepr: readText(fields.argsrepr) ?? '',
-    kwargsrepr: readText(fields.kwargsrepr) ?? '',
-    origin: readText(fields.origin),
-    ignoreResult: typeof fields.ignore_result === 'boolean' ? fields.ignore_result : undefined,
-    replacedTaskNesting: typeof fields.replaced_task_nesting === 'number' ? fields.replaced_task_nesting : 0,
-    stampedHeaders: Array.isArray(fields.stamped_headers) ? fields.stamped_headers.filter((name) => typeof name === 'string') : undefined,
-    stamps: typeof stamps === 'object' && stamps !== null && !Array.isArray(stamps) ? (stamps as Fields) : {},
-    replyTo: properties.replyTo === '' ? undefined : properties.replyTo,
-    correlationId: properties.correlationId,
-    priority: properties.priority,
-    headers: ownHeaders(message.headers),
-  };
-}
-
-const NO_HEADERS: Fields = Object.freeze(Object.create(null) as Fields);
-
-function ownHeaders(headers: Fields): Fields {
-  let own: Record<string, unknown> | undefined;
-  for (const name in headers) {
-    if (KNOWN_HEADERS.has(name) || name === '__proto__') continue;
-    own ??= Object.create(null) as Record<string, unknown>;
-    own[name] = headers[name];
-  }
-  return own ?? NO_HEADERS;
-}
-
-function readInstant(value: unknown, what: string): number {
-  const instant = typeof value === 'string' ? parseTime(value) : undefined;
-  if (instant === undefined) throw new InvalidMessageError(`The ${what} of the message is ${show(value)}. Expected ISO 8601.`);
-  return instant;
-}
-
-function readId(value: unknown, what: string): string | undefined {
-  if (value === null || value === undefined || value === '') return undefined;
-  // oxlint-disable-next-line no-control-regex
-  if (typeof value !== 'string' || value.length > MAX_ID || /[\u0000-\u001F\u007F]/.test(value)) {
-    throw new InvalidMessageError(`The ${what} of the message is ${show(value)}. Expected a text of at most ${MAX_ID} printable characters.`);
-  }
-  return value;
-}
-
-function readText(value: unknown): string | undefined {
-  return typeof value === 'string' ? value : undefined;
-}
-
-function readRetries(value: unknown): number {
-  if (value === null || value === undefined) return 0;
-  if (!Number.isInteger(value) || (value as number) < 0 || (value as number) > 1_000_000) {
-    throw new InvalidMessageError(`The message has retries ${show(value)}. Expected a count from 0 to 1000000.`);
-  }
-  return value as number;
-}
-
-function readTimeLimit(value: unknown): readonly [number | undefined, number | undefined] {
-  if (value === null || value === undefined) return NO_LIMIT;
-  if (!Array.isArray(value) || value.length !== 2) {
-    throw new InvalidMessageError(`The message has timelimit ${show(value)}. Expected [hard, soft] in seconds.`);
-  }
-  const [hard, soft] = value as [unknown, unknown];
-  return hard === null && soft === null ? NO_LIMIT : [readSeconds(hard), readSeconds(soft)];
-}
-
-const NO_LIMIT: readonly [undefined, undefined] = [undefined, undefined];
-
-function readSeconds(value: unknown): number | undefined {
-  if (value === null || value === undefined) return undefined;
-  if (typeof value !== 'number' || !(value > 0) || !Number.isFinite(value)) {
-    throw new InvalidMessageError(`The message has a time limit of ${show(value)}. Expected a number of seconds above 0.`);
-  }
-  return value;
-}
-
-/** Most continuations that one message may carry, and how deep signatures may nest. */
-const MAX_LINKS = 1000;
-
-/** Reads protocol 2's body: `[args, kwargs, embed]`. Throws `InvalidMessageError`. */
-export function readBody(body: unknown): TaskBody {
-  if (!Array.isArray(body) || body.length !== 3) {
-    throw new InvalidMessageError('The body of the message is not [args, kwargs, embed].');
-  }
-  const [args, kwargs, embed] = body as [unknown, unknown, unknown];
-  return assembleBody(args, kwargs, (embed ?? {}) as Fields);
-}
-
-/** The body out of its parts, whichever protocol named them. */
-export function assembleBody(args: unknown, kwargs: unknown, embed: Fields): TaskBody {
-  if (!Array.isArray(args ?? [])) throw new InvalidMessageError('The positional arguments of the message are not a list.');
-  if (typeof (kwargs ?? {}) !== 'object' || Array.isArray(kwargs)) throw new InvalidMessageError('The keyword arguments of the message are not an object.');
-  if (typeof embed !== 'object' || Array.isArray(embed)) throw new InvalidMessageError('The third part of the body is not an object.');
-  const { callbacks, errbacks, chain, chord } = embed;
-  return {
-    args: (args ?? []) as readonly unknown[],
-    kwargs: (kwargs ?? {}) as Fields,
-    callbacks: readSignatures(callbacks, 'callbacks'),
-    errbacks: readSignatures(errbacks, 'errbacks'),
-    chain: readSignatures(chain, 'chain'),
-    chord: chord === null || chord === undefined ? undefined : readSignature(chord, 'chord'),
-  };
-}
-
-const NO_SIGNATURES: readonly SignatureDict[] = [];
-
-function readSignatures(value: unknown, what: string): readonly SignatureDict[] {
-  if (value === null || value === undefined) return NO_SIGNATURES;
-  const list = Array.isArray(value) ? value : [value];
-  if (list.length > MAX_LINKS) throw new InvalidMessageError(`The message has ${list.length} ${what}. At most ${MAX_LINKS} are taken.`);
-  return list.map((item) => readSignature(item, what));
-}
-
-function readSignature(value: unknown, what: string): SignatureDict {
-  const { task, args, kwargs, options } = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>;
-  const isRecord = (item: unknown): boolean => item === undefined || item === null || (typeof item === 'object' && !Array.isArray(item));
-  if (typeof task !== 'string' || !(args === undefined || args === null || Array.isArray(args)) || !isRecord(kwargs) || !isRecord(options)) {
-    throw new InvalidMessageError(`The message has ${what} that are no signatures.`);
-  }
-  return value as SignatureDict;
 }
 
 function show(value: unknown): string {
-  return typeof value === 'string' ? JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}...` : value) : typeof value === 'object' ? 'an object' : String(value);
+  if (typeof value === 'string') return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}...` : value);
+  return typeof value === 'object' && value !== null ? 'an object' : String(value);
 }

@@ -3,6 +3,7 @@ import { types } from 'node:util';
 import { DecodeError, EncodeError, isLovageError } from '../errors.ts';
 import { formatTime, parseTime } from '../protocol/time.ts';
 import { Decimal, isTextValue, PlainDate, PlainTime, Uuid } from './python-values.ts';
+import { endOfString, parseTolerantly } from './json-parser.ts';
 
 /** Containers may nest this deep, both ways. */
 export const MAX_DEPTH = 128;
@@ -225,11 +226,11 @@ export function decodeJson(text: string, maxDepth: number = MAX_DEPTH): unknown 
 }
 
 function parse(text: string, maxDepth: number): unknown {
-  if (LONG_DIGITS.test(text) && LONG_INTEGER.test(text)) return new Parser(text, maxDepth).parse();
+  if (LONG_DIGITS.test(text) && LONG_INTEGER.test(text)) return parseTolerantly(text, maxDepth);
   try {
     return JSON.parse(text);
   } catch (cause) {
-    if (PYTHON_LITERAL.test(text)) return new Parser(text, maxDepth).parse();
+    if (PYTHON_LITERAL.test(text)) return parseTolerantly(text, maxDepth);
     throw new DecodeError('The text is not JSON.', { cause });
   }
 }
@@ -252,18 +253,6 @@ function checkDepth(text: string, maxDepth: number): void {
         break;
     }
   }
-}
-
-/** Index of the closing quote, or the end of the text. */
-function endOfString(text: string, start: number): number {
-  let end = text.indexOf('"', start + 1);
-  while (end >= 0) {
-    let slashes = 0;
-    while (text.charCodeAt(end - 1 - slashes) === 0x5c) slashes++;
-    if (slashes % 2 === 0) return end;
-    end = text.indexOf('"', end + 1);
-  }
-  return text.length;
 }
 
 /** Replaces tagged objects by what they stand for and drops dangerous keys, in place. */
@@ -332,136 +321,4 @@ function dateOf(text: string): Date {
   const date = new Date(Math.floor(time));
   if (formatTime(date.getTime()) !== text) originals.set(date, { text, time: date.getTime() });
   return date;
-}
-
-/** Python refuses longer ones too; turning digits into a bigint takes more than linear time. */
-const MAX_DIGITS = 4300;
-const NUMBER = /-?(?:0|[1-9]\d*)(\.\d+)?([Ee][+-]?\d+)?/y;
-const SPACE = /[ \t\n\r]*/y;
-const LITERALS: readonly (readonly [text: string, value: unknown])[] = [
-  ['null', null],
-  ['true', true],
-  ['false', false],
-  ['NaN', Number.NaN],
-  ['Infinity', Number.POSITIVE_INFINITY],
-  ['-Infinity', Number.NEGATIVE_INFINITY],
-];
-
-/** JSON with Python's literals and integers of any size: for the texts that `JSON.parse` cannot do. */
-class Parser {
-  readonly #text: string;
-  readonly #maxDepth: number;
-  #at = 0;
-
-  constructor(text: string, maxDepth: number) {
-    this.#text = text;
-    this.#maxDepth = maxDepth;
-  }
-
-  parse(): unknown {
-    const value = this.#value(0);
-    this.#space();
-    if (this.#at < this.#text.length) throw this.#unexpected();
-    return value;
-  }
-
-  #value(depth: number): unknown {
-    this.#space();
-    switch (this.#text.charCodeAt(this.#at)) {
-      case 0x7b: // {
-        return this.#object(this.#deeper(depth));
-      case 0x5b: // [
-        return this.#array(this.#deeper(depth));
-      case 0x22: // "
-        return this.#string();
-    }
-    for (const [text, value] of LITERALS) {
-      if (this.#text.startsWith(text, this.#at)) {
-        this.#at += text.length;
-        return value;
-      }
-    }
-    return this.#number();
-  }
-
-  #deeper(depth: number): number {
-    if (depth >= this.#maxDepth) throw new DecodeError(`The JSON is nested deeper than ${this.#maxDepth} levels.`);
-    return depth + 1;
-  }
-
-  #object(depth: number): Record<string, unknown> {
-    const record: Record<string, unknown> = {};
-    this.#at++;
-    this.#space();
-    if (this.#take('}')) return record;
-    for (;;) {
-      this.#space();
-      if (this.#text[this.#at] !== '"') throw this.#unexpected();
-      const key = this.#string();
-      this.#space();
-      if (!this.#take(':')) throw this.#unexpected();
-      const value = this.#value(depth);
-      // Assigning to it would set the prototype.
-      if (key !== '__proto__') record[key] = value;
-      this.#space();
-      if (this.#take('}')) return record;
-      if (!this.#take(',')) throw this.#unexpected();
-    }
-  }
-
-  #array(depth: number): unknown[] {
-    const list: unknown[] = [];
-    this.#at++;
-    this.#space();
-    if (this.#take(']')) return list;
-    for (;;) {
-      list.push(this.#value(depth));
-      this.#space();
-      if (this.#take(']')) return list;
-      if (!this.#take(',')) throw this.#unexpected();
-    }
-  }
-
-  #string(): string {
-    const start = this.#at;
-    const end = endOfString(this.#text, start);
-    this.#at = end + 1;
-    try {
-      return JSON.parse(this.#text.slice(start, end + 1)) as string;
-    } catch (cause) {
-      throw new DecodeError('The text is not JSON.', { cause });
-    }
-  }
-
-  #number(): number | bigint {
-    NUMBER.lastIndex = this.#at;
-    const match = NUMBER.exec(this.#text);
-    if (match === null) throw this.#unexpected();
-    const [digits, fraction, exponent] = match;
-    this.#at += digits.length;
-    const value = Number(digits);
-    if (fraction !== undefined || exponent !== undefined || Number.isSafeInteger(value)) return value;
-    if (digits.length > MAX_DIGITS) throw new DecodeError(`The JSON has an integer of more than ${MAX_DIGITS} digits.`);
-    return BigInt(digits);
-  }
-
-  #take(character: string): boolean {
-    if (this.#text[this.#at] !== character) return false;
-    this.#at++;
-    return true;
-  }
-
-  #space(): void {
-    SPACE.lastIndex = this.#at;
-    SPACE.test(this.#text);
-    this.#at = SPACE.lastIndex;
-  }
-
-  #unexpected(): Error {
-    return new DecodeError(
-      this.#at < this.#text.length
-        ? `The text is not JSON: character ${this.#at} does not belong there.`
-        : 'The text is not JSON: it ends too early.',
-    );
-  }
 }

@@ -1,0 +1,130 @@
+import type { Backend } from '../backend/contract.ts';
+import { keyValueBackend } from '../backend/key-value-backend.ts';
+import type { KeyFeed, KeyValueStore, KeyValueWrite, StoredValue } from '../backend/key-value-store.ts';
+import { ClosedError } from '../errors.ts';
+import { brokerName } from './memory-broker.ts';
+
+/**
+ * A result store within the process, for tests and for trying things out: `cache+memory://` as Celery has it, or
+ * `memory://any-name` to keep several apart. Nothing is kept beyond the process.
+ */
+export const memoryBackend: Backend = keyValueBackend({
+  schemes: ['cache+memory', 'memory'],
+  open: async (url) => new MemoryStore(memoryValues(brokerName(url.raw))),
+});
+
+interface Kept {
+  readonly value: StoredValue;
+  /** Epoch milliseconds; Infinity: for ever. */
+  readonly expiresAt: number;
+}
+
+/** After so many writes what has expired is looked for and dropped. */
+const SWEEP_EVERY = 10_000;
+
+type Listener = (key: string, value: StoredValue) => void;
+
+/** What all stores of one name in the process share. */
+class MemoryValues {
+  readonly #kept = new Map<string, Kept>();
+  readonly #listeners = new Map<string, Set<Listener>>();
+  #writes = 0;
+
+  get(key: string): StoredValue | undefined {
+    const kept = this.#kept.get(key);
+    if (kept === undefined) return undefined;
+    if (kept.expiresAt > Date.now()) return kept.value;
+    this.#kept.delete(key);
+    return undefined;
+  }
+
+  set({ key, value, ttlSeconds, guard }: KeyValueWrite): void {
+    const present = guard === undefined ? undefined : this.get(key);
+    if (present !== undefined && guard?.isSuccess(present) === true) return;
+    this.#kept.set(key, { value, expiresAt: ttlSeconds === undefined ? Number.POSITIVE_INFINITY : Date.now() + ttlSeconds * 1000 });
+    for (const listener of this.#listeners.get(key) ?? []) listener(key, value);
+    if (++this.#writes % SWEEP_EVERY === 0) this.sweep();
+  }
+
+  delete(key: string): void {
+    this.#kept.delete(key);
+  }
+
+  sweep(): void {
+    for (const key of [...this.#kept.keys()]) this.get(key);
+  }
+
+  listen(key: string, listener: Listener): void {
+    const listeners = this.#listeners.get(key);
+    if (listeners === undefined) this.#listeners.set(key, new Set([listener]));
+    else listeners.add(listener);
+  }
+
+  unlisten(key: string, listener: Listener): void {
+    const listeners = this.#listeners.get(key);
+    if (listeners?.delete(listener) === true && listeners.size === 0) this.#listeners.delete(key);
+  }
+}
+
+const named = new Map<string, MemoryValues>();
+
+function memoryValues(name: string): MemoryValues {
+  let values = named.get(name);
+  if (values === undefined) named.set(name, (values = new MemoryValues()));
+  return values;
+}
+
+class MemoryStore implements KeyValueStore {
+  readonly autoExpires = true;
+  readonly feed: KeyFeed;
+  readonly #values: MemoryValues;
+  readonly #watched = new Map<string, Listener>();
+  #isClosed = false;
+
+  constructor(values: MemoryValues) {
+    this.#values = values;
+    this.feed = {
+      watch: async (keys, listener) => {
+        this.#check();
+        for (const key of keys) {
+          this.#watched.set(key, listener);
+          values.listen(key, listener);
+        }
+      },
+      unwatch: (keys) => {
+        for (const key of keys) this.#unwatch(key);
+      },
+    };
+  }
+
+  async get(keys: readonly string[]): Promise<readonly (StoredValue | undefined)[]> {
+    this.#check();
+    return keys.map((key) => this.#values.get(key));
+  }
+
+  async set(writes: readonly KeyValueWrite[]): Promise<readonly undefined[]> {
+    this.#check();
+    for (const write of writes) this.#values.set(write);
+    return writes.map(() => undefined);
+  }
+
+  async delete(keys: readonly string[]): Promise<void> {
+    this.#check();
+    for (const key of keys) this.#values.delete(key);
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    for (const key of [...this.#watched.keys()]) this.#unwatch(key);
+  }
+
+  #unwatch(key: string): void {
+    const listener = this.#watched.get(key);
+    this.#watched.delete(key);
+    if (listener !== undefined) this.#values.unlisten(key, listener);
+  }
+
+  #check(): void {
+    if (this.#isClosed) throw new ClosedError('The memory store is closed.');
+  }
+}
