@@ -4,5 +4,8 @@ export { silentLogger } from '../internal/log.ts';
 export type * from '../protocol/task-meta.ts';
 export { BackendUrl, maskUrl } from '../transport/url.ts';
 export type * from './contract.ts';
+export { keyValueBackend } from './key-value-backend.ts';
 export type * from './key-value-store.ts';
+export { ResultPoll, type ResultPollOptions } from './poll.ts';
+export { resolveBackend, type ResolveBackendOptions } from './resolve.ts';
 export { Decimal, CalendarDate, TimeOfDay, Uuid } from '../serialization/json-types.ts';

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { ClosedError, DecodeError, isLovageError, type LovageError, TimeoutError } from '../errors.ts';
 import { LATE, within } from '../internal/deadline.ts';
 import { silentLogger, type Logger } from '../internal/log.ts';
@@ -29,8 +30,8 @@ const MAX_BATCH_CHARS = 4 * 1024 * 1024;
  * `celery-taskset-meta-<group id>`, after `global_keyprefix` of the transport options.
  * Source: celery/backends/base.py, KeyValueStoreBackend.
  *
- * Writes of one turn of the event loop go to the store together, so do reads; a lost store is opened again by the next
- * call, or at once while somebody subscribes, and what was missed meanwhile is read.
+ * Writes of one turn of the event loop go to the store together; a lost store is opened again by the next call, or at
+ * once while somebody subscribes, and what was missed meanwhile is read.
  */
 export function keyValueBackend(definition: KeyValueDefinition): Backend {
   return {
@@ -86,7 +87,8 @@ class KeyValueBackend implements ResultBackend {
     this.#codec = codec;
     this.#logger = logger;
     this.#prefix = keyPrefix(transportOptions['global_keyprefix'] ?? transportOptions['globalKeyprefix']);
-    this.#ttlSeconds = expiresSeconds === undefined || expiresSeconds === 0 ? undefined : Math.max(1, Math.floor(expiresSeconds));
+    this.#ttlSeconds =
+      expiresSeconds === undefined || expiresSeconds === 0 ? undefined : Math.max(1, Math.floor(expiresSeconds));
     this.#guard = successGuard(codec);
     this.#poll = new ResultPoll({ load: (taskIds) => this.load(taskIds), logger });
     this.#writes = new TurnBatch((items) => this.#write(items), { maxItems: MAX_BATCH, maxWeight: MAX_BATCH_CHARS });
@@ -147,7 +149,11 @@ class KeyValueBackend implements ResultBackend {
 
   saveGroup(groupId: string, tuple: unknown): Promise<void> {
     return this.#storeAll([
-      () => ({ key: this.#groupKey(groupId), value: this.#codec.encode({ result: tuple }), ttlSeconds: this.#ttlSeconds }),
+      () => ({
+        key: this.#groupKey(groupId),
+        value: this.#codec.encode({ result: tuple }),
+        ttlSeconds: this.#ttlSeconds,
+      }),
     ]);
   }
 
@@ -282,7 +288,9 @@ class KeyValueBackend implements ResultBackend {
     } finally {
       this.#underway.delete(running);
     }
-    const error = new TimeoutError(`The result store ${this.#url} did not answer within ${CALL_MS} ms.`, { facts: { url: String(this.#url) } });
+    const error = new TimeoutError(`The result store ${this.#url} did not answer within ${CALL_MS} ms.`, {
+      facts: { url: String(this.#url) },
+    });
     // A link that answers nothing is of no use to the next call either.
     this.#lose(store, error);
     throw error;
@@ -296,7 +304,9 @@ class KeyValueBackend implements ResultBackend {
     });
     const store = await within(this.#opening, deadline - Date.now());
     if (store === LATE) {
-      throw new TimeoutError(`The result store ${this.#url} could not be opened within ${CALL_MS} ms.`, { facts: { url: String(this.#url) } });
+      throw new TimeoutError(`The result store ${this.#url} could not be opened within ${CALL_MS} ms.`, {
+        facts: { url: String(this.#url) },
+      });
     }
     return store;
   }
@@ -337,8 +347,11 @@ class KeyValueBackend implements ResultBackend {
         break;
       } catch (error) {
         const pauseMs = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** failures) * (0.5 + Math.random() / 2);
-        this.#logger.warn({ err: error, url: String(this.#url), pauseMs }, 'the result store could not be opened; trying again');
-        await within(new Promise<never>(() => {}), pauseMs, { ref: false });
+        this.#logger.warn(
+          { err: error, url: String(this.#url), pauseMs },
+          'the result store could not be opened; trying again',
+        );
+        await sleep(pauseMs, undefined, { ref: false, signal: this.#stop.signal }).catch(() => {}); // closed meanwhile
       }
     }
     this.#isReopening = false;
@@ -349,7 +362,8 @@ class KeyValueBackend implements ResultBackend {
     for (let start = 0; start < keys.length; start += MAX_BATCH) {
       const part = keys.slice(start, start + MAX_BATCH);
       const values = await this.#call((store) => store.get(part));
-      for (const [index, value] of values.entries()) if (value !== undefined) this.#notify(part[index] as string, value);
+      for (const [index, value] of values.entries())
+        if (value !== undefined) this.#notify(part[index] as string, value);
     }
   }
 

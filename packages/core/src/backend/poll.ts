@@ -45,7 +45,8 @@ export class ResultPoll {
   subscribe(taskIds: readonly string[], listener: (meta: TaskMeta) => void): Subscription {
     for (const taskId of taskIds) {
       const polled = this.#polled.get(taskId);
-      if (polled === undefined) this.#polled.set(taskId, { listeners: new Set([listener]), seen: undefined, isFinal: false });
+      if (polled === undefined)
+        this.#polled.set(taskId, { listeners: new Set([listener]), seen: undefined, isFinal: false });
       else polled.listeners.add(listener);
     }
     if (taskIds.length > 0) this.wake();

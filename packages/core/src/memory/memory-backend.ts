@@ -41,7 +41,10 @@ class MemoryValues {
   set({ key, value, ttlSeconds, guard }: KeyValueWrite): void {
     const present = guard === undefined ? undefined : this.get(key);
     if (present !== undefined && guard?.isSuccess(present) === true) return;
-    this.#kept.set(key, { value, expiresAt: ttlSeconds === undefined ? Number.POSITIVE_INFINITY : Date.now() + ttlSeconds * 1000 });
+    this.#kept.set(key, {
+      value,
+      expiresAt: ttlSeconds === undefined ? Number.POSITIVE_INFINITY : Date.now() + ttlSeconds * 1000,
+    });
     for (const listener of this.#listeners.get(key) ?? []) listener(key, value);
     if (++this.#writes % SWEEP_EVERY === 0) this.sweep();
   }
