@@ -45,4 +45,4 @@ export {
   WorkerLostError,
 } from './protocol/task-errors.ts';
 export type { ExceptionInfo, TaskMeta, TaskState } from './protocol/task-meta.ts';
-export { Decimal, CalendarDate, TimeOfDay, Uuid } from './serialization/json-types.ts';
+export { Decimal, PlainDate, PlainTime, Uuid } from './serialization/python-values.ts';

@@ -8,4 +8,4 @@ export { keyValueBackend } from './key-value-backend.ts';
 export type * from './key-value-store.ts';
 export { ResultPoll, type ResultPollOptions } from './poll.ts';
 export { resolveBackend, type ResolveBackendOptions } from './resolve.ts';
-export { Decimal, CalendarDate, TimeOfDay, Uuid } from '../serialization/json-types.ts';
+export { Decimal, PlainDate, PlainTime, Uuid } from '../serialization/python-values.ts';

@@ -1,5 +1,5 @@
 import type { ResultWrite } from '@lovage/core/backend';
-import { formatInstant, type TaskBody, type TaskMeta, type TaskRequest } from '@lovage/core/protocol';
+import { formatTime, type TaskBody, type TaskMeta, type TaskRequest } from '@lovage/core/protocol';
 import type { Delivery } from '@lovage/core/transport';
 
 export interface StateFacts {
@@ -24,7 +24,7 @@ export function describeState(
   extended: ExtendedFacts | undefined,
 ): ResultWrite {
   const { id: task_id, group, parentId } = request;
-  const date_done = status === 'SUCCESS' || status === 'FAILURE' || status === 'REVOKED' ? formatInstant(now) : null;
+  const date_done = status === 'SUCCESS' || status === 'FAILURE' || status === 'REVOKED' ? formatTime(now) : null;
   const meta: TaskMeta =
     group === undefined && parentId === undefined && extended === undefined
       ? { status, result, traceback, children, date_done, task_id }
