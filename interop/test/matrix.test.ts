@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync, mkdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Decimal, Lovage, CalendarDate, Uuid, isLovageError, type AsyncResult } from '@lovage/core';
+import { Decimal, Lovage, PlainDate, Uuid, isLovageError, type AsyncResult } from '@lovage/core';
 import { afterAll, beforeAll, describe, it, type TestContext } from 'vitest';
 import { ECHO_CASES, type EchoCase } from './cases.ts';
 import { PythonClient, startPythonWorker, startTypescriptWorker, type Meeting, type WorkerProcess } from './peers.ts';
@@ -290,7 +290,7 @@ function unwrap(value: unknown): unknown {
     case 'datetime':
       return new Date(text);
     case 'date':
-      return new CalendarDate(text);
+      return new PlainDate(text);
     case 'decimal':
       return new Decimal(text);
     case 'uuid':
