@@ -146,6 +146,7 @@ export class Worker implements AsyncDisposable {
   #graceEnd = Number.POSITIVE_INFINITY;
   #hurry: (() => void) | undefined;
   #failure: unknown;
+  #wasReady = false;
 
   /** Throws `ConfigError` and `UnsupportedError` for what cannot work. */
   constructor(app: Lovage, options: WorkerOptions = {}) {
@@ -334,8 +335,21 @@ export class Worker implements AsyncDisposable {
     if (this.#state !== 'running') return;
     const supervisor = this.app.connectBroker('read');
     this.#supervisor = supervisor;
+    supervisor.onChange(({ state }) => {
+      if (state === 'failed') this.#askAgain(supervisor);
+    });
     supervisor.onConnect((connection) => this.#consume(connection));
-    await supervisor.connection();
+    const { brokerConnectionRetry, brokerConnectionRetryOnStartup, brokerConnectionTimeout } = this.app.settings;
+    const waits = brokerConnectionRetryOnStartup ?? brokerConnectionRetry;
+    await supervisor.connection(waits ? {} : { timeoutMs: brokerConnectionTimeout * 1000 });
+  }
+
+  /** A worker that was up does not end because the broker refuses it for a while. */
+  #askAgain(supervisor: ConnectionSupervisor): void {
+    if (!this.#wasReady) return;
+    this.#clock.after(CONSUME_AGAIN_LONGEST_MS, () => {
+      if (this.#state === 'running') supervisor.connection().catch(() => {});
+    });
   }
 
   /** Runs for each new connection; it is handed out when this resolves. */
@@ -355,6 +369,7 @@ export class Worker implements AsyncDisposable {
       { node: this.nodeName, queues: this.queueNames, guarantee: connection.capabilities.guarantee },
       `${this.nodeName} ready: consuming from ${this.queueNames.join(', ')}`,
     );
+    this.#wasReady = true;
     this.#isReady.resolve();
   }
 
