@@ -85,12 +85,11 @@ export class AmqpConnection implements Connection, ConsumerHost {
   }
 
   publish(batch: readonly Publication[], { signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    if (this.#closing !== undefined) return Promise.reject(this.#closedError());
     if (signal?.aborted) return Promise.reject(signal.reason as Error);
     const publisher = this.#publisher;
-    const published =
-      publisher !== undefined && !batch.some(isDelayed) && this.#closing === undefined
-        ? publisher.publish(batch)
-        : this.#publishSlowly(batch);
+    const isPlain = publisher !== undefined && !batch.some(isDelayed);
+    const published = isPlain ? publisher.publish(batch) : this.#publishSlowly(batch);
     return signal === undefined ? published : untilAborted(published, signal);
   }
 

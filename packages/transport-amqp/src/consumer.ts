@@ -99,7 +99,8 @@ export class AmqpConsumer implements Consumer {
       },
     });
     this.#channel = channel;
-    channel.api.on('close', () => this.#lose(channel.failure ?? this.link.lost));
+    // amqplib closes the channels of a lost connection before it tells of the loss itself.
+    channel.api.on('close', () => queueMicrotask(() => this.#lose(channel.failure ?? this.link.lost)));
     this.link.onLost((error) => this.#lose(error));
     this.#stopFlushing = this.link.onFlush(() => this.#writeAcks());
     try {

@@ -14,6 +14,10 @@ function tagOf(value: unknown): string {
   return String.fromCharCode(encode({ k: value })[2] as number);
 }
 
+/** The value of a table with one entry of this type. */
+const number = (tag: string, bytes: number[]): unknown =>
+  readTable(Buffer.from([1, 0x6b, tag.charCodeAt(0), ...bytes]))['k'];
+
 const leaf = fc.oneof(
   fc.string({ unit: 'binary' }),
   fc.boolean(),
@@ -67,8 +71,6 @@ describe('field tables', () => {
   });
 
   test('read the types that other clients choose', () => {
-    const number = (tag: string, bytes: number[]): unknown =>
-      readTable(Buffer.from([1, 0x6b, tag.charCodeAt(0), ...bytes]))['k'];
     expect(number('s', [0xff, 0xfe])).toBe(-2);
     expect(number('u', [0xff, 0xfe])).toBe(65_534);
     expect(number('b', [0xff])).toBe(-1);

@@ -304,10 +304,11 @@ export class Link {
     const deadline = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, CLOSE_TIMEOUT_MS);
     });
-    const shaken = this.#model.close().catch((error: unknown) => {
+    // Its promise is not what to wait for: it stays pending when the socket ends before the answer.
+    this.#model.close().catch((error: unknown) => {
       this.#logger.debug({ url: this.settings.shownUrl, error }, 'RabbitMQ did not take the goodbye');
     });
-    await Promise.race([shaken.then(() => gone), deadline]);
+    await Promise.race([gone, deadline]);
     clearTimeout(timer);
     stream.destroy();
     this.#die(new Error('the connection was closed by this program'));

@@ -204,7 +204,8 @@ export class Publisher {
         indexes: new Uint32Array(capacity),
       };
       const opened = state;
-      channel.api.on('close', () => this.#channelClosed(opened));
+      // amqplib closes the channels of a lost connection before it tells of the loss itself.
+      channel.api.on('close', () => queueMicrotask(() => this.#channelClosed(opened)));
       this.#state = state;
       this.#opening = false;
     } catch (error) {
@@ -267,6 +268,7 @@ export class Publisher {
 
   /** The server closes a channel over one message (a missing exchange); what else was on its way is in doubt. */
   #channelClosed(state: ConfirmState): void {
+    if (this.#link.lost !== undefined) return;
     if (this.#state === state) this.#state = undefined;
     const cause = state.channel.failure;
     const open: (readonly [batch: Batch, index: number])[] = [];

@@ -69,8 +69,13 @@ export class Inbox {
     return taken;
   }
 
+  async takeOne(): Promise<Delivery> {
+    const [delivery] = await this.take(1);
+    return delivery as Delivery;
+  }
+
   async #until(condition: () => boolean, waitMs: number, count: number): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
+    let timer: ReturnType<typeof setTimeout> | undefined;
     try {
       await new Promise<void>((resolve, reject) => {
         timer = setTimeout(

@@ -16,7 +16,7 @@ interface Services {
 
 /** A server of our own: it is killed, and its memory limit lowered. */
 async function startPrivateRabbit(): Promise<Services> {
-  const { startServices } = (await import(SERVICES)) as { startServices(names: string[]): Promise<Services> };
+  const { startServices } = (await import(SERVICES)) as { startServices: (names: string[]) => Promise<Services> };
   return startServices(['amqp-private']);
 }
 
@@ -62,9 +62,8 @@ describe('RabbitMQ under faults', () => {
     const confirmed = new Set<string>();
     let rejected = 0;
     let next = 0;
-    let publishing = true;
     const writers = Array.from({ length: 500 }, async () => {
-      while (publishing) {
+      for (;;) {
         const text = String(next++);
         const message = textMessage(text, { properties: { deliveryMode: 2 } });
         try {
@@ -80,7 +79,6 @@ describe('RabbitMQ under faults', () => {
     const lost = failureOf(first.closed);
     const restarted = services.restart('amqp-private');
     await Promise.all(writers);
-    publishing = false;
     expect(await lost).toMatchObject({ code: 'ERR_CONNECTION_LOST' });
     expect(rejected).toBe(500);
     await restarted;
@@ -125,8 +123,8 @@ describe('RabbitMQ under faults', () => {
       expect(performance.now() - start).toBeLessThan(1000);
       await connection.settle(held.map((delivery) => ({ delivery, outcome: 'ack' as const })));
       for (let index = 2; index < 10; index++) {
-        const [delivery] = await inbox.take(1);
-        await connection.settle([{ delivery: delivery as never, outcome: 'ack' }]);
+        const delivery = await inbox.takeOne();
+        await connection.settle([{ delivery: delivery, outcome: 'ack' }]);
       }
       await connection.inspect(queue);
       const patient = await connectHere({ transportOptions: { blockedTimeoutMs: 30_000, publishTimeoutMs: 30_000 } });
@@ -164,11 +162,11 @@ describe('RabbitMQ under faults', () => {
     await connection.declare({ queues: [{ name: queue }] });
     await connection.publish([toQueue(queue, 'x')]);
     const { inbox } = await consumeInto(connection, [queue], 1);
-    const [delivery] = await inbox.take(1);
+    const delivery = await inbox.takeOne();
     const lost = failureOf(connection.closed);
     await control('close_all_connections', 'test');
     expect(await lost).toMatchObject({ code: 'ERR_CONNECTION_LOST' });
-    await expect(connection.settle([{ delivery: delivery as never, outcome: 'ack' }])).rejects.toMatchObject({
+    await expect(connection.settle([{ delivery: delivery, outcome: 'ack' }])).rejects.toMatchObject({
       code: 'ERR_CONNECTION_LOST',
     });
     expect(await failureOf(connection.publish([toQueue(queue, 'x')]))).toMatchObject({

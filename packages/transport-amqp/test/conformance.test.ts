@@ -1,0 +1,8 @@
+import { transportConformance } from '@lovage/conformance';
+import { test } from 'vitest';
+import { amqpTransport } from '../src/index.ts';
+import { brokerUrl, describeWithRabbit } from './broker.ts';
+
+describeWithRabbit('the promises of a transport', () => {
+  transportConformance({ test, transport: amqpTransport, url: brokerUrl, defaultPort: 5672 });
+});
