@@ -17,7 +17,7 @@ const env = { ...process.env, LOVAGE_BROKER: broker, LOVAGE_BACKEND: backend };
 
 console.log(`\nBroker ${maskUrl(broker)}, results in ${maskUrl(backend)}\n`);
 const workers = ['one', 'two'].map((name) =>
-  spawn(process.execPath, [join(root, 'packages/cli/dist/bin.js'), '-A', './tasks.ts', 'worker', '-l', 'warning', '-c', '4', '-n', `${name}@%h`], {
+  spawn(process.execPath, [join(root, 'packages/cli/dist/bin.js'), '-A', './tasks.ts', 'worker', '-l', 'critical', '-c', '4', '-n', `${name}@%h`], {
     cwd: example,
     env,
     stdio: ['ignore', 'inherit', 'inherit'],
