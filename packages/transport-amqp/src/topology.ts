@@ -64,6 +64,8 @@ export class TopologyKeeper implements KnownTopology {
       const type = this.#exchangeTypes.get(exchange);
       if (type === undefined || type === 'direct') continue;
       await this.prepareDelay(link, { kind: 'exchange', exchange, pattern: `#.${routingKey}` });
+      // The others do not look at the key, and a headers exchange would take a binding without arguments for "all".
+      if (type !== 'topic') continue;
       await this.#withChannel(link, (channel) =>
         link.request(
           `bind the queue "${queue}" for delayed messages`,
