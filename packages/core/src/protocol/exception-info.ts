@@ -15,6 +15,8 @@ export interface DescribedError {
 
 const MAX_TRACEBACK = 64 * 1024;
 const MAX_CAUSES = 16;
+/** A module that no Python program has loaded: its reader then makes a class of the name and looks nothing up. */
+const UNKNOWN_TO_PYTHON = 'lovage';
 const MAX_MESSAGE = 16 * 1024;
 
 /** Errors of this library whose like Python has. Source: kombu/exceptions.py; Python's message for wrong arguments. */
@@ -31,7 +33,7 @@ const PYTHON_TYPES: ReadonlyMap<string, { readonly name: string; readonly module
  * Describes whatever a task has thrown, error or not. Never throws.
  *
  * An error of a class of Celery's travels under its Python name (see {@link PYTHON_TYPE}), any other under its own
- * class name without a module: Celery then makes a class of that name and looks nothing up, so that neither a
+ * class name and the module `lovage`: Celery then makes a class of that name and looks nothing up, so that neither a
  * `RangeError` nor a class that is called like a Python function confuses it. What is no error becomes Python's
  * `Exception` with the value shown. Source: celery/backends/base.py, prepare_exception and exception_to_python.
  */
@@ -72,7 +74,7 @@ function pythonTypeOf(error: Error): { name: string; module: string | null; args
     const known = PYTHON_TYPES.get(error.code);
     if (known !== undefined) return { ...known, args: [messageOf(error)] };
   }
-  return { name: classNameOf(error), module: null, args: [messageOf(error)] };
+  return { name: classNameOf(error), module: UNKNOWN_TO_PYTHON, args: [messageOf(error)] };
 }
 
 /** Node's DOMException has one class for many names. */

@@ -195,7 +195,8 @@ class SignatureReader {
 
   list(value: unknown, what: string, depth: number): readonly SignatureDict[] {
     if (value === null || value === undefined) return NO_SIGNATURES;
-    return (Array.isArray(value) ? (value as unknown[]) : [value]).map((item) => this.one(item, what, depth));
+    if (!Array.isArray(value)) throw wrong(what, value, 'a list of signatures, or null');
+    return value.map((item) => this.one(item, what, depth));
   }
 
   one(value: unknown, what: string, depth: number): SignatureDict {
