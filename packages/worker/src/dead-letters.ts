@@ -13,7 +13,9 @@ export type DeadReason =
   | 'content-disallowed'
   | 'not-registered'
   /** Delivered more often than `deliveryLimit`. */
-  | 'delivery-limit';
+  | 'delivery-limit'
+  /** The task threw `Reject`, or failed with `acksOnFailureOrTimeout: false`. */
+  | 'rejected';
 
 export interface DeadLetterOptions {
   /** The dead letter queue of a queue; undefined: there is none, such messages are rejected as Celery does. */

@@ -252,7 +252,8 @@ export class Dispatcher {
     });
     if (outcome !== undefined) {
       work.settled = true;
-      work.session.settle(work.delivery, outcome);
+      if (outcome === 'reject') this.#reject(work);
+      else work.session.settle(work.delivery, outcome);
     }
     if (this.#ready.size > 0) this.pump();
     this.#checkIdle();
@@ -565,6 +566,18 @@ export class Dispatcher {
     }
     if (request !== undefined) await this.#storeFailure(delivery, request, error);
     session.settle(delivery, isSafe ? 'ack' : 'reject');
+  }
+
+  /** A queue's own dead letter place is the broker's to serve; without one the message must not vanish. */
+  #reject({ session, delivery }: Work): void {
+    const { app, deadLetters } = this.#options;
+    if (app.queues.find(delivery.queue)?.queue.deadLetter !== undefined || !deadLetters.hasPlaceFor(delivery.queue)) {
+      session.settle(delivery, 'reject');
+      return;
+    }
+    const reason = 'The task rejected its message.';
+    const putting = deadLetters.put(session.connection, delivery, 'rejected', reason, () => session.isLive && this.#isAccepting);
+    this.#track(putting.then((isSafe) => session.settle(delivery, isSafe ? 'ack' : 'requeue')));
   }
 
   /** So that whoever waits for the task learns of it. The message itself is safe by now. */
