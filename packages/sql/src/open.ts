@@ -63,7 +63,8 @@ export async function openSqlDatabase(url: BrokerUrl, options: SqlOpenOptions = 
   }
   shared.handles++;
   const release = async (): Promise<void> => {
-    if (--shared.handles > 0) return;
+    // Kombu keeps its engines as well: a database in memory ends with its process, not with its last connection.
+    if (--shared.handles > 0 || path === ':memory:') return;
     if (open.get(path) === shared) open.delete(path);
     await (await shared.database).close();
   };

@@ -1,8 +1,6 @@
-import { silentLogger, type Transport, virtualTransport } from '@lovage/core/transport';
-import { openSqlDatabase, sqlSchemes } from '@lovage/sql';
-import { SqliteQueueTables } from './dialects/sqlite.ts';
-import { SqlDriver } from './driver.ts';
-import { parseOptions } from './options.ts';
+import { type Transport, virtualTransport } from '@lovage/core/transport';
+import { sqlSchemes } from '@lovage/sql';
+import { openSqlDriver } from './open.ts';
 
 export type { SqlTransportOptions } from './options.ts';
 
@@ -13,23 +11,5 @@ export type { SqlTransportOptions } from './options.ts';
  */
 export const sqlTransport: Transport = virtualTransport({
   schemes: sqlSchemes(['sqla', 'sqlalchemy']),
-  open: async (url, { transportOptions, logger = silentLogger, signal }) => {
-    const options = parseOptions(transportOptions);
-    const { busyTimeoutMs } = options;
-    const database = await openSqlDatabase(url, {
-      synchronous: options.synchronous,
-      logger,
-      ...(busyTimeoutMs === undefined ? {} : { busyTimeoutMs }),
-    });
-    try {
-      signal?.throwIfAborted();
-      const tables = new SqliteQueueTables(options.queueTable, options.messageTable);
-      await tables.create(database);
-      signal?.throwIfAborted();
-      return new SqlDriver(database, tables, options, logger);
-    } catch (error) {
-      await database.close();
-      throw error;
-    }
-  },
+  open: openSqlDriver,
 });

@@ -4,7 +4,8 @@ import type { SqlDatabase, SqlTransaction } from '@lovage/sql';
 /** A message as it was taken. */
 export interface ClaimedRow {
   readonly id: number;
-  readonly payload: string;
+  /** As stored, whether it is text or not. */
+  readonly payload: Uint8Array;
   /** 1 at first. */
   readonly deliveries: number;
 }
@@ -21,8 +22,9 @@ export interface Outlook {
  * Kombu's two tables and Lovage's beside them, in one SQL dialect. Methods that take a transaction write; the others
  * read outside of any. Instants are epoch milliseconds.
  *
- * A message is in one of four states: waiting (`visible`), taken by us (a claim with a consumer), delayed (a row in the
- * table of delays), or taken by Python (hidden and none of these), which nobody ever revives.
+ * A message in Kombu's table is waiting (`visible`), taken by us (hidden, with a claim that has a consumer), or taken by
+ * Python (hidden without one), which nobody ever revives. A delayed message is in a table of its own until it is due: a
+ * hidden row would fall to those who clean up what Kombu leaves behind.
  */
 export interface QueueTables {
   /** Creates what is missing. */
@@ -34,7 +36,7 @@ export interface QueueTables {
   insert(transaction: SqlTransaction, queue: string, payloads: readonly string[]): Promise<void>;
   insertDelayed(transaction: SqlTransaction, queue: string, payload: string, dueAt: number): Promise<void>;
   outlook(database: SqlDatabase, queues: readonly string[], now: number): Promise<Outlook>;
-  /** Makes the delayed messages of all queues visible that are due. */
+  /** Puts the delayed messages that are due, of all queues, at the end of theirs. */
   releaseDue(transaction: SqlTransaction, now: number): Promise<void>;
   /** The oldest messages of a queue, in order, hidden and recorded as this consumer's. */
   claim(transaction: SqlTransaction, queue: string, max: number, consumer: number): Promise<readonly ClaimedRow[]>;

@@ -1,14 +1,16 @@
-import { quoteIdentifier, type SqlDatabase, type SqlTransaction } from '@lovage/sql';
+import { quoteIdentifier, type SqlDatabase, type SqlRow, type SqlTransaction, type SqlValue } from '@lovage/sql';
 import type { ResultTables, TaskRow } from '../tables.ts';
 
 const EXTENDED = ['name', 'args', 'kwargs', 'worker', 'retries', 'queue'] as const;
 const COLUMNS = ['task_id', 'status', 'result', 'date_done', 'traceback', ...EXTENDED] as const;
+const TEXTS = new Set<string>(['task_id', 'status', 'date_done', 'traceback', 'name', 'worker', 'queue']);
 
 /** SQLite. The tables and indexes are what SQLAlchemy 2.1 makes of Celery's models, so that either side may create them. */
 export class SqliteResultTables implements ResultTables {
   readonly #sql: ReturnType<typeof statements>;
   #columns: readonly (typeof COLUMNS)[number][] = COLUMNS;
   #storeSql = '';
+  #loadSql = '';
 
   constructor(taskTable: string, groupTable: string) {
     this.#sql = statements(taskTable, groupTable);
@@ -29,6 +31,7 @@ export class SqliteResultTables implements ResultTables {
     const present = new Set((await database.query<{ name: string }>(columns)).map(({ name }) => name));
     this.#columns = COLUMNS.filter((column) => present.has(column));
     this.#storeSql = this.#sql.store(this.#columns);
+    this.#loadSql = this.#sql.load(this.#columns);
   }
 
   async store(transaction: SqlTransaction, row: TaskRow): Promise<void> {
@@ -39,7 +42,8 @@ export class SqliteResultTables implements ResultTables {
   }
 
   async load(database: SqlDatabase, taskIds: readonly string[]): Promise<readonly TaskRow[]> {
-    return database.query<TaskRow>(this.#sql.load, [JSON.stringify(taskIds)]);
+    const rows = await database.query(this.#loadSql, [JSON.stringify(taskIds)]);
+    return rows.map(toTaskRow);
   }
 
   async position(database: SqlDatabase): Promise<number> {
@@ -49,8 +53,8 @@ export class SqliteResultTables implements ResultTables {
 
   /** SQLite has one writer at a time, so ids become visible in their order. */
   async newTaskIds(database: SqlDatabase, position: number): Promise<{ taskIds: readonly string[]; position: number }> {
-    const rows = await database.query<{ id: number; task_id: string }>(this.#sql.newer, [position]);
-    return { taskIds: rows.map(({ task_id: taskId }) => taskId), position: rows.at(-1)?.id ?? position };
+    const rows = await database.query<{ id: number; task_id: Uint8Array | null }>(this.#sql.newer, [position]);
+    return { taskIds: rows.map(({ task_id: taskId }) => textOf(taskId) ?? ''), position: rows.at(-1)?.id ?? position };
   }
 
   async forget(transaction: SqlTransaction, taskIds: readonly string[]): Promise<void> {
@@ -76,6 +80,34 @@ export class SqliteResultTables implements ResultTables {
   }
 }
 
+function toTaskRow(row: SqlRow): TaskRow {
+  const text = (column: string): string | null => textOf(row[column] ?? null);
+  const bytes = (column: string): Uint8Array | null => {
+    const value = row[column] ?? null;
+    return typeof value === 'string' ? Buffer.from(value) : value instanceof Uint8Array ? value : null;
+  };
+  const { retries } = row;
+  return {
+    task_id: text('task_id') ?? '',
+    status: text('status'),
+    result: bytes('result'),
+    date_done: text('date_done'),
+    traceback: text('traceback'),
+    name: text('name'),
+    args: bytes('args'),
+    kwargs: bytes('kwargs'),
+    worker: text('worker'),
+    retries: typeof retries === 'number' ? retries : null,
+    queue: text('queue'),
+  };
+}
+
+function textOf(value: SqlValue): string | null {
+  return value instanceof Uint8Array
+    ? Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('utf8')
+    : null;
+}
+
 function statements(taskTable: string, groupTable: string) {
   const task = quoteIdentifier(taskTable);
   const group = quoteIdentifier(groupTable);
@@ -99,9 +131,13 @@ function statements(taskTable: string, groupTable: string) {
         .map((column) => `${column} = excluded.${column}`);
       return `INSERT INTO ${task} (${columns.join(', ')}) VALUES (${values}) ON CONFLICT (task_id) DO UPDATE SET ${updates.join(', ')} WHERE status IS NOT 'SUCCESS'`;
     },
-    load: `SELECT * FROM ${task} WHERE task_id IN ${listed}`,
+    load: (columns: readonly string[]): string => {
+      // libsql 0.5.29 ends the process when a text that it reads is no UTF-8, and cuts one at NUL: hence the BLOBs.
+      const selected = columns.map((column) => (TEXTS.has(column) ? `CAST(${column} AS BLOB) AS ${column}` : column));
+      return `SELECT ${selected.join(', ')} FROM ${task} WHERE task_id IN ${listed}`;
+    },
     position: `SELECT max(id) AS last FROM ${task}`,
-    newer: `SELECT id, task_id FROM ${task} WHERE id > ? ORDER BY id`,
+    newer: `SELECT id, CAST(task_id AS BLOB) AS task_id FROM ${task} WHERE id > ? ORDER BY id`,
     forget: `DELETE FROM ${task} WHERE task_id IN ${listed}`,
     saveGroup: `INSERT INTO ${group} (taskset_id, result, date_done) VALUES (?, ?, ?) ON CONFLICT (taskset_id) DO UPDATE SET result = excluded.result, date_done = excluded.date_done`,
     loadGroup: `SELECT result FROM ${group} WHERE taskset_id = ?`,

@@ -57,9 +57,7 @@ export class SqliteQueueTables implements QueueTables {
   }
 
   async insertDelayed(transaction: SqlTransaction, queue: string, payload: string, dueAt: number): Promise<void> {
-    const queueId = await this.#queueId(transaction, queue);
-    const [row] = await transaction.query<{ id: number }>(this.#sql.insertHidden, [payload, queueId]);
-    await transaction.execute(this.#sql.insertDelay, [(row as { id: number }).id, dueAt]);
+    await transaction.execute(this.#sql.insertDelay, [await this.#queueId(transaction, queue), payload, dueAt]);
   }
 
   async outlook(database: SqlDatabase, queues: readonly string[], now: number): Promise<Outlook> {
@@ -73,7 +71,7 @@ export class SqliteQueueTables implements QueueTables {
   async releaseDue(transaction: SqlTransaction, now: number): Promise<void> {
     const [due] = await transaction.query(this.#sql.anyDue, [now]);
     if (due === undefined) return;
-    await transaction.execute(this.#sql.showDue, [now]);
+    await transaction.execute(this.#sql.enqueueDue, [now]);
     await transaction.execute(this.#sql.forgetDue, [now]);
   }
 
@@ -83,7 +81,7 @@ export class SqliteQueueTables implements QueueTables {
     max: number,
     consumer: number,
   ): Promise<readonly ClaimedRow[]> {
-    const rows = await transaction.query<{ id: number; payload: string }>(this.#sql.take, [queue, max]);
+    const rows = await transaction.query<{ id: number; payload: Uint8Array }>(this.#sql.take, [queue, max]);
     if (rows.length === 0) return [];
     const ids = JSON.stringify(rows.map(({ id }) => id));
     await transaction.execute(this.#sql.recordClaims, [consumer, ids]);
@@ -169,9 +167,7 @@ export class SqliteQueueTables implements QueueTables {
   async purge(transaction: SqlTransaction, queue: string): Promise<number> {
     await transaction.execute(this.#sql.forgetCounts, [queue]);
     const waiting = await transaction.execute(this.#sql.deleteWaiting, [queue]);
-    const delayed = await transaction.execute(this.#sql.deleteDelayed, [queue]);
-    if (delayed > 0) await transaction.execute(this.#sql.forgetOrphanDelays);
-    return waiting + delayed;
+    return waiting + (await transaction.execute(this.#sql.deleteDelayed, [queue]));
   }
 
   async addBinding(transaction: SqlTransaction, exchange: string, binding: StoredBinding): Promise<void> {
@@ -232,7 +228,7 @@ function statements(queueTable: string, messageTable: string) {
     [`${prefix}_consumer`]: `CREATE TABLE IF NOT EXISTS ${consumer} (id INTEGER PRIMARY KEY AUTOINCREMENT, lease_until INTEGER NOT NULL)`,
     [`${prefix}_claim`]: `CREATE TABLE IF NOT EXISTS ${claim} (message_id INTEGER PRIMARY KEY, consumer INTEGER NOT NULL, deliveries INTEGER NOT NULL)`,
     [`${prefix}_claim_consumer`]: `CREATE INDEX IF NOT EXISTS ${name('claim_consumer')} ON ${claim} (consumer)`,
-    [`${prefix}_delay`]: `CREATE TABLE IF NOT EXISTS ${delay} (message_id INTEGER PRIMARY KEY, due_at INTEGER NOT NULL)`,
+    [`${prefix}_delay`]: `CREATE TABLE IF NOT EXISTS ${delay} (id INTEGER PRIMARY KEY, queue_id INTEGER NOT NULL, payload TEXT NOT NULL, due_at INTEGER NOT NULL)`,
     [`${prefix}_delay_due_at`]: `CREATE INDEX IF NOT EXISTS ${name('delay_due_at')} ON ${delay} (due_at)`,
     [`${prefix}_binding`]: `CREATE TABLE IF NOT EXISTS ${binding} (exchange TEXT NOT NULL, queue TEXT NOT NULL, routing_key TEXT NOT NULL, pattern TEXT NOT NULL, PRIMARY KEY (exchange, queue, routing_key, pattern)) WITHOUT ROWID`,
     [`${prefix}_queue_expiry`]: `CREATE TABLE IF NOT EXISTS ${expiry} (name TEXT PRIMARY KEY, expires_at INTEGER NOT NULL) WITHOUT ROWID`,
@@ -243,7 +239,7 @@ function statements(queueTable: string, messageTable: string) {
     createQueue: `INSERT INTO ${queue} (name) VALUES (?) RETURNING id`,
     removeQueue: [
       `DELETE FROM ${claim} WHERE message_id IN (SELECT id FROM ${message} WHERE queue_id = ${queueId})`,
-      `DELETE FROM ${delay} WHERE message_id IN (SELECT id FROM ${message} WHERE queue_id = ${queueId})`,
+      `DELETE FROM ${delay} WHERE queue_id = ${queueId}`,
       `DELETE FROM ${message} WHERE queue_id = ${queueId}`,
       `DELETE FROM ${binding} WHERE queue = ?`,
       `DELETE FROM ${expiry} WHERE name = ?`,
@@ -251,13 +247,13 @@ function statements(queueTable: string, messageTable: string) {
     ],
     insertOne: `INSERT INTO ${message} (visible, timestamp, payload, version, queue_id) VALUES (1, NULL, ?, 1, ?)`,
     insertMany: `INSERT INTO ${message} (visible, timestamp, payload, version, queue_id) SELECT 1, NULL, value, 1, ? FROM json_each(?)`,
-    insertHidden: `INSERT INTO ${message} (visible, timestamp, payload, version, queue_id) VALUES (0, NULL, ?, 1, ?) RETURNING id`,
-    insertDelay: `INSERT INTO ${delay} (message_id, due_at) VALUES (?, ?)`,
+    insertDelay: `INSERT INTO ${delay} (queue_id, payload, due_at) VALUES (?, ?, ?)`,
     outlook: `SELECT EXISTS (SELECT 1 FROM ${message} INDEXED BY ${ready} WHERE visible = 1 AND queue_id IN (SELECT id FROM ${queue} WHERE name IN ${listed})) AS ready, (SELECT min(due_at) FROM ${delay}) AS due`,
     anyDue: `SELECT 1 FROM ${delay} WHERE due_at <= ? LIMIT 1`,
-    showDue: `UPDATE ${message} SET ${show} WHERE id IN (SELECT message_id FROM ${delay} WHERE due_at <= ?)`,
+    enqueueDue: `INSERT INTO ${message} (visible, timestamp, payload, version, queue_id) SELECT 1, NULL, payload, 1, queue_id FROM ${delay} WHERE due_at <= ? ORDER BY due_at, id`,
     forgetDue: `DELETE FROM ${delay} WHERE due_at <= ?`,
-    take: `UPDATE ${message} SET visible = 0, version = version + 1 WHERE id IN (SELECT id FROM ${message} INDEXED BY ${ready} WHERE visible = 1 AND queue_id = ${queueId} ORDER BY id LIMIT ?) RETURNING id, payload`,
+    // libsql 0.5.29 ends the process when a text that it reads is no UTF-8, and cuts one at NUL: hence the BLOB.
+    take: `UPDATE ${message} SET visible = 0, version = version + 1 WHERE id IN (SELECT id FROM ${message} INDEXED BY ${ready} WHERE visible = 1 AND queue_id = ${queueId} ORDER BY id LIMIT ?) RETURNING id, CAST(payload AS BLOB) AS payload`,
     recordClaims: `INSERT INTO ${claim} (message_id, consumer, deliveries) SELECT value, ?, 1 FROM json_each(?) WHERE true ON CONFLICT (message_id) DO UPDATE SET consumer = excluded.consumer, deliveries = deliveries + 1`,
     repeated: `SELECT message_id, deliveries FROM ${claim} WHERE message_id IN ${listed} AND deliveries > 1`,
     deleteHeld: `DELETE FROM ${message} WHERE id IN ${held}`,
@@ -278,8 +274,7 @@ function statements(queueTable: string, messageTable: string) {
     size: `SELECT count(*) AS n FROM ${message} INDEXED BY ${ready} WHERE visible = 1 AND queue_id = ${queueId}`,
     forgetCounts: `DELETE FROM ${claim} WHERE consumer = ${NOBODY} AND message_id IN (SELECT id FROM ${message} INDEXED BY ${ready} WHERE visible = 1 AND queue_id = ${queueId})`,
     deleteWaiting: `DELETE FROM ${message} INDEXED BY ${ready} WHERE visible = 1 AND queue_id = ${queueId}`,
-    deleteDelayed: `DELETE FROM ${message} WHERE id IN (SELECT message_id FROM ${delay}) AND queue_id = ${queueId}`,
-    forgetOrphanDelays: `DELETE FROM ${delay} WHERE message_id NOT IN (SELECT id FROM ${message})`,
+    deleteDelayed: `DELETE FROM ${delay} WHERE queue_id = ${queueId}`,
     addBinding: `INSERT OR IGNORE INTO ${binding} (exchange, routing_key, pattern, queue) VALUES (?, ?, ?, ?)`,
     removeBinding: `DELETE FROM ${binding} WHERE exchange = ? AND routing_key = ? AND pattern = ? AND queue = ?`,
     bindings: `SELECT routing_key, pattern, queue FROM ${binding} WHERE exchange = ?`,

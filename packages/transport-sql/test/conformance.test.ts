@@ -1,0 +1,51 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { transportConformance } from '@lovage/conformance';
+import { BrokerUrl } from '@lovage/core/transport';
+import { openSqlDatabase } from '@lovage/sql';
+import { afterAll, describe, test } from 'vitest';
+import { mortalTransport } from './mortal.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'lovage-transport-sql-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+describe.each([
+  { kind: 'file', url: `sqla+sqlite:///${join(folder, 'broker.db')}`, transportOptions: {} },
+  {
+    kind: 'other tables, in memory',
+    url: 'sqla+sqlite://',
+    transportOptions: {
+      queue_tablename: 'my_queue',
+      messageTablename: 'my_message',
+      leaseMs: 1000,
+      synchronous: 'normal',
+    },
+  },
+])('sqlite, $kind', ({ url, transportOptions }) => {
+  const { transport, crash } = mortalTransport();
+  transportConformance({
+    test,
+    transport,
+    url,
+    crash,
+    connect: { transportOptions: { leaseMs: 1000, ...transportOptions } },
+    inject: async (queue, bytes) => {
+      const database = await openSqlDatabase(new BrokerUrl(url));
+      const { queueTablename = 'kombu_queue', messageTablename = 'kombu_message' } = {
+        ...(transportOptions.queue_tablename === undefined ? {} : { queueTablename: transportOptions.queue_tablename }),
+        ...(transportOptions.messageTablename === undefined
+          ? {}
+          : { messageTablename: transportOptions.messageTablename }),
+      };
+      await database.transaction(async (transaction) => {
+        await transaction.execute(
+          `INSERT INTO ${messageTablename} (visible, payload, version, queue_id) SELECT 1, CAST(? AS TEXT), 1, id FROM ${queueTablename} WHERE name = ?`,
+          [bytes, queue],
+        );
+        transaction.signal(`messages:${messageTablename}`);
+      });
+      await database.close();
+    },
+  });
+});
