@@ -67,6 +67,8 @@ class KeyValueBackend implements ResultBackend {
   readonly #guard: SuccessGuard;
   readonly #ttlSeconds: number | undefined;
   readonly #watched = new Map<string, Watched>();
+  /** The keys that the present store watches. */
+  #known = new Set<string>();
   readonly #poll: ResultPoll;
   readonly #writes: TurnBatch<Writing>;
   readonly #watches: TurnBatch<string>;
@@ -243,11 +245,18 @@ class KeyValueBackend implements ResultBackend {
   }
 
   async #watch(keys: readonly string[]): Promise<void> {
-    await this.#call(async (store) => store.feed?.watch(keys, this.#notify));
+    await this.#call(async (store) => {
+      // A store that was opened meanwhile watches them already.
+      const fresh = keys.filter((key) => this.#watched.has(key) && !this.#known.has(key));
+      if (fresh.length === 0) return;
+      for (const key of fresh) this.#known.add(key);
+      await store.feed?.watch(fresh, this.#notify);
+    });
   }
 
   async #unwatch(keys: readonly string[]): Promise<void> {
     const gone = keys.filter((key) => !this.#watched.has(key));
+    for (const key of gone) this.#known.delete(key);
     if (gone.length > 0) this.#store?.feed?.unwatch(gone);
   }
 
@@ -317,6 +326,7 @@ class KeyValueBackend implements ResultBackend {
     try {
       if (signal.aborted) throw closedError();
       const keys = [...this.#watched.keys()];
+      this.#known = new Set(keys);
       if (keys.length > 0) await store.feed?.watch(keys, this.#notify);
     } catch (error) {
       void store.close();

@@ -18,6 +18,7 @@ const PACKAGES: ReadonlyMap<string, string | undefined> = new Map([
   ['db+sqlite', '@lovage/backend-sql'],
   ['db+postgresql', '@lovage/backend-sql'],
   ['db+mysql', '@lovage/backend-sql'],
+  ['db+mariadb', '@lovage/backend-sql'],
   ['db+oracle', '@lovage/backend-sql'],
   ['mongodb', undefined],
   ['mongodb+srv', undefined],
@@ -34,8 +35,10 @@ const PACKAGES: ReadonlyMap<string, string | undefined> = new Map([
 export interface ResolveBackendOptions {
   /** Looked at first, in their order. */
   readonly backends?: readonly Backend[];
-  /** Folder or file from which packages are looked up. Default: the working directory. */
+  /** Folder or file URL from which packages are looked up. Default: the working directory. */
   readonly from?: string;
+  /** Files beside which they are looked up last. Default: the program's main file, this package. */
+  readonly fallbacks?: readonly string[];
 }
 
 /**
@@ -44,7 +47,7 @@ export interface ResolveBackendOptions {
  */
 export async function resolveBackend(
   url: Pick<BackendUrl, 'scheme'>,
-  { backends = [], from }: ResolveBackendOptions = {},
+  { backends = [], from, fallbacks }: ResolveBackendOptions = {},
 ): Promise<Backend> {
   const { scheme } = url;
   const given = findHandler([...backends, memoryBackend], scheme);
@@ -65,7 +68,7 @@ export async function resolveBackend(
       { facts: { scheme } },
     );
   }
-  const exported = await importInstalled(name, from);
+  const exported = await importInstalled(name, from, fallbacks);
   if (exported === undefined) {
     throw new TransportNotFoundError(
       `No result store handles "${scheme}://". Run "npm install ${name}" or pass the backend in "backends".`,

@@ -20,6 +20,8 @@ const PACKAGES: ReadonlyMap<string, string | undefined> = new Map([
   ['sqlalchemy+postgresql', '@lovage/transport-sql'],
   ['sqla+mysql', '@lovage/transport-sql'],
   ['sqlalchemy+mysql', '@lovage/transport-sql'],
+  ['sqla+mariadb', '@lovage/transport-sql'],
+  ['sqlalchemy+mariadb', '@lovage/transport-sql'],
   ['sqla+oracle', '@lovage/transport-sql'],
   ['sqlalchemy+oracle', '@lovage/transport-sql'],
   ['mongodb', undefined],
@@ -37,8 +39,10 @@ const PACKAGES: ReadonlyMap<string, string | undefined> = new Map([
 export interface ResolveTransportOptions {
   /** Looked at first, in their order. */
   readonly transports?: readonly Transport[];
-  /** Folder or file from which packages are looked up. Default: the working directory. */
+  /** Folder or file URL from which packages are looked up. Default: the working directory. */
   readonly from?: string;
+  /** Files beside which they are looked up last. Default: the program's main file, this package. */
+  readonly fallbacks?: readonly string[];
 }
 
 /**
@@ -49,7 +53,7 @@ export interface ResolveTransportOptions {
  */
 export async function resolveTransport(
   url: Pick<BrokerUrl, 'scheme'>,
-  { transports = [], from }: ResolveTransportOptions = {},
+  { transports = [], from, fallbacks }: ResolveTransportOptions = {},
 ): Promise<Transport> {
   const { scheme } = url;
   const given = findHandler([...transports, memoryTransport], scheme);
@@ -70,7 +74,7 @@ export async function resolveTransport(
       { facts: { scheme } },
     );
   }
-  const exported = await importInstalled(name, from);
+  const exported = await importInstalled(name, from, fallbacks);
   if (exported === undefined) {
     throw new TransportNotFoundError(
       `No transport handles "${scheme}://". Run "npm install ${name}" or pass the transport in "transports".`,
