@@ -6,6 +6,7 @@ export const app = new Lovage('interop', {
   ...(process.env.BACKEND === undefined ? {} : { backend: process.env.BACKEND }),
   taskDefaultQueue: process.env.QUEUE ?? 'typescript',
   acceptContent: ['json', 'yaml', 'msgpack'],
+  workerUnknownTaskRetries: 1,
   resultExtended: process.env.RESULT_EXTENDED === '1',
 });
 

@@ -99,7 +99,7 @@ function matrix(peer: string, oldest: boolean, broker: string, meeting: Meeting)
     cell(echo.name, 'TypeScript sends', async () => {
       const sent = fromWrapped(echo);
       const result = await sendToPython('py.echo', sent.args, { kwargs: sent.kwargs, ...echo.options });
-      assert.deepEqual(await result.get({ timeout: 20 }), { args: sent.args, kwargs: sent.kwargs });
+      assert.deepEqual(buffers(await result.get({ timeout: 20 })), { args: sent.args, kwargs: sent.kwargs });
     }, tooNew);
   }
 
@@ -278,6 +278,14 @@ function pick({ state, result }: { state: string; result: unknown }): { state: s
 /** The same values as the Python client makes of them. */
 function fromWrapped({ args, kwargs = {} }: EchoCase): { args: unknown[]; kwargs: Record<string, unknown> } {
   return { args: unwrap(args) as unknown[], kwargs: unwrap(kwargs) as Record<string, unknown> };
+}
+
+/** Bytes come as Uint8Array from some decoders and as Buffer from others. */
+function buffers(value: unknown): unknown {
+  if (value instanceof Uint8Array) return Buffer.from(value);
+  if (Array.isArray(value)) return value.map(buffers);
+  const isRecord = typeof value === 'object' && value !== null && [Object.prototype, null].includes(Object.getPrototypeOf(value) as null);
+  return isRecord ? Object.fromEntries(Object.entries(value as object).map(([key, item]) => [key, buffers(item)])) : value;
 }
 
 function unwrap(value: unknown): unknown {

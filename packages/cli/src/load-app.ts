@@ -19,7 +19,10 @@ export async function loadApp(reference: string, workdir: string): Promise<Lovag
   const { target, exportName } = splitReference(reference);
   const file = locate(target, workdir);
   const module = await importModule(file);
-  return pickApp(module, exportName, reference);
+  const app = pickApp(module, exportName, reference);
+  // Its transports are installed beside it, wherever the command was started.
+  app.resolveFrom ??= pathToFileURL(file).href;
+  return app;
 }
 
 /** Imports another module of tasks (`--include`). */

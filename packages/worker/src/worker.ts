@@ -43,7 +43,7 @@ export interface WorkerOptions {
   readonly logger?: Logger;
   /**
    * How often a message of an unknown task goes back to the broker, for a worker that knows it, before it is set aside.
-   * Default 5, over about a minute and a half; 0: at once, as Celery does.
+   * Default `workerUnknownTaskRetries`: 5, over about a minute and a half; 0: at once, as Celery does.
    */
   readonly unknownTaskRetries?: number;
   /** Milliseconds for which a result that the store does not take is tried before the message goes back. Default 60000. */
@@ -306,7 +306,7 @@ export class Worker implements AsyncDisposable {
       }),
       revoked: this.#revoked,
       window: this.#window,
-      unknownTaskRetries: this.#options.unknownTaskRetries ?? 5,
+      unknownTaskRetries: this.#options.unknownTaskRetries ?? this.app.settings.workerUnknownTaskRetries,
     });
     const tracer = new Tracer({
       app,

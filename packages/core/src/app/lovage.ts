@@ -32,7 +32,7 @@ export interface LovageOptions extends SettingsInput {
   readonly backends?: readonly Backend[];
   /** Default: says nothing. The `lovage` command gives one. */
   readonly logger?: Logger;
-  /** Folder or file from which transport packages are looked up. Default: the working directory. */
+  /** Folder, or `file:` URL, from which transport packages are looked up. Default: the working directory. */
   readonly resolveFrom?: string;
 }
 
@@ -81,6 +81,8 @@ export class Lovage implements AsyncDisposable {
   readonly producer: Producer;
   /** Where everything of this app logs to. The `lovage` command puts its own here when the app was given none. */
   logger: Logger;
+  /** {@link LovageOptions.resolveFrom}; the `lovage` command puts the app's own module here when it was given none. */
+  resolveFrom: string | undefined;
   /** This process's reply address: the `reply_to` of what it sends. */
   readonly oid: string = randomUUID();
   /** How this process names itself as a sender. Source: celery/utils/nodenames.py, anon_nodename. */
@@ -100,9 +102,10 @@ export class Lovage implements AsyncDisposable {
   constructor(name: string, options: LovageOptions = {}) {
     if (name === '') throw new ConfigError('An app needs a name: new Lovage("shop", { broker: "redis://localhost" }).');
     this.name = name;
-    const { transports: _, backends: __, logger, resolveFrom: ___, ...settings } = options;
+    const { transports: _, backends: __, logger, resolveFrom, ...settings } = options;
     this.#options = options;
     this.logger = logger ?? silentLogger;
+    this.resolveFrom = resolveFrom;
     this.#sources.push({ from: `new Lovage("${name}")`, values: settings });
     this.producer = new Producer(this);
   }
@@ -250,7 +253,8 @@ export class Lovage implements AsyncDisposable {
     const { settings } = this;
     const setting = (use === 'read' ? settings.brokerReadUrl : settings.brokerWriteUrl) ?? settings.brokerUrl;
     const urls = parseBrokerUrls(setting);
-    const { transports = [], resolveFrom } = this.#options;
+    const { resolveFrom } = this;
+    const { transports = [] } = this.#options;
     return new ConnectionSupervisor({
       urls,
       transport: (url) => resolveTransport(url, { transports, ...(resolveFrom === undefined ? {} : { from: resolveFrom }) }),
@@ -323,7 +327,8 @@ export class Lovage implements AsyncDisposable {
     if (setting === undefined || setting === null || setting === 'disabled' || setting === 'disabled://') return undefined;
     const [first, ...members] = setting.split(';').map((part) => part.trim());
     const url = new BackendUrl(first?.includes('://') ? first : `${first}://`, members.map((member) => new BackendUrl(member)));
-    const { backends = [], resolveFrom } = this.#options;
+    const { resolveFrom } = this;
+    const { backends = [] } = this.#options;
     try {
       const backend = await resolveBackend(url, { backends, ...(resolveFrom === undefined ? {} : { from: resolveFrom }) });
       this.#openedBackend = await backend.open(url, {

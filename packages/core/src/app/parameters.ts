@@ -36,7 +36,13 @@ export function describeParameters(task: string, fn: { readonly length: number }
       `Task "${task}" takes ${required} arguments but params names ${params.length} (${params.join(', ')}). Name each parameter, in order.`,
     );
   }
-  return positionalParameters(task, required, params?.length ?? mostArguments(fn, context), params);
+  const most = params === undefined ? mostArguments(fn, context) : takesRest(fn) ? Number.POSITIVE_INFINITY : params.length;
+  return positionalParameters(task, required, most, params);
+}
+
+/** True for `(x, ...rest)`; a body that only looks like it allows more arguments, never fewer. */
+function takesRest(fn: object): boolean {
+  return /\.\.\.\s*[\w$]+\s*\)/.test(Function.prototype.toString.call(fn));
 }
 
 function mostArguments(fn: { readonly length: number }, context: number): number {

@@ -350,6 +350,12 @@ const WORKER = {
     'Seconds that a warm shutdown gives running tasks before it returns their messages.',
     { ours: true },
   ),
+  workerUnknownTaskRetries: setting(
+    integer(0),
+    5,
+    'How often a message of an unknown task goes back for a worker that knows it, before it fails; 5 take about 90 seconds.',
+    { ours: true, celeryDefault: '0: it fails at once' },
+  ),
   workerSoftShutdownTimeout: setting(seconds(), 0, 'Seconds that a cold shutdown gives running tasks; 0: none.'),
   workerEnableSoftShutdownOnIdle: setting(flag, false, 'Wait that long even when nothing runs.'),
   workerCancelLongRunningTasksOnConnectionLoss: setting(

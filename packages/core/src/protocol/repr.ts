@@ -182,7 +182,12 @@ class Stream {
       this.#token((left) => truncate(`${open}...${close}`, left));
       return;
     }
-    if (this.#isSeen(identity) || !this.#token(() => open)) return;
+    if (this.#isSeen(identity)) return;
+    if (!this.#token(() => open)) {
+      // As in Celery, which has its end in hand already.
+      this.#text += close;
+      return;
+    }
     this.#open.push(identity);
     let isFirst = true;
     for (const [key, item] of entries(value)) {
@@ -195,8 +200,9 @@ class Stream {
       if (this.#isFull) break;
     }
     this.#open.pop();
-    // A bracket that was opened is closed, whatever is left of the budget.
-    if (this.#isFull || !this.#token(() => close)) this.#text += close;
+    // What was cut is closed all the same; a bracket that is itself one too many is not shown, as in Celery.
+    if (this.#isFull) this.#text += close;
+    else this.#token(() => close);
   }
 }
 
