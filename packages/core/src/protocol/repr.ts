@@ -226,8 +226,8 @@ function quote(text: string): string {
 
 function number(value: number): string {
   if (value - value !== 0) return Number.isNaN(value) ? 'nan' : value > 0 ? 'inf' : '-inf';
-  const text = String(value);
-  // Python writes two digits of the exponent at least.
+  // Python writes small numbers with an exponent earlier, and two digits of it at least.
+  const text = value !== 0 && Math.abs(value) < 1e-4 ? value.toExponential() : String(value);
   return text.includes('e') ? text.replace(/e([+-])(\d)$/, 'e$10$2') : text;
 }
 
