@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { sameTexts } from './expect.ts';
+import { sameTexts } from '../expect.ts';
 import { texts, textsOf, toQueue, type TransportTest, type TransportTrial } from './trial.ts';
 
 const REASON = new Error('aborted by the conformance kit');

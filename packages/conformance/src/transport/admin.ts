@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { Connection, QueueStatus, Topology } from '@lovage/core/transport';
-import { rejectsWith, sameTexts } from './expect.ts';
+import { rejectsWith, sameTexts } from '../expect.ts';
 import { texts, textsOf, toQueue, type TransportTest } from './trial.ts';
 
 export const admin: readonly TransportTest[] = [

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, publishRejectsWith, rejectsWith, sameTexts } from './expect.ts';
+import { describe, publishRejectsWith, rejectsWith, sameTexts } from '../expect.ts';
 import { texts, textsOf, toQueue, type TransportTest } from './trial.ts';
 
 export const close: readonly TransportTest[] = [

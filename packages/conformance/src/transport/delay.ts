@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { Publication } from '@lovage/core/transport';
-import { publishRejectsWith } from './expect.ts';
+import { publishRejectsWith } from '../expect.ts';
 import { textOf, textsOf, toQueue, type TransportTest } from './trial.ts';
 
 /** What a clock of milliseconds may be off when two processes read it. */

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { rejectsWith, sameTexts } from './expect.ts';
+import { rejectsWith, sameTexts } from '../expect.ts';
 import { textMessage, texts, textsOf, type TransportTest, type TransportTrial } from './trial.ts';
 
 export const fanout: readonly TransportTest[] = [

@@ -1,5 +1,6 @@
 import type { Connection, ConnectOptions, Transport } from '@lovage/core/transport';
 import { registerSuite, type TestFunction } from '../suite.ts';
+import type { UpstreamOptions } from '../upstream.ts';
 import { abort } from './abort.ts';
 import { admin } from './admin.ts';
 import { bodies } from './bodies.ts';
@@ -19,19 +20,13 @@ import { settle } from './settle.ts';
 import { type TransportTest, TransportTrial } from './trial.ts';
 import { volume } from './volume.ts';
 
-export interface TransportConformanceOptions {
+export interface TransportConformanceOptions extends UpstreamOptions {
   readonly test: TestFunction;
   readonly transport: Transport;
   /** A broker that the tests may fill and empty. They name their queues `lovage-kit-...` and remove them. */
   readonly url: string;
   /** For every session: `transportOptions`, `useSsl`, `logger` ... */
   readonly connect?: Omit<ConnectOptions, 'signal'>;
-  /** The port where the URL names none. */
-  readonly defaultPort?: number;
-  /** What a faulty link leads to; default host and port of the URL. */
-  readonly upstream?: { readonly host: string; readonly port: number };
-  /** The URL of the broker through a link that listens on 127.0.0.1; default: host and port are replaced. */
-  readonly reroute?: (url: string, port: number) => string;
   /**
    * Ends a session as the death of its process would: nothing given back, nothing said. Default: its link is cut.
    * The session was opened with this `clientName`, which no other has.

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import type { Connection } from '@lovage/core/transport';
 import type { FaultyLink } from '../faulty-link.ts';
-import { describe, publishRejectsWith, rejectsWith, sameTexts } from './expect.ts';
+import { describe, publishRejectsWith, rejectsWith, sameTexts } from '../expect.ts';
 import { textOf, texts, textsOf, toQueue, type TransportTest, type TransportTrial } from './trial.ts';
 
 /** What is under way when a link breaks may be known as lost, or as unknown. */

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { sameTexts } from './expect.ts';
+import { sameTexts } from '../expect.ts';
 import { texts, textsOf, toQueue, type TransportTest } from './trial.ts';
 
 export const prefetch: readonly TransportTest[] = [

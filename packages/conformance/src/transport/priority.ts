@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { sameTexts } from './expect.ts';
+import { sameTexts } from '../expect.ts';
 import { textMessage, textsOf, type TransportTest, type TransportTrial } from './trial.ts';
 
 export const priority: readonly TransportTest[] = [

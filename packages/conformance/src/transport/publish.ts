@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { publishFailures, publishRejectsWith, sameTexts } from './expect.ts';
+import { publishFailures, publishRejectsWith, sameTexts } from '../expect.ts';
 import { textMessage, texts, textsOf, toQueue, type TransportTest } from './trial.ts';
 
 /** Above this a test does not go to meet the limit. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { Publication } from '@lovage/core/transport';
-import { rejectsWith, sameTexts } from './expect.ts';
+import { rejectsWith, sameTexts } from '../expect.ts';
 import { textMessage, textOf, textsOf, toQueue, type TransportTest, type TransportTrial } from './trial.ts';
 
 /** Kombu's emulation and AMQP agree on these; `*` across dots and `a.#` for `a` they see differently. */

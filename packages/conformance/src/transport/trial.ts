@@ -14,8 +14,9 @@ import {
   type Queue,
   type Topology,
 } from '@lovage/core/transport';
-import { openFaultyLink, type FaultyLink } from '../faulty-link.ts';
+import type { FaultyLink } from '../faulty-link.ts';
 import { type Deadline, endAll, SkipTest, type Trial, type TrialTest } from '../suite.ts';
+import { openLinkTo, urlThrough } from '../upstream.ts';
 import type { TransportConformanceOptions } from './index.ts';
 
 export type TransportTest = TrialTest<TransportTrial>;
@@ -90,14 +91,7 @@ export class TransportTrial implements Trial {
 
   /** A proxy before the broker; skips the test where the broker is not reached over TCP. */
   async link(): Promise<FaultyLink> {
-    const url = new BrokerUrl(this.options.url);
-    const upstream = this.options.upstream ?? { host: url.host, port: url.port ?? this.options.defaultPort };
-    if (upstream.host === '' || upstream.host.includes(',') || upstream.port === undefined) {
-      this.skip(
-        'the URL names no host and port to put a faulty link before; pass "upstream" and "reroute" if there is one',
-      );
-    }
-    const link = await openFaultyLink({ host: upstream.host, port: upstream.port });
+    const link = await openLinkTo(this.options.url, this.options);
     this.#links.push(link);
     return link;
   }
@@ -205,14 +199,8 @@ export class TransportTrial implements Trial {
   }
 
   #url(link: FaultyLink | undefined): BrokerUrl {
-    const { url, reroute = rerouteUrl } = this.options;
-    return new BrokerUrl(link === undefined ? url : reroute(url, link.port));
+    return new BrokerUrl(urlThrough(this.options.url, link, this.options));
   }
-}
-
-/** Puts 127.0.0.1 and the port in place of the host of a URL. */
-export function rerouteUrl(url: string, port: number): string {
-  return url.replace(/^([^:]+:\/\/(?:[^/?#]*@)?)[^/?#]*/, (_, before: string) => `${before}127.0.0.1:${port}`);
 }
 
 /** Keeps what a consumer is given, and how many were unsettled at most. */

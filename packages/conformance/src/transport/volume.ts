@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { Connection, Delivery } from '@lovage/core/transport';
-import { sameTexts } from './expect.ts';
+import { sameTexts } from '../expect.ts';
 import { textOf, texts, toQueue, type TransportTest } from './trial.ts';
 
 const BATCH = 100;
