@@ -270,7 +270,7 @@ class KeyValueBackend implements ResultBackend {
       this.#logger.warn({ err: error, taskId: watched.taskId }, 'a stored result cannot be read');
       return;
     }
-    for (const listener of [...watched.listeners]) {
+    for (const listener of watched.listeners) {
       try {
         listener(meta);
       } catch (error) {
@@ -297,7 +297,7 @@ class KeyValueBackend implements ResultBackend {
     } finally {
       this.#underway.delete(running);
     }
-    const error = new TimeoutError(`The result store ${this.#url} did not answer within ${CALL_MS} ms.`, {
+    const error = new TimeoutError(`The result store ${String(this.#url)} did not answer within ${CALL_MS} ms.`, {
       facts: { url: String(this.#url) },
     });
     // A link that answers nothing is of no use to the next call either.
@@ -313,7 +313,7 @@ class KeyValueBackend implements ResultBackend {
     });
     const store = await within(this.#opening, deadline - Date.now());
     if (store === LATE) {
-      throw new TimeoutError(`The result store ${this.#url} could not be opened within ${CALL_MS} ms.`, {
+      throw new TimeoutError(`The result store ${String(this.#url)} could not be opened within ${CALL_MS} ms.`, {
         facts: { url: String(this.#url) },
       });
     }

@@ -61,7 +61,7 @@ test('tells changes, each once, and reads what is final no more', async () => {
   const { poll, asked, tick, set, isWaiting } = bench();
   const seen: string[] = [];
   set('1', 'SUCCESS');
-  poll.subscribe(['1', '2'], ({ task_id, status, result }) => void seen.push(`${task_id}:${status}:${result}`));
+  poll.subscribe(['1', '2'], ({ task_id, status, result }) => void seen.push(`${task_id}:${status}:${String(result)}`));
   await tick();
   set('2', 'PROGRESS', 1);
   await tick();

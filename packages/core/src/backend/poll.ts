@@ -112,7 +112,7 @@ export class ResultPoll {
     if (polled === undefined || polled.seen === state) return false;
     polled.seen = state;
     polled.isFinal = meta.status === 'SUCCESS';
-    for (const listener of [...polled.listeners]) {
+    for (const listener of polled.listeners) {
       try {
         listener(meta);
       } catch (error) {

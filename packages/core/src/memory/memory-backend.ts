@@ -54,7 +54,7 @@ class MemoryValues {
   }
 
   sweep(): void {
-    for (const key of [...this.#kept.keys()]) this.get(key);
+    for (const key of this.#kept.keys()) this.get(key);
   }
 
   listen(key: string, listener: Listener): void {
@@ -118,7 +118,7 @@ class MemoryStore implements KeyValueStore {
 
   async close(): Promise<void> {
     this.#isClosed = true;
-    for (const key of [...this.#watched.keys()]) this.#unwatch(key);
+    for (const key of this.#watched.keys()) this.#unwatch(key);
   }
 
   #unwatch(key: string): void {

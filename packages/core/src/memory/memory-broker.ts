@@ -166,7 +166,7 @@ export class MemoryBroker {
   }
 
   wake(queue: string): void {
-    for (const look of [...this.waiting]) look(queue);
+    for (const look of this.waiting) look(queue);
   }
 
   /** Nothing left that a later link could find. */

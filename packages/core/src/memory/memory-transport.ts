@@ -282,7 +282,7 @@ class MemoryDriver implements QueueDriver<MemoryReceipt> {
     return {
       publish: async (exchange, routingKey, payload) => {
         this.#check();
-        for (const { exchange: wanted, routingKey: pattern, listener } of [...listeners]) {
+        for (const { exchange: wanted, routingKey: pattern, listener } of listeners) {
           if (wanted === exchange && (pattern === '' || matchesTopic(pattern, routingKey)))
             listener(payload, routingKey);
         }

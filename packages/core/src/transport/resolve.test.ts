@@ -45,7 +45,7 @@ describe('resolveTransport', () => {
   });
 
   test('what the app gives comes first, for parts of a scheme too', async () => {
-    const own = { schemes: ['amqp', 'sqla+sqlite'], connect: memoryTransport.connect };
+    const own = { schemes: ['amqp', 'sqla+sqlite'], connect: memoryTransport.connect.bind(memoryTransport) };
     expect(await resolveTransport(new BrokerUrl('AMQP://h'), { transports: [own], from: folder })).toBe(own);
     expect(await resolveTransport(new BrokerUrl('sqla+sqlite+pysqlite:///f'), { transports: [own] })).toBe(own);
   });
@@ -88,7 +88,7 @@ describe('resolveBackend', () => {
   test('finds what is built in, given, or installed', async () => {
     expect(await findBackend('cache+memory')).toBe(memoryBackend);
     expect(await findBackend('rpc')).toMatchObject({ schemes: ['rpc'] });
-    const own = { schemes: ['db+sqlite'], open: memoryBackend.open };
+    const own = { schemes: ['db+sqlite'], open: memoryBackend.open.bind(memoryBackend) };
     expect(await resolveBackend(new BrokerUrl('db+sqlite:///f'), { backends: [own] })).toBe(own);
   });
 

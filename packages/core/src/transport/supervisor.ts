@@ -256,7 +256,7 @@ export class ConnectionSupervisor implements AsyncDisposable {
     this.#attempt = undefined;
     this.#cancelRetry?.();
     this.#change('closed');
-    for (const waiter of [...this.#waiters]) waiter.reject(closedError());
+    for (const waiter of this.#waiters) waiter.reject(closedError());
     if (connection === undefined) return;
     const closed = connection.close().catch((error: unknown) => {
       this.#logger.warn({ err: error }, 'a connection did not close cleanly');
@@ -313,7 +313,9 @@ export class ConnectionSupervisor implements AsyncDisposable {
     try {
       const connection = await this.#within(connecting, limitMs, abort.signal);
       if (connection !== LATE) return connection;
-      throw new ConnectError(`The broker ${url} did not answer within ${limitMs} ms.`, { facts: { url: String(url) } });
+      throw new ConnectError(`The broker ${String(url)} did not answer within ${limitMs} ms.`, {
+        facts: { url: String(url) },
+      });
     } catch (error) {
       abort.abort(error);
       // Should it come after all, nobody waits for it any more.
@@ -337,7 +339,7 @@ export class ConnectionSupervisor implements AsyncDisposable {
   async #runSetup(setup: ConnectionSetup, connection: Connection, epoch: number): Promise<void> {
     const work = Promise.resolve(setup(connection, epoch));
     if ((await this.#within(work, SETUP_MS)) === LATE) {
-      throw new TimeoutError(`Setting up the connection to ${this.#url} took longer than ${SETUP_MS} ms.`);
+      throw new TimeoutError(`Setting up the connection to ${String(this.#url)} took longer than ${SETUP_MS} ms.`);
     }
   }
 
@@ -353,7 +355,7 @@ export class ConnectionSupervisor implements AsyncDisposable {
     );
     this.#change('connected');
     this.#logger.info({ url: String(attempt.url), epoch: this.#epoch }, 'connected to the broker');
-    for (const waiter of [...this.#waiters]) waiter.resolve(connection);
+    for (const waiter of this.#waiters) waiter.resolve(connection);
   }
 
   /** The live connection is gone, or of no use. */
@@ -387,7 +389,7 @@ export class ConnectionSupervisor implements AsyncDisposable {
       this.#error = given;
       this.#change('failed');
       this.#logger.error({ err: given, url: failedUrl }, 'giving up on the broker');
-      for (const waiter of [...this.#waiters]) waiter.reject(given);
+      for (const waiter of this.#waiters) waiter.reject(given);
       return;
     }
     const delayMs = this.#nextDelay(wasLost);
@@ -452,7 +454,7 @@ export class ConnectionSupervisor implements AsyncDisposable {
   #late(timeoutMs: number): Error {
     if (this.#error !== undefined)
       return this.#connectError(`There was no connection to the broker within ${timeoutMs} ms`);
-    return new TimeoutError(`There was no connection to the broker ${this.#url} within ${timeoutMs} ms.`, {
+    return new TimeoutError(`There was no connection to the broker ${String(this.#url)} within ${timeoutMs} ms.`, {
       facts: { url: String(this.#url) },
     });
   }
@@ -468,7 +470,7 @@ export class ConnectionSupervisor implements AsyncDisposable {
   #change(state: SupervisorState): void {
     this.#state = state;
     const { status } = this;
-    for (const listener of [...this.#listeners]) {
+    for (const listener of this.#listeners) {
       try {
         listener(status);
       } catch (error) {
@@ -481,7 +483,10 @@ export class ConnectionSupervisor implements AsyncDisposable {
 function toLovageError(cause: unknown, url: BrokerUrl): LovageError {
   if (isLovageError(cause)) return cause;
   const reason = cause instanceof Error ? cause.message : String(cause);
-  return new ConnectError(`The broker ${url} could not be reached: ${reason}`, { cause, facts: { url: String(url) } });
+  return new ConnectError(`The broker ${String(url)} could not be reached: ${reason}`, {
+    cause,
+    facts: { url: String(url) },
+  });
 }
 
 function closedError(): Error {

@@ -57,7 +57,7 @@ export class VirtualConsumer<Receipt> implements Consumer {
   readonly held = new Set<Held<Receipt>>();
   readonly #options: VirtualConsumerOptions;
   #broadcasts: DeliveryDraft[] = [];
-  #draining: NodeJS.Immediate | undefined;
+  #isDraining = false;
   #prefetch: number;
   #isOpen = true;
   #cancelling: Promise<void> | undefined;
@@ -162,11 +162,13 @@ export class VirtualConsumer<Receipt> implements Consumer {
   }
 
   #drainSoon(): void {
-    if (this.#broadcasts.length > 0) this.#draining ??= setImmediate(() => this.#drain());
+    if (this.#broadcasts.length === 0 || this.#isDraining) return;
+    this.#isDraining = true;
+    setImmediate(() => this.#drain());
   }
 
   #drain(): void {
-    this.#draining = undefined;
+    this.#isDraining = false;
     if (!this.#isOpen || this.room === 0) return;
     const ready = this.#broadcasts.splice(0, Math.min(this.#broadcasts.length, this.room));
     if (ready.length === 0) return;

@@ -54,7 +54,7 @@ export interface VirtualTransportDefinition<Receipt> {
    * Opens one link. Rejects with `ConnectError`, `AuthError` or `ConfigError`; never retries. Abort rejects with the
    * signal's reason and leaves nothing open.
    */
-  open(url: BrokerUrl, options: ConnectOptions): Promise<QueueDriver<Receipt>>;
+  readonly open: (url: BrokerUrl, options: ConnectOptions) => Promise<QueueDriver<Receipt>>;
 }
 
 /**
@@ -817,7 +817,7 @@ class VirtualConnection<Receipt> implements Connection {
   }
 
   #failPending(error: Error): void {
-    for (const fail of [...this.#pending]) {
+    for (const fail of this.#pending) {
       this.#untrack(fail);
       fail(error);
     }
