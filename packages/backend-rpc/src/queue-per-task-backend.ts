@@ -142,6 +142,7 @@ export class QueuePerTaskBackend implements ResultBackend {
   }
 
   async cleanup(): Promise<void> {
+    this.#throwIfClosed();
     this.#received.cleanup();
   }
 

@@ -18,6 +18,8 @@ const RETRY_MAX_MS = 1000;
 const TRANSIENT = 1;
 const PERSISTENT = 2;
 
+const ABSENT_IN_5_6 = Object.freeze({ traceback: null, children: null, date_done: null });
+
 /** A state on its way to whoever waits for it. */
 export interface ResultMessage {
   readonly exchange: string;
@@ -58,7 +60,7 @@ export class ResultMessages {
     }
     const deadline = Date.now() + DEADLINE_MS;
     for (let waitMs = RETRY_FIRST_MS; open.length > 0; waitMs = Math.min(waitMs * 2, RETRY_MAX_MS)) {
-      const failures = await this.#tryOnce(open, deadline, prepare);
+      const failures = await this.#tryOnce(open, prepare);
       const retry: Publication[] = [];
       let lastError: LovageError | undefined;
       for (const [publication, error] of failures) {
@@ -85,15 +87,13 @@ export class ResultMessages {
 
   async #tryOnce(
     publications: readonly Publication[],
-    deadline: number,
     prepare: ((connection: Connection) => Promise<void>) | undefined,
   ): Promise<readonly (readonly [Publication, LovageError])[]> {
     try {
-      await within(deadline - Date.now(), async () => {
-        const connection = await this.#brokerConnection();
-        await prepare?.(connection);
-        await connection.publish(publications);
-      });
+      // Each of the three has a deadline of its own; one more would be a timer per result.
+      const connection = await this.#brokerConnection();
+      await prepare?.(connection);
+      await connection.publish(publications);
       return [];
     } catch (error) {
       if (isLovageError(error, 'ERR_PUBLISH') && 'failures' in error) {
@@ -132,7 +132,8 @@ export class ResultMessages {
       const binary = message.contentEncoding === 'binary';
       const meta = this.#codec.decode(binary ? message.body : Buffer.from(message.body).toString('utf8'));
       if (!isTaskMeta(meta)) throw new DecodeError('A message in a result queue is not a result.');
-      return meta;
+      // Celery 5.6 sends five keys only.
+      return { ...ABSENT_IN_5_6, ...meta };
     } catch (error) {
       this.#logger.warn(
         { queue, taskId: message.properties.correlationId, error },

@@ -91,6 +91,7 @@ export class RpcBackend implements ResultBackend {
   }
 
   async forget(taskIds: readonly string[]): Promise<void> {
+    this.#throwIfClosed();
     this.#received.forget(taskIds);
   }
 
@@ -107,6 +108,7 @@ export class RpcBackend implements ResultBackend {
   }
 
   async cleanup(): Promise<void> {
+    this.#throwIfClosed();
     this.#received.cleanup();
   }
 

@@ -1,6 +1,7 @@
+import { readFileSync } from 'node:fs';
 import { BrokerUrl, type ConnectOptions } from '@lovage/core/transport';
 import { describe, expect, test } from 'vitest';
-import { readSettings } from './options.ts';
+import { OPTION_NAMES, readSettings } from './options.ts';
 
 const read = (url: string, options: ConnectOptions = {}): ReturnType<typeof readSettings> =>
   readSettings(new BrokerUrl(url), options);
@@ -66,6 +67,11 @@ describe('transport options', () => {
     await expect(read('amqp://', { transportOptions: { frameMax: 100 } })).rejects.toMatchObject({
       code: 'ERR_CONFIG',
     });
+  });
+
+  test('are all in the README', () => {
+    const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
+    expect(OPTION_NAMES.filter((name) => !readme.includes(`\`${name}\``))).toEqual([]);
   });
 
   test('never show the password', async () => {

@@ -112,6 +112,8 @@ const OPTION_KINDS: Readonly<Record<keyof AmqpTransportOptions, OptionKind>> = {
   clientProperties: 'object',
 };
 
+export const OPTION_NAMES: readonly string[] = Object.keys(OPTION_KINDS);
+
 /** Source: kombu/utils/url.py and kombu/connection.py: any other key makes Kombu raise TypeError. */
 const QUERY_KEYS = ['ssl', 'heartbeat', 'connect_timeout', 'login_method', 'insist', 'credential_provider'];
 
