@@ -54,8 +54,10 @@ interface Watched {
   readonly taskId: string;
   readonly listeners: Set<(meta: TaskMeta) => void>;
   /** Resolves when the store notifies. */
-  readonly watching: Promise<void>;
+  watching: Promise<void>;
 }
+
+const NOT_YET = Promise.resolve();
 
 class KeyValueBackend implements ResultBackend {
   readonly #definition: KeyValueDefinition;
@@ -232,9 +234,12 @@ class KeyValueBackend implements ResultBackend {
       present.listeners.add(listener);
       return present.watching;
     }
-    const watching = this.#watches.add(key);
-    this.#watched.set(key, { taskId: key.slice(this.#taskKey('').length), listeners: new Set([listener]), watching });
-    return watching;
+    const taskId = key.slice(this.#taskKey('').length);
+    const watched: Watched = { taskId, listeners: new Set([listener]), watching: NOT_YET };
+    this.#watched.set(key, watched);
+    // The add that fills a batch hands it on at once: the key has to be known by then.
+    watched.watching = this.#watches.add(key);
+    return watched.watching;
   }
 
   #unsubscribe(key: string, listener: (meta: TaskMeta) => void): void {
