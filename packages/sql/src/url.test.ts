@@ -23,13 +23,7 @@ describe('SQLAlchemy URLs', () => {
 
   test('knows every spelling of a scheme', () => {
     expect(sqlSchemes(['sqla', 'db'])).toEqual(
-      expect.arrayContaining([
-        'sqla+sqlite',
-        'sqla+sqlite+pysqlite',
-        'db+postgresql+psycopg2',
-        'db+mariadb',
-        'sqla+oracle',
-      ]),
+      expect.arrayContaining(['sqla+sqlite', 'db+sqlite', 'db+postgresql', 'db+mariadb', 'sqla+oracle']),
     );
   });
 

@@ -25,26 +25,9 @@ const DIALECTS: ReadonlyMap<string, SqlDialect> = new Map([
   ['oracle', 'oracle'],
 ]);
 
-/** SQLAlchemy's names of the Python drivers. They choose nothing here, and are known so that such URLs are found. */
-const PYTHON_DRIVERS: Readonly<Record<string, readonly string[]>> = {
-  sqlite: ['pysqlite', 'aiosqlite'],
-  postgresql: ['psycopg2', 'psycopg', 'pg8000', 'asyncpg'],
-  mysql: ['mysqldb', 'pymysql', 'mysqlconnector'],
-  mariadb: ['mysqldb', 'pymysql', 'mariadbconnector', 'mysqlconnector'],
-  oracle: ['oracledb', 'cx_oracle'],
-};
-
-/**
- * Every scheme that starts with one of `prefixes`: `sqlSchemes(['db'])` gives `db+sqlite`, `db+sqlite+pysqlite`,
- * `db+postgresql` and so on.
- */
+/** Every scheme that starts with one of `prefixes`: `sqlSchemes(['db'])` gives `db+sqlite`, `db+postgresql` and so on. */
 export function sqlSchemes(prefixes: readonly string[]): readonly string[] {
-  return prefixes.flatMap((prefix) =>
-    [...DIALECTS.keys()].flatMap((dialect) => [
-      `${prefix}+${dialect}`,
-      ...(PYTHON_DRIVERS[dialect] ?? []).map((driver) => `${prefix}+${dialect}+${driver}`),
-    ]),
-  );
+  return prefixes.flatMap((prefix) => [...DIALECTS.keys()].map((dialect) => `${prefix}+${dialect}`));
 }
 
 /**
