@@ -1,0 +1,344 @@
+import { randomBytes } from 'node:crypto';
+import {
+  type BindingStore,
+  type Broadcast,
+  type Capabilities,
+  isLovageError,
+  type Logger,
+  type LovageError,
+  PublishError,
+  type PublishFailure,
+  type Pulled,
+  type PullRequest,
+  type QueueDriver,
+  type QueueEntry,
+  type ReceiptSettlement,
+  type StoredBinding,
+} from '@lovage/core/transport';
+import { deferred, type RedisLink, replyCode } from '@lovage/redis';
+import { Janitor } from './janitor.ts';
+import type { Keys } from './keys.ts';
+import type { DriverSettings } from './options.ts';
+import { DELAY, PULL, PURGE, RENEW, REQUEUE } from './scripts.ts';
+import { Subscriber } from './subscriber.ts';
+import { HerdBrake, WakeUps } from './wake-ups.ts';
+
+/** One script takes at most so many: Redis serves nobody else meanwhile. */
+const MOST_PER_PULL = 500;
+/** A batch ends when it has so many bytes; the list being emptied may add 64 messages. */
+const MOST_BYTES_PER_PULL = 4 * 1024 * 1024;
+/** Tags in one command or script. */
+const MOST_TAGS = 1000;
+/** A hint that got lost costs at most so long. */
+const SAFETY_POLL_MS = 2000;
+/** Polling where Redis gives no hints: from the first to the second while nothing comes. */
+const POLL_MS = [5, 250] as const;
+/** Ten years. */
+const MAX_DELAY_MS = 315_360_000_000;
+/** Redis takes no larger value (`proto-max-bulk-len`), and the record of a message holds it whole. */
+const MAX_MESSAGE_BYTES = 511 * 1024 * 1024;
+const CLOSE_MS = 500;
+
+export interface RedisDriverOptions {
+  readonly link: RedisLink;
+  /** Opens the second connection, for hints and broadcasts. */
+  readonly openSubscriber: () => Promise<RedisLink>;
+  readonly keys: Keys;
+  readonly settings: DriverSettings;
+  readonly guarantee: string;
+  readonly logger: Logger;
+}
+
+/** What the scripts are told of a set of queues, made once. */
+interface Plan {
+  readonly queues: readonly string[];
+  readonly keys: readonly string[];
+  /** Behind the changing arguments. */
+  readonly args: readonly (string | number)[];
+}
+
+/** The tag under which a message is recorded. */
+export type RedisReceipt = string;
+
+/** Kombu's queues in Redis: lists per priority step, with records of what is unacked. */
+export class RedisDriver implements QueueDriver<RedisReceipt> {
+  readonly capabilities: Capabilities;
+  readonly lost: Promise<never>;
+  readonly bindings: BindingStore;
+  readonly broadcast: Broadcast;
+  readonly #link: RedisLink;
+  readonly #keys: Keys;
+  readonly #settings: DriverSettings;
+  readonly #logger: Logger;
+  /** Names this connection in tags and leases: 16 characters. */
+  readonly #consumer: string = randomBytes(12).toString('base64url');
+  readonly #subscriber: Subscriber;
+  readonly #janitor: Janitor;
+  readonly #wakeUps = new WakeUps();
+  readonly #brake = new HerdBrake();
+  readonly #plans = new Map<string, Plan>();
+  #tracking: Promise<boolean> | undefined;
+  #nextNumber = 1;
+  #serverMs: number | undefined;
+  #isClosed = false;
+
+  constructor({ link, openSubscriber, keys, settings, guarantee, logger }: RedisDriverOptions) {
+    this.#link = link;
+    this.#keys = keys;
+    this.#settings = settings;
+    this.#logger = logger;
+    const loss = deferred<never>();
+    this.lost = loss.promise;
+    this.lost.catch(() => undefined);
+    const lose = (error: unknown): void => {
+      loss.reject(error);
+      this.#janitor.stop();
+      this.#wakeUps.notify();
+    };
+    link.lost.catch((error: unknown) => {
+      lose(error);
+      void this.#subscriber.close();
+    });
+    this.#subscriber = new Subscriber(
+      async () => {
+        const second = await openSubscriber();
+        if (this.#isClosed || link.isLost) second.close();
+        // One life for both: a driver that hears no hints would go on as if all were well.
+        second.lost.catch((error: unknown) => {
+          lose(error);
+          link.fail(error);
+        });
+        return second;
+      },
+      keys,
+      () => this.#wakeUps.notify(),
+    );
+    this.#janitor = new Janitor(link, keys, settings, this.#consumer, logger);
+    this.capabilities = {
+      fanout: true,
+      priorityLevels: settings.prioritySteps.length,
+      servesFirst: 'lowest',
+      maxDelayMs: MAX_DELAY_MS,
+      leaseMs: settings.leaseMs,
+      maxMessageBytes: MAX_MESSAGE_BYTES,
+      guarantee,
+    };
+    this.bindings = {
+      add: (exchange, binding) => this.#bind('sadd', exchange, binding),
+      remove: (exchange, binding) => this.#bind('srem', exchange, binding),
+      list: (exchange) => this.#listBindings(exchange),
+    };
+    this.broadcast = {
+      publish: async (exchange, routingKey, payload) => {
+        await link.text('publish', [keys.channel(exchange, routingKey), payload]);
+      },
+      subscribe: (exchange, routingKey, listener) => this.#subscriber.subscribe(exchange, routingKey, listener),
+    };
+  }
+
+  /** A list exists as soon as something is pushed to it. */
+  async ensureQueue(): Promise<void> {}
+
+  async removeQueue(name: string): Promise<void> {
+    await this.#link.text('del', [this.#keys.delayed(name), ...this.#keys.lists(name)]);
+  }
+
+  async push(entries: readonly QueueEntry[]): Promise<void> {
+    const batches = new Map<string, { readonly args: (string | number)[]; readonly indexes: number[]; readonly isDelayed: boolean }>();
+    for (let index = 0; index < entries.length; index++) {
+      const { queue, payload, priority, delayMs } = entries[index] as QueueEntry;
+      const step = this.#keys.stepIndex(priority);
+      const isDelayed = delayMs > 0;
+      const key = isDelayed ? this.#keys.delayed(queue) : this.#keys.list(queue, step);
+      let batch = batches.get(key);
+      if (batch === undefined) batches.set(key, (batch = { args: [key], indexes: [], isDelayed }));
+      if (isDelayed) batch.args.push(Math.ceil(delayMs), step + payload);
+      else batch.args.push(payload);
+      batch.indexes.push(index);
+    }
+    const failures: PublishFailure[] = [];
+    await Promise.all(
+      Array.from(batches.values(), async ({ args, indexes, isDelayed }) => {
+        try {
+          await (isDelayed ? DELAY.run(this.#link, 1, args) : this.#link.text('lpush', args));
+        } catch (error) {
+          if (!isLovageError(error) || isLovageError(error, 'ERR_CONNECTION_LOST') || isLovageError(error, 'ERR_CLOSED')) throw error;
+          for (const index of indexes) failures.push({ index, error: error as LovageError });
+        }
+      }),
+    );
+    if (failures.length > 0) throw new PublishError(failures.sort((a, b) => a.index - b.index), entries.length);
+  }
+
+  async pull({ queues, max, waitMs, signal }: PullRequest): Promise<readonly Pulled<RedisReceipt>[]> {
+    this.#janitor.start();
+    const plan = this.#plan(queues);
+    const isTracking = waitMs > 0 && (await (this.#tracking ??= this.#track()));
+    const deadline = performance.now() + waitMs;
+    let pollMs: number = POLL_MS[0];
+    for (let wasWoken = false; ; ) {
+      if (signal.aborted) return [];
+      const seen = this.#wakeUps.count;
+      const { pulled, dueMs } = await this.#take(plan, Math.min(max, MOST_PER_PULL));
+      if (pulled.length > 0) {
+        this.#brake.hit();
+        return pulled;
+      }
+      if (wasWoken) this.#brake.miss();
+      const leftMs = deadline - performance.now();
+      if (leftMs <= 0) return [];
+      const sleepMs = Math.min(leftMs, isTracking ? SAFETY_POLL_MS : pollMs, dueMs < 0 ? Number.POSITIVE_INFINITY : dueMs + 1);
+      pollMs = Math.min(POLL_MS[1], pollMs * 2);
+      await this.#wakeUps.sleep(seen, sleepMs, signal);
+      if (this.#link.isLost) await this.lost;
+      wasWoken = this.#wakeUps.count !== seen;
+      const pauseMs = wasWoken ? this.#brake.pauseMs : 0;
+      if (pauseMs >= 1) await this.#wakeUps.sleep(this.#wakeUps.count, pauseMs, signal);
+    }
+  }
+
+  async settle(settlements: readonly ReceiptSettlement<RedisReceipt>[]): Promise<void> {
+    const acks: string[] = [];
+    const requeues: string[] = [];
+    for (const { receipt, outcome } of settlements) (outcome === 'ack' ? acks : requeues).push(receipt);
+    const { unacked, unackedIndex, prefix, separator } = this.#keys;
+    const done: Promise<unknown>[] = [];
+    // The record first: an index without a record is swept, a record without an index would stay for ever.
+    for (const tags of chunks(acks)) {
+      done.push(this.#link.text('hdel', [unacked, ...tags]), this.#link.text('zrem', [unackedIndex, ...tags]));
+    }
+    for (const tags of chunks(requeues)) done.push(REQUEUE.run(this.#link, 2, [unacked, unackedIndex, prefix, separator, ...tags]));
+    await Promise.all(done);
+  }
+
+  async extendLease(receipts: readonly RedisReceipt[]): Promise<readonly RedisReceipt[]> {
+    const { unackedIndex, leases } = this.#keys;
+    const gone: RedisReceipt[] = [];
+    await Promise.all(
+      chunks(receipts).map(async (tags) => {
+        const args = [unackedIndex, leases, this.#consumer, this.#settings.leaseMs, ...tags];
+        for (const position of (await RENEW.run(this.#link, 2, args)) as readonly number[]) gone.push(tags[position] as string);
+      }),
+    );
+    return gone;
+  }
+
+  async size(queue: string): Promise<number> {
+    const lengths = await Promise.all(this.#keys.lists(queue).map((key) => this.#link.text('llen', [key])));
+    return lengths.reduce((sum: number, length) => sum + (length as number), 0);
+  }
+
+  async purge(queue: string): Promise<number> {
+    const keys = [this.#keys.delayed(queue), ...this.#keys.lists(queue)];
+    return (await PURGE.run(this.#link, keys.length, keys)) as number;
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#janitor.stop();
+    this.#wakeUps.notify();
+    if (this.#serverMs !== undefined && !this.#link.isLost) {
+      // What we still hold may go to somebody else at once.
+      const ended = this.#link.text('zadd', [this.#keys.leases, 'xx', this.#serverMs, this.#consumer]).catch(() => undefined);
+      const timer = deferred<void>();
+      const timeout = setTimeout(timer.resolve, CLOSE_MS);
+      await Promise.race([ended, timer.promise]);
+      clearTimeout(timeout);
+    }
+    this.#link.close();
+    await this.#subscriber.close();
+  }
+
+  async #take({ queues, keys, args }: Plan, max: number): Promise<{ readonly pulled: readonly Pulled<RedisReceipt>[]; readonly dueMs: number }> {
+    let number = this.#nextNumber;
+    // Reserved before the answer is known: several takes may be under way.
+    this.#nextNumber += max;
+    const reply = (await PULL.run(this.#link, keys.length, [...keys, max, number, ...args])) as readonly unknown[];
+    const pulled: Pulled<RedisReceipt>[] = [];
+    for (let at = 2; at < reply.length; ) {
+      const list = reply[at++] as number;
+      const queue = queues[list % queues.length] as string;
+      const step = this.#settings.prioritySteps[Math.floor(list / queues.length)] as number;
+      const end = at + 1 + (reply[at] as number) * 2;
+      for (at++; at < end; at += 2) {
+        const deliveryCount = reply[at + 1] as number;
+        const receipt = `${this.#consumer}:${number++}:${deliveryCount}:${step}`;
+        pulled.push({ queue, payload: reply[at] as Buffer, receipt, deliveryCount });
+      }
+    }
+    if (pulled.length > 0) this.#serverMs = reply[0] as number;
+    return { pulled, dueMs: reply[1] as number };
+  }
+
+  #plan(asked: readonly string[]): Plan {
+    const { queueOrder, prioritySteps, leaseMs } = this.#settings;
+    // The caller begins with another queue each time; the other strategies want a fixed order.
+    const id = JSON.stringify(queueOrder === 'round_robin' ? asked : asked.toSorted());
+    let plan = this.#plans.get(id);
+    if (plan === undefined) {
+      const queues = queueOrder === 'sorted' ? asked.toSorted() : [...asked];
+      plan = {
+        queues,
+        keys: [
+          this.#keys.unacked,
+          this.#keys.unackedIndex,
+          this.#keys.leases,
+          ...queues.map((queue) => this.#keys.delayed(queue)),
+          ...prioritySteps.flatMap((_, step) => queues.map((queue) => this.#keys.list(queue, step))),
+        ],
+        args: [
+          this.#consumer,
+          leaseMs,
+          queues.length,
+          prioritySteps.length,
+          MOST_BYTES_PER_PULL,
+          ...prioritySteps,
+          ...queues.map((queue) => `, "", ${JSON.stringify(queue)}]`),
+        ],
+      };
+      if (this.#plans.size >= 100) this.#plans.clear();
+      this.#plans.set(id, plan);
+    }
+    return plan;
+  }
+
+  async #track(): Promise<boolean> {
+    try {
+      await this.#subscriber.track(this.#link);
+      return true;
+    } catch (error) {
+      if (!isLovageError(error) || replyCode(error.cause) === undefined) {
+        this.#tracking = undefined;
+        throw error;
+      }
+      this.#logger.warn(
+        { err: error },
+        'Redis gives no hints of new messages (CLIENT TRACKING, SUBSCRIBE); the queues are polled several times a second',
+      );
+      return false;
+    }
+  }
+
+  async #bind(command: 'sadd' | 'srem', exchange: string, binding: StoredBinding): Promise<void> {
+    const member = this.#keys.bindingMember(binding);
+    await Promise.all([
+      this.#link.text(command, [this.#keys.bindings(exchange), member]),
+      this.#link.text(command, [this.#keys.permanentBindings(exchange), member]),
+    ]);
+  }
+
+  async #listBindings(exchange: string): Promise<readonly StoredBinding[]> {
+    const members = (await this.#link.text('smembers', [this.#keys.bindings(exchange)])) as readonly string[];
+    return members.map((member) => this.#keys.parseBinding(member)).filter((binding) => binding !== undefined);
+  }
+}
+
+function* chunksOf<T>(items: readonly T[], size: number): Iterable<readonly T[]> {
+  if (items.length > 0 && items.length <= size) yield items;
+  else for (let from = 0; from < items.length; from += size) yield items.slice(from, from + size);
+}
+
+function chunks(tags: readonly string[]): readonly (readonly string[])[] {
+  return [...chunksOf(tags, MOST_TAGS)];
+}

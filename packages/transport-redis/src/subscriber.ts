@@ -1,0 +1,95 @@
+import type { Broadcast } from '@lovage/core/transport';
+import type { RedisLink } from '@lovage/redis';
+import type { Keys } from './keys.ts';
+
+type Listener = Parameters<Broadcast['subscribe']>[2];
+
+interface Pattern {
+  readonly listeners: Set<{ readonly exchange: string; readonly listener: Listener }>;
+  readonly subscribed: Promise<unknown>;
+}
+
+/** Where Redis sends the names of keys that changed. Source: redis.io, client-side caching in RESP2. */
+const INVALIDATIONS = '__redis__:invalidate';
+
+/** The second connection of a driver: broadcasts and hints that a key changed. Opened when first needed. */
+export class Subscriber {
+  readonly #open: () => Promise<RedisLink>;
+  readonly #keys: Keys;
+  readonly #onInvalidation: () => void;
+  readonly #patterns = new Map<string, Pattern>();
+  #link: Promise<RedisLink> | undefined;
+
+  constructor(open: () => Promise<RedisLink>, keys: Keys, onInvalidation: () => void) {
+    this.#open = open;
+    this.#keys = keys;
+    this.#onInvalidation = onInvalidation;
+  }
+
+  /**
+   * Makes `tracker` remember the keys it reads, and tells `onInvalidation` when one of them changed. Every hint counts
+   * once: the key has to be read again for the next. Rejects where the server cannot do that or forbids it.
+   */
+  async track(tracker: RedisLink): Promise<void> {
+    const link = await this.#connect();
+    const id = await link.text('client', ['id']);
+    await link.text('subscribe', [INVALIDATIONS]);
+    await tracker.text('client', ['tracking', 'on', 'redirect', String(id)]);
+  }
+
+  /** Source: kombu/transport/redis.py, _subscribe: patterns always. */
+  async subscribe(exchange: string, bindingKey: string, listener: Listener): Promise<{ unsubscribe(): Promise<void> }> {
+    const link = await this.#connect();
+    const name = this.#keys.channelPattern(exchange, bindingKey);
+    let pattern = this.#patterns.get(name);
+    if (pattern === undefined) {
+      pattern = { listeners: new Set(), subscribed: link.text('psubscribe', [name]) };
+      this.#patterns.set(name, pattern);
+    }
+    const { listeners } = pattern;
+    const entry = { exchange, listener };
+    listeners.add(entry);
+    try {
+      await pattern.subscribed;
+    } catch (error) {
+      listeners.delete(entry);
+      if (listeners.size === 0) this.#patterns.delete(name);
+      throw error;
+    }
+    return {
+      unsubscribe: async () => {
+        if (!listeners.delete(entry) || listeners.size > 0 || this.#patterns.get(name)?.listeners !== listeners) return;
+        this.#patterns.delete(name);
+        await link.text('punsubscribe', [name]);
+      },
+    };
+  }
+
+  async close(): Promise<void> {
+    const link = await this.#link?.catch(() => undefined);
+    link?.close();
+  }
+
+  #connect(): Promise<RedisLink> {
+    return (this.#link ??= this.#start().catch((error: unknown) => {
+      this.#link = undefined;
+      throw error;
+    }));
+  }
+
+  async #start(): Promise<RedisLink> {
+    const link = await this.#open();
+    link.onMessage((channel, message, pattern) => {
+      if (pattern === undefined) this.#onInvalidation();
+      else this.#deliver(pattern.toString(), channel.toString(), message);
+    });
+    return link;
+  }
+
+  #deliver(pattern: string, channel: string, message: Buffer | readonly Buffer[] | null): void {
+    if (!Buffer.isBuffer(message)) return;
+    for (const { exchange, listener } of this.#patterns.get(pattern)?.listeners ?? []) {
+      listener(message, this.#keys.routingKeyOf(channel, exchange));
+    }
+  }
+}

@@ -1,0 +1,24 @@
+import { transportConformance } from '@lovage/conformance';
+import { redisTransport } from '@lovage/transport-redis';
+import { BrokerUrl } from '@lovage/core/transport';
+import { openRedis, readEndpoint } from '@lovage/redis';
+import { afterAll, test } from 'vitest';
+import { redisUrl } from './redis-url.ts';
+
+const url = redisUrl();
+
+if (url === undefined) {
+  test.skip('conformance (no LOVAGE_TEST_REDIS_URL)', () => {});
+} else {
+  const link = await openRedis(readEndpoint(new BrokerUrl(url)));
+  afterAll(() => link.close());
+  transportConformance({
+    test,
+    transport: redisTransport,
+    url,
+    defaultPort: 6379,
+    inject: async (queue, bytes) => {
+      await link.text('lpush', [queue, bytes]);
+    },
+  });
+}
