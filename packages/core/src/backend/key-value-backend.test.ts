@@ -266,6 +266,15 @@ describe('subscribing', () => {
     expect(latest().unwatched).toEqual([['celery-task-meta-2', 'celery-task-meta-3']]);
   });
 
+  test('a full batch of keys misses none', async () => {
+    const backend = await openBackend();
+    const taskIds = Array.from({ length: 2500 }, (_, index) => `${index}`);
+    const seen = new Set<string>();
+    await backend.subscribe(taskIds, ({ task_id }) => seen.add(task_id));
+    await backend.store(taskIds.map((taskId) => ({ meta: meta(taskId, 'SUCCESS') })));
+    expect(seen.size).toBe(2500);
+  });
+
   test('a listener that throws and a value that cannot be read hurt nobody', async () => {
     const backend = await openBackend(testBackend());
     const seen: TaskMeta[] = [];

@@ -255,7 +255,12 @@ class KeyValueBackend implements ResultBackend {
       const fresh = keys.filter((key) => this.#watched.has(key) && !this.#known.has(key));
       if (fresh.length === 0) return;
       for (const key of fresh) this.#known.add(key);
-      await store.feed?.watch(fresh, this.#notify);
+      try {
+        await store.feed?.watch(fresh, this.#notify);
+      } catch (error) {
+        for (const key of fresh) this.#known.delete(key);
+        throw error;
+      }
     });
   }
 
