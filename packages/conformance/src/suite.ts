@@ -80,8 +80,8 @@ export interface TrialTest<T extends Trial> {
   /** `settle: acking twice is ignored`: the file, then the promise. */
   readonly name: string;
   readonly run: (trial: T) => Promise<void>;
-  /** Replaces the suite's deadline, for what takes its time by nature. */
-  readonly deadlineMs?: number;
+  /** So many deadlines of the suite, for what takes its time by nature. Default 1. */
+  readonly patience?: number;
 }
 
 /** How long closing and removing after a test may take beyond its deadline. */
@@ -102,7 +102,7 @@ export function registerSuite<T extends Trial>(suite: SuiteOptions<T>): void {
     if (!names.has(name)) throw new TypeError(`"skip" names ${JSON.stringify(name)}, which is no test of this kit.`);
   }
   for (const test of suite.tests) {
-    const deadlineMs = Math.max(test.deadlineMs ?? 0, suite.deadlineMs);
+    const deadlineMs = suite.deadlineMs * (test.patience ?? 1);
     suite.test(
       test.name,
       async (...context) => {

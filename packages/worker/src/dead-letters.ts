@@ -50,7 +50,13 @@ export class DeadLetters {
    * Resolves with true when the broker has the copy, with false when there is no place for it or its connection is
    * gone. Tried again as long as the connection lives: a broker that refuses for now must not lose a message.
    */
-  async put(connection: Connection, delivery: Delivery, reason: DeadReason, error: unknown, isLive: () => boolean): Promise<boolean> {
+  async put(
+    connection: Connection,
+    delivery: Delivery,
+    reason: DeadReason,
+    error: unknown,
+    isLive: () => boolean,
+  ): Promise<boolean> {
     const { queueFor, clock, logger } = this.#options;
     const place = queueFor(delivery.queue);
     if (place === undefined) return false;
@@ -63,8 +69,12 @@ export class DeadLetters {
         await connection.publish([{ exchange: '', routingKey: queue, message, mandatory: true }]);
         return true;
       } catch (failure) {
-        if (!isLive() || isLovageError(failure, 'ERR_CONNECTION_LOST') || isLovageError(failure, 'ERR_CLOSED')) return false;
-        logger.error({ error: failure, queue, reason, delayMs }, `A message could not be set aside in "${queue}" and is tried again.`);
+        if (!isLive() || isLovageError(failure, 'ERR_CONNECTION_LOST') || isLovageError(failure, 'ERR_CLOSED'))
+          return false;
+        logger.error(
+          { error: failure, queue, reason, delayMs },
+          `A message could not be set aside in "${queue}" and is tried again.`,
+        );
         // Headers from outside may be what the broker cannot take.
         message = withHeaders(delivery.message, { ...facts, 'x-lovage-headers': 'dropped' });
         await new Promise<void>((resolve) => {
@@ -102,7 +112,10 @@ export class DeadLetters {
   }
 }
 
-function withHeaders({ body, contentType, contentEncoding, properties }: Message, headers: Record<string, unknown>): Message {
+function withHeaders(
+  { body, contentType, contentEncoding, properties }: Message,
+  headers: Record<string, unknown>,
+): Message {
   // An expiry of the original would let the copy vanish.
   const { expiration: _, ...kept } = properties;
   return { body, contentType, contentEncoding, headers, properties: { ...kept, deliveryMode: 2 } };

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { currentTask, isLovageError, type TaskContext } from '@lovage/core';
 import { Ignore, Reject, Retry } from '@lovage/core/protocol';
-import { Bench, gate, until, within } from '../test/support/bench.ts';
+import { type Bench, gate, openBench, until, within } from '../test/support/bench.ts';
 import { Worker } from './worker.ts';
 
 const exception = (type: string, message?: unknown[], module?: string): unknown =>
@@ -13,7 +13,7 @@ const exception = (type: string, message?: unknown[], module?: string): unknown 
 
 describe('outcomes', () => {
   test('a task runs, its result is stored in the shape of Celery, its message is gone', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     const add = bench.app.task('tasks.add', (x: number, y: number) => x + y);
     await bench.worker();
     const result = await add.delay(2, 3);
@@ -35,7 +35,7 @@ describe('outcomes', () => {
   });
 
   test('async tasks run at once up to the concurrency, no further', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     const { opened, open } = gate();
     let running = 0;
     let most = 0;
@@ -53,7 +53,7 @@ describe('outcomes', () => {
   });
 
   test('a failure is stored with its type, arguments and traceback', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     class PaymentError extends Error {}
     PaymentError.prototype.name = 'PaymentError';
     const pay = bench.app.task('pay', async () => {
@@ -102,7 +102,7 @@ describe('outcomes', () => {
       }),
     ],
   ])('thrown: %s', async (_, thrown) => {
-    await using bench = new Bench();
+    const bench = openBench();
     const odd = bench.app.task('odd', () => {
       throw thrown;
     });
@@ -113,7 +113,7 @@ describe('outcomes', () => {
   });
 
   test('a result that cannot be stored is a failure of the task, not a loop', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     let runs = 0;
     const odd = bench.app.task('odd', () => {
       runs++;
@@ -129,7 +129,7 @@ describe('outcomes', () => {
   });
 
   test('arguments that do not fit fail as in Python', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     bench.app.task('two', (a: number, b: number) => a + b);
     await bench.worker();
     const { id } = await bench.app.sendTask('two', { args: [1, 2, 3] });
@@ -138,7 +138,7 @@ describe('outcomes', () => {
   });
 
   test('Ignore keeps the last state and settles', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     const quiet = bench.app.task('quiet', { trackStarted: true }, () => {
       throw new Ignore();
     });
@@ -146,11 +146,14 @@ describe('outcomes', () => {
     const { id } = await quiet.delay();
     const meta = await bench.meta(id, ({ status }) => status === 'STARTED');
     expect(meta.result).toEqual({ pid: process.pid, hostname: expect.stringMatching(/^celery@/) });
-    await until(async () => (await bench.size()) === 0 && bench.lines.some(({ message }) => message.endsWith('ignored')), 'the end');
+    await until(
+      async () => (await bench.size()) === 0 && bench.lines.some(({ message }) => message.endsWith('ignored')),
+      'the end',
+    );
   });
 
   test('Reject with requeue runs again, Reject without goes to the dead letter place', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     let runs = 0;
     const picky = bench.app.task('picky', () => {
       throw new Reject('not now', { requeue: ++runs < 3 });
@@ -165,7 +168,7 @@ describe('outcomes', () => {
   });
 
   test('acksLate false: the message is settled before the function runs', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     const { opened, open } = gate();
     const begun = gate();
     const early = bench.app.task('early', { acksLate: false }, async () => {
@@ -184,7 +187,7 @@ describe('outcomes', () => {
   });
 
   test('acksOnFailureOrTimeout false: a failed message goes to the dead letter place', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     const failing = bench.app.task('failing', { acksOnFailureOrTimeout: false }, () => {
       throw new Error('no');
     });
@@ -195,7 +198,7 @@ describe('outcomes', () => {
   });
 
   test('ignoreResult stores nothing, errors only where asked', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     const ran: string[] = [];
     const fine = bench.app.task('fine', { ignoreResult: true }, () => void ran.push('fine'));
     const bad = bench.app.task('bad', { ignoreResult: true }, () => {
@@ -214,7 +217,7 @@ describe('outcomes', () => {
   });
 
   test('handlers are called in order with what Celery gives them, and their errors change nothing', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     const calls: unknown[][] = [];
     const note =
       (name: string) =>
@@ -222,7 +225,11 @@ describe('outcomes', () => {
         calls.push([name, ...args]);
         throw new Error('from a handler');
       };
-    const ok = bench.app.task('ok', { onSuccess: note('onSuccess'), afterReturn: note('afterReturn') }, (n: number) => n + 1);
+    const ok = bench.app.task(
+      'ok',
+      { onSuccess: note('onSuccess'), afterReturn: note('afterReturn') },
+      (n: number) => n + 1,
+    );
     const error = new Error('no');
     const no = bench.app.task('no', { onFailure: note('onFailure'), afterReturn: note('afterReturn') }, () => {
       throw error;
@@ -246,7 +253,7 @@ describe('outcomes', () => {
   });
 
   test('extended results say who, what and where', async () => {
-    await using bench = new Bench({ resultExtended: true });
+    const bench = openBench({ resultExtended: true });
     const add = bench.app.task('add', { params: ['x', 'y'] }, (x: number, y: number) => x + y);
     await bench.worker({ nodeName: 'celery@here' });
     const { id } = await bench.app.sendTask('add', { args: [1], kwargs: { y: 2 } });
@@ -265,7 +272,7 @@ describe('outcomes', () => {
 
 describe('the context', () => {
   test('knows the request, stores states, and gives children', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     const leaf = bench.app.task('leaf', () => 1);
     let seen: TaskContext['request'] | undefined;
     const states: unknown[] = [];
@@ -300,7 +307,7 @@ describe('the context', () => {
   });
 
   test('a task is replaced under its own id', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     const after = bench.app.task('after', (n: number) => n * 10);
     const other = bench.app.task('other', (n: number) => n + 1);
     const host = bench.app.task('host', { bind: true }, (task, n: number): number => task.replace(other.s(n)));
@@ -319,7 +326,7 @@ describe('the context', () => {
 
 describe('retry', () => {
   test('the same id runs again after the countdown, with what it had', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     const seen: unknown[] = [];
     const flaky = bench.app.task('flaky', { bind: true, maxRetries: 2 }, (task, n: number) => {
       seen.push([task.request.id, task.request.retries, task.request.parentId, task.request.headers['own']]);
@@ -337,8 +344,10 @@ describe('retry', () => {
   });
 
   test('RETRY is stored with its cause, and the new message carries the ETA', async () => {
-    await using bench = new Bench();
-    const flaky = bench.app.task('flaky', { bind: true }, (task) => task.retry({ countdown: 200, cause: new RangeError('why') }));
+    const bench = openBench();
+    const flaky = bench.app.task('flaky', { bind: true }, (task) =>
+      task.retry({ countdown: 200, cause: new RangeError('why') }),
+    );
     const worker = await bench.worker();
     const { id } = await flaky.delay();
     const meta = await bench.meta(id, ({ status }) => status === 'RETRY');
@@ -350,16 +359,20 @@ describe('retry', () => {
   });
 
   test('no retry left: the cause, or MaxRetriesExceededError', async () => {
-    await using bench = new Bench();
-    const withCause = bench.app.task('with', { bind: true, maxRetries: 0 }, (task) => task.retry({ cause: new RangeError('why') }));
+    const bench = openBench();
+    const withCause = bench.app.task('with', { bind: true, maxRetries: 0 }, (task) =>
+      task.retry({ cause: new RangeError('why') }),
+    );
     const without = bench.app.task('without', { bind: true, maxRetries: 0 }, (task) => task.retry());
     await bench.worker();
     expect((await bench.meta((await withCause.delay()).id)).result).toEqual(exception('RangeError', ['why']));
-    expect((await bench.meta((await without.delay()).id)).result).toMatchObject({ exc_type: 'MaxRetriesExceededError' });
+    expect((await bench.meta((await without.delay()).id)).result).toMatchObject({
+      exc_type: 'MaxRetriesExceededError',
+    });
   });
 
   test('errors of the given classes are tried again by themselves, others are not', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     class Busy extends Error {}
     let runs = 0;
     const auto = bench.app.task('auto', { retry: { for: [Busy], maxRetries: 3, countdown: 0 } }, () => {
@@ -378,7 +391,7 @@ describe('retry', () => {
   });
 
   test('a thrown Retry is one', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     let runs = 0;
     const again = bench.app.task('again', () => {
       if (++runs < 2) throw new Retry({ when: 0 });
@@ -391,7 +404,7 @@ describe('retry', () => {
 
 describe('callbacks', () => {
   test('a callback gets the result, and is the child of the task', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     const add = bench.app.task('add', (x: number, y: number) => x + y);
     await bench.worker();
     const link = add.s(10).freeze();
@@ -402,7 +415,7 @@ describe('callbacks', () => {
   });
 
   test('several callbacks go out as a group', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     const add = bench.app.task('add', (x: number, y: number) => x + y);
     await bench.worker();
     const links = [add.s(10).freeze(), add.s(20).freeze()];
@@ -417,46 +430,53 @@ describe('callbacks', () => {
   });
 
   test('a chain goes on to its end', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     const add = bench.app.task('add', (x: number, y: number) => x + y);
     await bench.worker();
     const rest = [add.s(10).freeze(), add.s(100).freeze()];
-    const first = await add.applyAsync([1, 2], { chain: [...rest].reverse() });
+    const first = await add.applyAsync([1, 2], { chain: rest.toReversed() });
     const last = await bench.meta(rest[1]?.options.taskId as string);
     expect(last).toMatchObject({ result: 113, parent_id: rest[0]?.options.taskId });
     expect(await first.get({ timeout: 5 })).toBe(3);
   });
 
   test('a failure is written for the rest of the chain', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     const bad = bench.app.task('bad', () => {
       throw new RangeError('no');
     });
     const add = bench.app.task('add', (x: number, y: number) => x + y);
     await bench.worker();
     const rest = [add.s(1).freeze(), add.s(2).freeze()];
-    await bad.applyAsync([], { chain: [...rest].reverse() });
+    await bad.applyAsync([], { chain: rest.toReversed() });
     for (const { options } of rest) {
-      expect(await bench.meta(options.taskId as string)).toMatchObject({ status: 'FAILURE', result: exception('RangeError', ['no']) });
+      expect(await bench.meta(options.taskId as string)).toMatchObject({
+        status: 'FAILURE',
+        result: exception('RangeError', ['no']),
+      });
     }
   });
 
   test('errbacks: one argument is sent the id, more than one is called in place', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     const calls: unknown[][] = [];
     const sent = bench.app.task('sent', (...args: [id: string]) => void calls.push(['sent', ...args]));
     const oldStyle = bench.app.task('old', (id: string) => void calls.push(['old', id]));
     const newStyle = bench.app.task('new', (request: { id: string }, error: Error, traceback: string) => {
       calls.push(['new', request.id, error.message, traceback.includes('no')]);
     });
-    const bound = bench.app.task('bound', { bind: true }, (_, ...given: unknown[]) => void calls.push(['bound', ...given]));
+    const bound = bench.app.task(
+      'bound',
+      { bind: true },
+      (_, ...given: unknown[]) => void calls.push(['bound', ...given]),
+    );
     const bad = bench.app.task('bad', () => {
       throw new RangeError('no');
     });
     await bench.worker();
     const { id } = await bad.applyAsync([], { linkError: [oldStyle.s(), newStyle.s() as never, bound.s()] });
     await until(() => calls.length === 3, 'three errbacks');
-    expect(calls.sort()).toEqual([
+    expect(calls.toSorted()).toEqual([
       ['bound', id],
       ['new', id, 'no', true],
       ['old', id],
@@ -465,7 +485,7 @@ describe('callbacks', () => {
   });
 
   test('an errback does not run on a retry', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     let called = 0;
     const errback = bench.app.task('errback', (_id: string) => void called++);
     const flaky = bench.app.task('flaky', { bind: true }, (task) => {
@@ -480,7 +500,7 @@ describe('callbacks', () => {
 
 describe('time', () => {
   test('an ETA is waited for, and does not keep ready tasks from running', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     const ran: string[] = [];
     const note = bench.app.task('note', (name: string) => void ran.push(name));
     const worker = await bench.worker({ concurrency: 1 });
@@ -495,7 +515,7 @@ describe('time', () => {
   });
 
   test('what there is no room for goes back to a broker that can delay, and runs in its time', async () => {
-    await using bench = new Bench({ workerEtaTaskLimit: 2 });
+    const bench = openBench({ workerEtaTaskLimit: 2 });
     const ran: number[] = [];
     const note = bench.app.task('note', (n: number, due: number) => {
       expect(Date.now()).toBeGreaterThanOrEqual(due);
@@ -512,23 +532,30 @@ describe('time', () => {
   });
 
   test('an expired task is REVOKED without a run', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     let runs = 0;
     const late = bench.app.task('late', () => void runs++);
     const result = await late.applyAsync([], { expires: new Date(Date.now() - 1000) });
     await bench.worker();
     const meta = await bench.meta(result.id);
-    expect(meta).toMatchObject({ status: 'REVOKED', result: exception('TaskRevokedError', ['expired'], 'celery.exceptions') });
+    expect(meta).toMatchObject({
+      status: 'REVOKED',
+      result: exception('TaskRevokedError', ['expired'], 'celery.exceptions'),
+    });
     expect(runs).toBe(0);
     await until(async () => (await bench.size()) === 0, 'an empty queue');
   });
 
   test('the soft limit aborts the signal; uncaught it is SoftTimeLimitExceeded, caught it is what the task makes of it', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     const wait = (signal: AbortSignal) =>
-      new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true }));
+      new Promise<never>((_, reject) =>
+        signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true }),
+      );
     const uncaught = bench.app.task('uncaught', { bind: true, softTimeLimit: 0.05 }, (task) => wait(task.signal));
-    const caught = bench.app.task('caught', { bind: true, softTimeLimit: 0.05 }, (task) => wait(task.signal).catch(() => 'in time'));
+    const caught = bench.app.task('caught', { bind: true, softTimeLimit: 0.05 }, (task) =>
+      wait(task.signal).catch(() => 'in time'),
+    );
     await bench.worker();
     const [a, b] = [await uncaught.delay(), await caught.delay()];
     expect((await bench.meta(a.id)).result).toEqual(exception('SoftTimeLimitExceeded', [], 'billiard.exceptions'));
@@ -536,7 +563,7 @@ describe('time', () => {
   });
 
   test('the hard limit ends a task that does not listen, and frees its slot', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     const { opened, open } = gate();
     const deaf = bench.app.task('deaf', { timeLimit: 0.05 }, async () => {
       await opened;
@@ -558,7 +585,7 @@ describe('time', () => {
   });
 
   test('a rate limit lets tasks start one by one and others pass', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     const starts: number[] = [];
     const limited = bench.app.task('limited', { rateLimit: '20/s' }, () => void starts.push(performance.now()));
     const free = bench.app.task('free', () => 'free');
@@ -572,7 +599,7 @@ describe('time', () => {
 
 describe('what cannot be run', () => {
   test('an unknown task goes back, then to the dead letter place, and is FAILURE NotRegistered', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     await bench.worker({ unknownTaskRetries: 0 });
     const { id } = await bench.app.sendTask('nobody.knows');
     expect(await bench.meta(id)).toMatchObject({
@@ -581,11 +608,16 @@ describe('what cannot be run', () => {
       traceback: null,
     });
     const dead = await bench.take('celery.dead');
-    expect(dead.headers).toMatchObject({ id, task: 'nobody.knows', 'x-lovage-reason': 'not-registered', 'x-lovage-queue': 'celery' });
+    expect(dead.headers).toMatchObject({
+      id,
+      task: 'nobody.knows',
+      'x-lovage-reason': 'not-registered',
+      'x-lovage-queue': 'celery',
+    });
   });
 
   test('an unknown task is put back for another worker, its count raised', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     const worker = await bench.worker();
     await bench.app.sendTask('soon.known');
     await until(() => bench.lines.some(({ message }) => message.includes('is not registered here')), 'the warning');
@@ -593,13 +625,16 @@ describe('what cannot be run', () => {
     expect(await bench.size('celery.dead').catch(() => 0)).toBe(0);
   });
 
-  test.each(['constructor', '__proto__', 'toString', 'hasOwnProperty'])('the task name %s is nothing special', async (task) => {
-    await using bench = new Bench();
-    await bench.worker({ unknownTaskRetries: 0 });
-    await bench.raw({ headers: { task, id: 'some-id' } });
-    const dead = await bench.take('celery.dead');
-    expect(dead.headers['x-lovage-reason']).toMatch(/not-registered|invalid-message/);
-  });
+  test.each(['constructor', '__proto__', 'toString', 'hasOwnProperty'])(
+    'the task name %s is nothing special',
+    async (task) => {
+      const bench = openBench();
+      await bench.worker({ unknownTaskRetries: 0 });
+      await bench.raw({ headers: { task, id: 'some-id' } });
+      const dead = await bench.take('celery.dead');
+      expect(dead.headers['x-lovage-reason']).toMatch(/not-registered|invalid-message/);
+    },
+  );
 
   const MALFORMED: readonly (readonly [string, Parameters<Bench['raw']>[0], string | RegExp])[] = [
     ['no headers', {}, 'invalid-message'],
@@ -612,32 +647,85 @@ describe('what cannot be run', () => {
     ['eta is garbage', { headers: { task: 'fine', id: 'a', eta: 'tomorrow' } }, 'invalid-message'],
     ['expires is garbage', { headers: { task: 'fine', id: 'a', expires: {} } }, 'invalid-message'],
     ['timelimit is text', { headers: { task: 'fine', id: 'a', timelimit: 'long' } }, 'invalid-message'],
-    ['unknown content type', { headers: { task: 'fine', id: 'a' }, contentType: 'application/x-what' }, /content-disallowed|undecodable/],
-    ['pickle', { headers: { task: 'fine', id: 'a' }, contentType: 'application/x-python-serialize' }, 'content-disallowed'],
-    ['yaml not accepted', { headers: { task: 'fine', id: 'a' }, contentType: 'application/x-yaml' }, 'content-disallowed'],
-    ['truncated JSON', { headers: { task: 'fine', id: 'a' }, body: Buffer.from('[[1, 2') }, /undecodable|invalid-message/],
+    [
+      'unknown content type',
+      { headers: { task: 'fine', id: 'a' }, contentType: 'application/x-what' },
+      /content-disallowed|undecodable/,
+    ],
+    [
+      'pickle',
+      { headers: { task: 'fine', id: 'a' }, contentType: 'application/x-python-serialize' },
+      'content-disallowed',
+    ],
+    [
+      'yaml not accepted',
+      { headers: { task: 'fine', id: 'a' }, contentType: 'application/x-yaml' },
+      'content-disallowed',
+    ],
+    [
+      'truncated JSON',
+      { headers: { task: 'fine', id: 'a' }, body: Buffer.from('[[1, 2') },
+      /undecodable|invalid-message/,
+    ],
     ['empty body', { headers: { task: 'fine', id: 'a' }, body: Buffer.alloc(0) }, /undecodable|invalid-message/],
-    ['invalid UTF-8', { headers: { task: 'fine', id: 'a' }, body: Buffer.from([0x5b, 0xff, 0xfe, 0x5d]) }, /undecodable|invalid-message/],
+    [
+      'invalid UTF-8',
+      { headers: { task: 'fine', id: 'a' }, body: Buffer.from([0x5b, 0xff, 0xfe, 0x5d]) },
+      /undecodable|invalid-message/,
+    ],
     ['body is a number', { headers: { task: 'fine', id: 'a' }, body: Buffer.from('1') }, 'invalid-message'],
     ['two elements', { headers: { task: 'fine', id: 'a' }, body: Buffer.from('[[], {}]') }, 'invalid-message'],
-    ['kwargs is an array', { headers: { task: 'fine', id: 'a' }, body: Buffer.from('[[], [], {}]') }, 'invalid-message'],
-    ['callbacks of a wrong shape', { headers: { task: 'fine', id: 'a' }, body: Buffer.from('[[], {}, {"callbacks": [1]}]') }, 'invalid-message'],
-    ['chain of a wrong shape', { headers: { task: 'fine', id: 'a' }, body: Buffer.from('[[], {}, {"chain": {"task": "x"}}]') }, 'invalid-message'],
+    [
+      'kwargs is an array',
+      { headers: { task: 'fine', id: 'a' }, body: Buffer.from('[[], [], {}]') },
+      'invalid-message',
+    ],
+    [
+      'callbacks of a wrong shape',
+      { headers: { task: 'fine', id: 'a' }, body: Buffer.from('[[], {}, {"callbacks": [1]}]') },
+      'invalid-message',
+    ],
+    [
+      'chain of a wrong shape',
+      { headers: { task: 'fine', id: 'a' }, body: Buffer.from('[[], {}, {"chain": {"task": "x"}}]') },
+      'invalid-message',
+    ],
     [
       '10,000 callbacks',
       {
         headers: { task: 'fine', id: 'a' },
-        body: Buffer.from(JSON.stringify([[], {}, { callbacks: Array.from({ length: 10_000 }, () => ({ task: 'fine', args: [], kwargs: {}, options: {} })) }])),
+        body: Buffer.from(
+          JSON.stringify([
+            [],
+            {},
+            { callbacks: Array.from({ length: 10_000 }, () => ({ task: 'fine', args: [], kwargs: {}, options: {} })) },
+          ]),
+        ),
       },
       'invalid-message',
     ],
-    ['deep nesting', { headers: { task: 'fine', id: 'a' }, body: Buffer.from(`[${'['.repeat(100_000)}${']'.repeat(100_000)}, {}, {}]`) }, /undecodable|invalid-message/],
-    ['unknown compression', { headers: { task: 'fine', id: 'a', compression: 'application/x-what' } }, /undecodable|content-disallowed|invalid-message/],
-    ['truncated compression', { headers: { task: 'fine', id: 'a', compression: 'application/x-gzip' }, body: Buffer.from([0x78, 0x9c, 1]) }, /undecodable|invalid-message/],
+    [
+      'deep nesting',
+      {
+        headers: { task: 'fine', id: 'a' },
+        body: Buffer.from(`[${'['.repeat(100_000)}${']'.repeat(100_000)}, {}, {}]`),
+      },
+      /undecodable|invalid-message/,
+    ],
+    [
+      'unknown compression',
+      { headers: { task: 'fine', id: 'a', compression: 'application/x-what' } },
+      /undecodable|content-disallowed|invalid-message/,
+    ],
+    [
+      'truncated compression',
+      { headers: { task: 'fine', id: 'a', compression: 'application/x-gzip' }, body: Buffer.from([0x78, 0x9c, 1]) },
+      /undecodable|invalid-message/,
+    ],
   ];
 
   test.each(MALFORMED)('%s: set aside with a reason, and the next message runs', async (_, message, reason) => {
-    await using bench = new Bench();
+    const bench = openBench();
     const ran: unknown[] = [];
     const fine = bench.app.task('fine', (...args: unknown[]) => ran.push(args) && 'ok');
     await bench.worker();
@@ -652,7 +740,7 @@ describe('what cannot be run', () => {
   });
 
   test('without a dead letter place the message is rejected, as Celery does', async () => {
-    await using bench = new Bench({ deadLetterQueue: null });
+    const bench = openBench({ deadLetterQueue: null });
     const fine = bench.app.task('fine', () => 'ok');
     await bench.worker();
     await bench.raw({ headers: { task: 'fine', id: 'a' }, body: Buffer.from('[') });
@@ -661,7 +749,7 @@ describe('what cannot be run', () => {
   });
 
   test('a message that is delivered too often is set aside and is FAILURE WorkerLostError', async () => {
-    await using bench = new Bench({ deliveryLimit: 3 });
+    const bench = openBench({ deliveryLimit: 3 });
     let runs = 0;
     const killer = bench.app.task('killer', () => {
       runs++;
@@ -676,39 +764,50 @@ describe('what cannot be run', () => {
   });
 
   test('a part of a chord says so where the store cannot join', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     const part = bench.app.task('part', () => 1);
     await bench.worker();
     const result = await part.applyAsync([], { chord: part.s().toJSON(), groupId: 'g' });
     expect(await result.get({ timeout: 5 })).toBe(1);
-    await until(() => bench.lines.some(({ level, message }) => level === 'error' && message.includes('part of a chord')), 'the error');
+    await until(
+      () => bench.lines.some(({ level, message }) => level === 'error' && message.includes('part of a chord')),
+      'the error',
+    );
   });
 });
 
 describe('revoke', () => {
   test('a revoked task does not start', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     let runs = 0;
     const task = bench.app.task('task', () => void runs++);
     const worker = await bench.worker();
     const waiting = await task.applyAsync([], { countdown: 0.1 });
     worker.revoke([waiting.id]);
-    expect(await bench.meta(waiting.id)).toMatchObject({ status: 'REVOKED', result: exception('TaskRevokedError', ['revoked']) });
+    expect(await bench.meta(waiting.id)).toMatchObject({
+      status: 'REVOKED',
+      result: exception('TaskRevokedError', ['revoked']),
+    });
     expect(runs).toBe(0);
   });
 
   test('terminate aborts a running task', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     const begun = gate();
     const task = bench.app.task('task', { bind: true }, (context) => {
       begun.open();
-      return new Promise<never>((_, reject) => context.signal.addEventListener('abort', () => reject(context.signal.reason as Error)));
+      return new Promise<never>((_, reject) =>
+        context.signal.addEventListener('abort', () => reject(context.signal.reason as Error)),
+      );
     });
     const worker = await bench.worker();
     const { id } = await task.delay();
     await within(begun.opened, 'the start');
     worker.revoke([id], { terminate: true });
-    expect(await bench.meta(id)).toMatchObject({ status: 'REVOKED', result: exception('TaskRevokedError', ['terminated']) });
+    expect(await bench.meta(id)).toMatchObject({
+      status: 'REVOKED',
+      result: exception('TaskRevokedError', ['terminated']),
+    });
     await until(async () => (await bench.size()) === 0, 'an empty queue');
   });
 });
@@ -727,7 +826,7 @@ describe('redelivery', () => {
   }
 
   async function setUp(children: unknown[]) {
-    const bench = new Bench({ workerDeduplicateSuccessfulTasks: true });
+    const bench = openBench({ workerDeduplicateSuccessfulTasks: true });
     const runs: unknown[] = [];
     const once = bench.app.task('once', (n: number) => runs.push(n));
     const next = once.s().freeze();
@@ -745,22 +844,24 @@ describe('redelivery', () => {
 
   test('a done task is not run again, and what should follow it is sent', async () => {
     const { bench, runs, id, nextId } = await setUp([]);
-    await using _ = bench;
     expect((await bench.meta(nextId)).status).toBe('SUCCESS');
     expect(runs).toEqual(['first']);
     expect((await bench.meta(id)).result).toBe('first');
   });
 
   test('unless it was sent already', async () => {
-    const { bench, runs } = await setUp([[['some', null], null]]);
-    await using _ = bench;
+    const { runs } = await setUp([[['some', null], null]]);
     expect(runs).toEqual([]);
   });
 
   test('without that setting it runs again', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     const seen: boolean[] = [];
-    const task = bench.app.task('task', { bind: true }, ({ request }) => void seen.push(request.deliveryInfo.redelivered));
+    const task = bench.app.task(
+      'task',
+      { bind: true },
+      ({ request }) => void seen.push(request.deliveryInfo.redelivered),
+    );
     const { id } = await task.delay();
     await dieHolding(bench, async () => {});
     await bench.worker();
@@ -771,7 +872,7 @@ describe('redelivery', () => {
 
 describe('shutdown', () => {
   test('warm: what runs finishes, what did not start goes back, nothing is lost or doubled', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     const { opened, open } = gate();
     const ran: number[] = [];
     const slow = bench.app.task('slow', async (n: number) => {
@@ -795,11 +896,13 @@ describe('shutdown', () => {
   });
 
   test('after the grace the signal fires; who listens ends cleanly, who does not is left alone; both go back', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     const begun: string[] = [];
     const listening = bench.app.task('listening', { bind: true }, (task) => {
       begun.push('listening');
-      return new Promise<never>((_, reject) => task.signal.addEventListener('abort', () => reject(task.signal.reason as Error)));
+      return new Promise<never>((_, reject) =>
+        task.signal.addEventListener('abort', () => reject(task.signal.reason as Error)),
+      );
     });
     const deaf = bench.app.task('deaf', () => {
       begun.push('deaf');
@@ -817,7 +920,7 @@ describe('shutdown', () => {
   });
 
   test('a task that ends well when told to is done, not returned', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     const begun = gate();
     const careful = bench.app.task('careful', { bind: true }, (task) => {
       begun.open();
@@ -832,7 +935,7 @@ describe('shutdown', () => {
   });
 
   test('a second stop shortens the grace', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     const begun = gate();
     const deaf = bench.app.task('deaf', () => {
       begun.open();
@@ -849,7 +952,7 @@ describe('shutdown', () => {
   });
 
   test('stopping twice, and stopping an idle worker, is fine and quick', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     const worker = await bench.worker();
     const before = performance.now();
     await Promise.all([worker.stop(), worker.stop('cold'), worker.stop('soft')]);
@@ -860,7 +963,7 @@ describe('shutdown', () => {
 
 describe('options', () => {
   test('a pool that is not there is refused with the ones that are', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     expect(() => new Worker(bench.app, { pool: 'processes' })).toThrow(
       expect.toSatisfy((error) => isLovageError(error, 'ERR_UNSUPPORTED')),
     );
@@ -873,7 +976,7 @@ describe('options', () => {
 
 describe('unhandled rejections', () => {
   test('are the failure of the task that they come from', async () => {
-    await using bench = new Bench();
+    const bench = openBench();
     const { opened, open } = gate();
     const listeners = process.listeners('unhandledRejection');
     process.removeAllListeners('unhandledRejection');

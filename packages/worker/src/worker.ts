@@ -162,7 +162,11 @@ export class Worker implements AsyncDisposable {
     this.#random = options.random ?? Math.random;
     this.#logger = options.logger ?? app.logger;
     this.nodeName = options.nodeName ?? `celery@${hostname()}`;
-    this.pool = makePool(options.pool ?? settings.workerPool, options.concurrency ?? settings.workerConcurrency, this.#clock);
+    this.pool = makePool(
+      options.pool ?? settings.workerPool,
+      options.concurrency ?? settings.workerConcurrency,
+      this.#clock,
+    );
     const multiplier = options.prefetchMultiplier ?? settings.workerPrefetchMultiplier;
     if (!(multiplier >= 0)) {
       throw new ConfigError(`The prefetch multiplier ${String(multiplier)} is not one. Expected 0 (no limit) or more.`);
@@ -231,7 +235,11 @@ export class Worker implements AsyncDisposable {
    */
   stop(kind: StopKind = 'warm', { graceMs }: StopOptions = {}): Promise<void> {
     const { settings } = this.app;
-    const defaults = { warm: settings.workerShutdownTimeout * 1000, soft: settings.workerSoftShutdownTimeout * 1000, cold: 0 };
+    const defaults = {
+      warm: settings.workerShutdownTimeout * 1000,
+      soft: settings.workerSoftShutdownTimeout * 1000,
+      cold: 0,
+    };
     const end = this.#clock.monotonic() + Math.max(0, graceMs ?? defaults[kind]);
     if (end < this.#graceEnd) {
       this.#graceEnd = end;
@@ -250,7 +258,9 @@ export class Worker implements AsyncDisposable {
       if (!terminate || this.#dispatcher?.terminate(id) !== true) continue;
       const dispatcher = this.#dispatcher;
       this.#clock.after(TERMINATE_MS, () => {
-        dispatcher.abandon([...dispatcher.attempts].filter(({ work, interruption }) => work.id === id && interruption === 'terminated'));
+        dispatcher.abandon(
+          [...dispatcher.attempts].filter(({ work, interruption }) => work.id === id && interruption === 'terminated'),
+        );
       });
     }
   }
@@ -377,10 +387,14 @@ export class Worker implements AsyncDisposable {
     const { connection } = session;
     await connection.declare(joinTopologies(this.#queues));
     if (this.#state !== 'running' || !session.isLive) return;
-    const consumer = await connection.consume(this.queueNames, (deliveries) => dispatcher.receive(session, deliveries), {
-      prefetch: this.#window.size,
-      onLeaseLost: (deliveries) => dispatcher.leaseLost(session, deliveries),
-    });
+    const consumer = await connection.consume(
+      this.queueNames,
+      (deliveries) => dispatcher.receive(session, deliveries),
+      {
+        prefetch: this.#window.size,
+        onLeaseLost: (deliveries) => dispatcher.leaseLost(session, deliveries),
+      },
+    );
     session.consumer = consumer;
     this.#window.attach(consumer);
     const ended = (error?: unknown): void => {
@@ -517,7 +531,9 @@ function makePool(name: string, concurrency: number, clock: Clock): Pool {
     case 'solo':
       return new AsyncPool(1, clock, 'solo');
     default:
-      throw new UnsupportedError(`The pool "${name}" is not available. Expected "async" (Celery's eventlet and gevent) or "solo".`);
+      throw new UnsupportedError(
+        `The pool "${name}" is not available. Expected "async" (Celery's eventlet and gevent) or "solo".`,
+      );
   }
 }
 

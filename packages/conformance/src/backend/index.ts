@@ -27,7 +27,7 @@ export interface BackendConformanceOptions extends UpstreamOptions {
   readonly shortExpirySeconds?: number;
   /** Makes so many seconds pass for the store, where that can be had; else the test waits. */
   readonly passTime?: (seconds: number) => Promise<void>;
-  /** What one test may take; default 15000. Tests that wait for deadlines of the store take more on their own. */
+  /** What one test may take; default 15000. Those that take their time by nature have a multiple of it. */
   readonly deadlineMs?: number;
   /** Tests that are skipped, by name, with the reason that is reported. An unknown name is an error. */
   readonly skip?: Readonly<Record<string, string>>;

@@ -12,7 +12,7 @@ export const loss: readonly BackendTest[] = [
   ...(['cut', 'reset'] as const).map(
     (fault): BackendTest => ({
       name: `loss: after a link is ${fault} the store heals by itself`,
-      deadlineMs: 30_000,
+      patience: 2,
       async run(trial) {
         const direct = await trial.openShared();
         const link = await trial.link();
@@ -30,7 +30,7 @@ export const loss: readonly BackendTest[] = [
   ),
   {
     name: 'loss: what is stored while a subscription has no link is told when it has one again',
-    deadlineMs: 30_000,
+    patience: 2,
     async run(trial) {
       const writer = await trial.openShared();
       const link = await trial.link();
@@ -49,7 +49,7 @@ export const loss: readonly BackendTest[] = [
   },
   {
     name: 'loss: no result whose store() resolved is missing, wherever the link is cut',
-    deadlineMs: 60_000,
+    patience: 4,
     async run(trial) {
       const direct = await trial.openShared();
       const link = await trial.link();
@@ -83,7 +83,7 @@ export const loss: readonly BackendTest[] = [
   },
   {
     name: 'loss: every call ends although the server is silent',
-    deadlineMs: 45_000,
+    patience: 3,
     async run(trial) {
       await trial.openShared();
       const link = await trial.link();
@@ -109,7 +109,7 @@ export const loss: readonly BackendTest[] = [
   },
   {
     name: 'loss: close() ends although the server is silent',
-    deadlineMs: 30_000,
+    patience: 2,
     async run(trial) {
       await trial.openShared();
       const link = await trial.link();

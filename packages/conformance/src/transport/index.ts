@@ -38,7 +38,7 @@ export interface TransportConformanceOptions extends UpstreamOptions {
   readonly shortLeaseMs?: number;
   /** Messages of the test that loses none of so many; default 10000. */
   readonly volume?: number;
-  /** What one test may take; default 15000. Tests that wait for leases and heartbeats take more on their own. */
+  /** What one test may take; default 15000. Those that take their time by nature have a multiple of it. */
   readonly deadlineMs?: number;
   /** Tests that are skipped, by name, with the reason that is reported. An unknown name is an error. */
   readonly skip?: Readonly<Record<string, string>>;

@@ -9,7 +9,7 @@ const MAX_LEASE_MS = 5000;
 export const lease: readonly TransportTest[] = [
   {
     name: 'lease: a live session keeps what it holds, far beyond the lease',
-    deadlineMs: 30_000,
+    patience: 2,
     async run(trial) {
       const holder = await trial.open({ leaseMs: trial.shortLeaseMs });
       const leaseMs = leaseOf(trial, holder);
@@ -31,7 +31,7 @@ export const lease: readonly TransportTest[] = [
   },
   {
     name: 'lease: a session that was silent too long is told, and its late ack reaches nobody',
-    deadlineMs: 40_000,
+    patience: 3,
     async run(trial) {
       const admin = await trial.open({ leaseMs: trial.shortLeaseMs });
       leaseOf(trial, admin);
@@ -63,7 +63,7 @@ export const lease: readonly TransportTest[] = [
   },
   {
     name: 'lease: waiting for messages renews nothing of what others left',
-    deadlineMs: 30_000,
+    patience: 2,
     async run(trial) {
       const options = { leaseMs: trial.shortLeaseMs };
       const admin = await trial.open(options);

@@ -11,7 +11,7 @@ export const loss: readonly TransportTest[] = [
   ...(['cut', 'reset', 'halfClose'] as const).map(
     (fault): TransportTest => ({
       name: `loss: ${fault === 'halfClose' ? 'a half-closed' : fault === 'cut' ? 'a cut' : 'a reset'} link is said once, by every promise`,
-      deadlineMs: 30_000,
+      patience: 2,
       async run(trial) {
         await isLost(trial, (link) => link[fault]());
       },
@@ -19,7 +19,7 @@ export const loss: readonly TransportTest[] = [
   ),
   {
     name: 'loss: a silent peer is lost after two heartbeats',
-    deadlineMs: 40_000,
+    patience: 3,
     async run(trial) {
       const tookMs = await isLost(trial, (link) => link.stall());
       const limitMs = 2 * trial.heartbeatSeconds * 1000 + 2000;
@@ -28,7 +28,7 @@ export const loss: readonly TransportTest[] = [
   },
   {
     name: 'loss: an idle link outlives many heartbeats',
-    deadlineMs: 30_000,
+    patience: 2,
     async run(trial) {
       const link = await trial.link();
       const connection = await trial.open({ link, heartbeatSeconds: trial.heartbeatSeconds });
@@ -50,7 +50,7 @@ export const loss: readonly TransportTest[] = [
   },
   {
     name: 'loss: what a lost session held comes again, and its late ack reaches nobody',
-    deadlineMs: 40_000,
+    patience: 3,
     async run(trial) {
       const options = { leaseMs: trial.shortLeaseMs };
       const admin = await trial.open(options);
@@ -71,7 +71,7 @@ export const loss: readonly TransportTest[] = [
   },
   {
     name: 'loss: no message whose publish resolved is missing, wherever the link is cut',
-    deadlineMs: 60_000,
+    patience: 4,
     async run(trial) {
       const admin = await trial.open();
       const queue = await trial.queue(admin);
@@ -104,7 +104,7 @@ export const loss: readonly TransportTest[] = [
   },
   {
     name: 'loss: no message is missing, wherever the link of a consumer is cut',
-    deadlineMs: 90_000,
+    patience: 6,
     async run(trial) {
       const options = { leaseMs: trial.shortLeaseMs };
       const admin = await trial.open(options);
@@ -139,7 +139,7 @@ export const loss: readonly TransportTest[] = [
   },
   {
     name: 'loss: bytes that come one by one, and late, are the same bytes',
-    deadlineMs: 40_000,
+    patience: 3,
     async run(trial) {
       const link = await trial.link();
       link.slice(1);
@@ -160,7 +160,7 @@ export const loss: readonly TransportTest[] = [
   },
   {
     name: 'loss: close() ends although the peer is silent',
-    deadlineMs: 30_000,
+    patience: 2,
     async run(trial) {
       const link = await trial.link();
       const connection = await trial.open({ link, heartbeatSeconds: trial.heartbeatSeconds });

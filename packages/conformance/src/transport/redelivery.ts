@@ -62,7 +62,7 @@ export const redelivery: readonly TransportTest[] = [
   },
   {
     name: 'redelivery: what a session held when it died comes again, marked, and what it acked does not',
-    deadlineMs: 30_000,
+    patience: 2,
     async run(trial) {
       const options = { leaseMs: trial.shortLeaseMs };
       const admin = await trial.open(options);

@@ -218,8 +218,8 @@ const PYTHON_LITERAL = /NaN|Infinity/;
  * Throws `DecodeError` for anything else that is not JSON, unknown tags, and more than `maxDepth` levels.
  */
 export function decodeJson(text: string, maxDepth: number = MAX_DEPTH): unknown {
-  // Two characters are needed for each level.
-  if (text.length > 2 * maxDepth) checkDepth(text, maxDepth);
+  // Two characters are needed for each level, and a bracket.
+  if (text.length > 2 * maxDepth && hasMore(text, maxDepth)) checkDepth(text, maxDepth);
   const value = parse(text, maxDepth);
   const isSuspect = text.includes('__') || text.includes('"constructor"') || ESCAPED_ASCII.test(text);
   return isSuspect ? revive(value) : value;
@@ -233,6 +233,15 @@ function parse(text: string, maxDepth: number): unknown {
     if (PYTHON_LITERAL.test(text)) return parseTolerantly(text, maxDepth);
     throw new DecodeError('The text is not JSON.', { cause });
   }
+}
+
+/** True when more than `count` lists and objects begin, those in strings counted too: most texts have fewer. */
+function hasMore(text: string, count: number): boolean {
+  let left = count;
+  for (const bracket of ['[', '{']) {
+    for (let at = text.indexOf(bracket); at >= 0; at = text.indexOf(bracket, at + 1)) if (--left < 0) return true;
+  }
+  return false;
 }
 
 /** Before parsing, so that nothing behind runs out of stack. */

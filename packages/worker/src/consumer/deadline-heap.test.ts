@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { ManualClock } from '../../test/support/manual-clock.ts';
 import { DeadlineHeap } from './deadline-heap.ts';
 

@@ -207,7 +207,8 @@ export class Dispatcher {
 
   /** Returns what ended and still waits for a broker or a store. */
   returnEnding(): void {
-    for (const attempt of this.#attempts) if (attempt.isOver) this.ended(attempt, attempt.isFenced ? 'fenced' : 'returned');
+    for (const attempt of this.#attempts)
+      if (attempt.isOver) this.ended(attempt, attempt.isFenced ? 'fenced' : 'returned');
   }
 
   /** Resolves when no attempt and nothing else is under way. */
@@ -322,7 +323,10 @@ export class Dispatcher {
     }
     const work = new Work(session, delivery, request, task);
     if (canLog(logger, 'info')) {
-      logger.info({ task: task.name, taskId: work.id, queue: delivery.queue }, `Task ${task.name}[${work.id}] received`);
+      logger.info(
+        { task: task.name, taskId: work.id, queue: delivery.queue },
+        `Task ${task.name}[${work.id}] received`,
+      );
     }
     switch (verdict) {
       case 'unknown':
@@ -484,7 +488,8 @@ export class Dispatcher {
       await session.connection.publish(batch);
     } catch (error) {
       this.#notPublished(session, error);
-      if (isLovageError(error, 'ERR_PUBLISH')) for (const { index } of (error as PublishError).failures) failed.add(index);
+      if (isLovageError(error, 'ERR_PUBLISH'))
+        for (const { index } of (error as PublishError).failures) failed.add(index);
       else works.forEach((_, index) => failed.add(index));
     }
     works.forEach((work, index) => {
@@ -556,10 +561,21 @@ export class Dispatcher {
     const { logger, deadLetters } = this.#options;
     const hasPlace = deadLetters.hasPlaceFor(delivery.queue);
     logger.error(
-      { error, reason, queue: delivery.queue, ...(request === undefined ? {} : { task: request.task, taskId: request.id }) },
+      {
+        error,
+        reason,
+        queue: delivery.queue,
+        ...(request === undefined ? {} : { task: request.task, taskId: request.id }),
+      },
       `A message cannot be run (${reason}) and is ${hasPlace ? 'set aside' : 'rejected'}.`,
     );
-    const isSafe = await deadLetters.put(session.connection, delivery, reason, error, () => session.isLive && this.#isAccepting);
+    const isSafe = await deadLetters.put(
+      session.connection,
+      delivery,
+      reason,
+      error,
+      () => session.isLive && this.#isAccepting,
+    );
     if (!isSafe && hasPlace) {
       session.settle(delivery, 'requeue');
       return;
@@ -576,7 +592,13 @@ export class Dispatcher {
       return;
     }
     const reason = 'The task rejected its message.';
-    const putting = deadLetters.put(session.connection, delivery, 'rejected', reason, () => session.isLive && this.#isAccepting);
+    const putting = deadLetters.put(
+      session.connection,
+      delivery,
+      'rejected',
+      reason,
+      () => session.isLive && this.#isAccepting,
+    );
     this.#track(putting.then((isSafe) => session.settle(delivery, isSafe ? 'ack' : 'requeue')));
   }
 
@@ -592,7 +614,8 @@ export class Dispatcher {
     );
     await new Promise<void>((resolve) => {
       results.write(state, (failure) => {
-        if (failure !== undefined) logger.error({ error: failure, taskId: request.id }, 'A failure could not be stored.');
+        if (failure !== undefined)
+          logger.error({ error: failure, taskId: request.id }, 'A failure could not be stored.');
         resolve();
       });
     });

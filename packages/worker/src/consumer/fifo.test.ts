@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { Fifo } from './fifo.ts';
 
 test('a Fifo behaves as an array does', () => {

@@ -13,7 +13,9 @@ export function parseRateLimit(limit: string | number | null | undefined): numbe
   if (limit === null || limit === undefined || limit === 0 || limit === '') return undefined;
   const match = /^(\d+(?:\.\d+)?|\.\d+)(?:\/([smh]))?$/.exec(String(limit));
   if (match === null) {
-    throw new ConfigError(`The rate limit ${JSON.stringify(limit)} is not one. Expected a number, or "10/s", "10/m", "1/h".`);
+    throw new ConfigError(
+      `The rate limit ${JSON.stringify(limit)} is not one. Expected a number, or "10/s", "10/m", "1/h".`,
+    );
   }
   const count = Number(match[1]);
   if (count === 0) return undefined;
@@ -55,7 +57,8 @@ export class RateLimiter<T> {
     if (bucket === undefined) {
       if (limit === null || this.#buckets.has(name)) return true;
       const intervalMs = parseRateLimit(limit);
-      bucket = intervalMs === undefined ? undefined : { intervalMs, nextAt: Number.NEGATIVE_INFINITY, waiting: new Fifo() };
+      bucket =
+        intervalMs === undefined ? undefined : { intervalMs, nextAt: Number.NEGATIVE_INFINITY, waiting: new Fifo() };
       this.#buckets.set(name, bucket);
       if (bucket === undefined) return true;
     }

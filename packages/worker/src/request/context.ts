@@ -92,7 +92,9 @@ export class RunContext implements TaskContext {
     const limit = options.maxRetries === undefined ? task.options.maxRetries : options.maxRetries;
     if (limit !== null && request.retries + 1 > limit) {
       if (options.cause !== undefined) throw options.cause;
-      throw new MaxRetriesExceededError(`Can't retry ${task.name}[${request.id}]: ${request.retries} retries were made.`);
+      throw new MaxRetriesExceededError(
+        `Can't retry ${task.name}[${request.id}]: ${request.retries} retries were made.`,
+      );
     }
     const when = options.eta ?? options.countdown ?? task.options.defaultRetryDelay;
     const thrown = new Retry({ cause: options.cause, when });

@@ -52,7 +52,8 @@ export async function callErrbacks(
   const { work, body, context } = attempt;
   const sent: SignatureDict[] = [];
   for (const errback of body.errbacks) {
-    const task = errback.subtask_type === null || errback.subtask_type === undefined ? app.tasks.get(errback.task) : undefined;
+    const task =
+      errback.subtask_type === null || errback.subtask_type === undefined ? app.tasks.get(errback.task) : undefined;
     if (task === undefined || !isCalledInPlace(task)) {
       sent.push(errback);
       continue;

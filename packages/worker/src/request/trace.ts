@@ -250,7 +250,11 @@ export class Tracer implements AttemptEnds, ContextHost {
       return;
     }
     const auto = task.options.retry;
-    if (auto !== undefined && !matchesAny(auto.notFor, error) && (auto.for === undefined || matchesAny(auto.for, error))) {
+    if (
+      auto !== undefined &&
+      !matchesAny(auto.notFor, error) &&
+      (auto.for === undefined || matchesAny(auto.for, error))
+    ) {
       const { retries } = attempt.work.request;
       const limit = auto.maxRetries === undefined ? task.options.maxRetries : auto.maxRetries;
       if (this.#mayRetry(attempt, limit)) {
@@ -327,7 +331,12 @@ export class Tracer implements AttemptEnds, ContextHost {
     const { cause } = options;
     const described = cause === undefined ? undefined : describeError(cause);
     this.logger.info(
-      { task: task.name, taskId: work.id, retries: work.request.retries + 1, ...(eta === undefined ? {} : { eta: new Date(eta) }) },
+      {
+        task: task.name,
+        taskId: work.id,
+        retries: work.request.retries + 1,
+        ...(eta === undefined ? {} : { eta: new Date(eta) }),
+      },
       `${label(attempt)} retry: Retry in ${countdown}s${described === undefined ? '' : `: ${described.repr}`}`,
     );
     if (this.#results !== undefined && this.#storesErrors(attempt)) {
@@ -503,7 +512,10 @@ export class Tracer implements AttemptEnds, ContextHost {
     try {
       await currentTask.run(attempt.context, call);
     } catch (error) {
-      this.logger.error({ error, task: attempt.task.name, taskId: attempt.work.id }, `A handler of ${label(attempt)} failed.`);
+      this.logger.error(
+        { error, task: attempt.task.name, taskId: attempt.work.id },
+        `A handler of ${label(attempt)} failed.`,
+      );
     }
   }
 
@@ -591,7 +603,9 @@ function failureInfo({ info, traceback }: ReturnType<typeof describeError>): Fai
 }
 
 function noRetryLeft({ task, work }: Attempt): Error {
-  return new MaxRetriesExceededError(`Can't retry ${task.name}[${work.id}]: ${work.request.retries} retries were made.`);
+  return new MaxRetriesExceededError(
+    `Can't retry ${task.name}[${work.id}]: ${work.request.retries} retries were made.`,
+  );
 }
 
 function retryTime({ when }: Retry, task: Attempt['task']): RetryOptions {
@@ -620,7 +634,9 @@ function isControl<T>(value: unknown, code: ErrorCode): value is T {
 function isAbort(thrown: unknown, reason: Error): boolean {
   if (thrown === reason) return true;
   try {
-    return thrown instanceof Error && thrown.name === 'AbortError' && (thrown.cause === undefined || thrown.cause === reason);
+    return (
+      thrown instanceof Error && thrown.name === 'AbortError' && (thrown.cause === undefined || thrown.cause === reason)
+    );
   } catch {
     return false;
   }

@@ -53,7 +53,9 @@ function extendedFields(
   // Stamps lie flat beside the state; one that has the name of a field of ours must not replace it.
   const stamps = Object.entries(request.stamps).filter(([name]) => !OWN_FIELDS.has(name));
   return {
-    ...(request.stampedHeaders === undefined ? {} : { ...Object.fromEntries(stamps), stamped_headers: request.stampedHeaders }),
+    ...(request.stampedHeaders === undefined
+      ? {}
+      : { ...Object.fromEntries(stamps), stamped_headers: request.stampedHeaders }),
     name: request.task,
     args: body?.args ?? null,
     kwargs: body?.kwargs ?? null,

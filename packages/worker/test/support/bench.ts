@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { onTestFinished } from 'vitest';
 import { Lovage, type LogFields, type Logger, type LovageOptions } from '@lovage/core';
 import { memoryBackend, memoryTransport } from '@lovage/core/memory';
 import type { TaskMeta } from '@lovage/core/protocol';
@@ -13,22 +14,22 @@ export interface LogLine {
 
 const DEADLINE_MS = 5000;
 
-/** An app with its own memory broker and store, and workers that end with it. */
-export class Bench implements AsyncDisposable {
+/** An app with its own memory broker and store, and workers that end with it. See {@link openBench}. */
+export class Bench {
   readonly app: Lovage;
+  readonly broker = `memory://${randomUUID()}`;
   readonly lines: LogLine[] = [];
-  readonly #workers: Worker[] = [];
+  readonly workers: Worker[] = [];
 
   constructor(options: LovageOptions = {}) {
-    const name = randomUUID();
     const line =
       (level: LogLine['level']) =>
       (fields: LogFields, message: string): void =>
         void this.lines.push({ level, fields, message });
     const logger: Logger = { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') };
     this.app = new Lovage('bench', {
-      broker: `memory://${name}`,
-      backend: `cache+memory://${name}`,
+      broker: this.broker,
+      backend: `cache+${this.broker}`,
       transports: [memoryTransport],
       backends: [memoryBackend],
       logger,
@@ -38,7 +39,7 @@ export class Bench implements AsyncDisposable {
 
   async worker(options: WorkerOptions = {}): Promise<Worker> {
     const worker = new Worker(this.app, { concurrency: 4, guardProcess: false, ...options });
-    this.#workers.push(worker);
+    this.workers.push(worker);
     await worker.start();
     return worker;
   }
@@ -105,10 +106,17 @@ export class Bench implements AsyncDisposable {
     return (await (await this.connection()).inspect(queue)).ready;
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all(this.#workers.map((worker) => worker.stop('cold')));
+  async close(): Promise<void> {
+    await Promise.all(this.workers.map((worker) => worker.stop('cold')));
     await this.app.close();
   }
+}
+
+/** A bench that is closed when the test ends. */
+export function openBench(options?: LovageOptions): Bench {
+  const bench = new Bench(options);
+  onTestFinished(() => bench.close());
+  return bench;
 }
 
 function isFinal({ status }: TaskMeta): boolean {
@@ -116,7 +124,10 @@ function isFinal({ status }: TaskMeta): boolean {
 }
 
 /** Asks again each turn of the event loop until there is an answer. */
-export async function until<T>(ask: () => T | undefined | false | Promise<T | undefined | false>, what: string): Promise<T> {
+export async function until<T>(
+  ask: () => T | undefined | false | Promise<T | undefined | false>,
+  what: string,
+): Promise<T> {
   const end = performance.now() + DEADLINE_MS;
   for (;;) {
     const answer = await ask();
