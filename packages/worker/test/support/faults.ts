@@ -1,0 +1,97 @@
+import type { Backend, ResultBackend } from '@lovage/core/backend';
+import { memoryBackend, memoryTransport } from '@lovage/core/memory';
+import type { Connection, Delivery, Transport } from '@lovage/core/transport';
+
+/** What can be wrong with a broker whose link still looks alive. */
+export interface BrokerFaults {
+  /** No call is ever answered. */
+  isStalled: boolean;
+  /** Every publish for which it answers an error fails with it. */
+  refuse: (routingKey: string) => Error | undefined;
+  /** Says that the deliveries of all consumers may have gone to others. */
+  loseLeases(): void;
+  readonly settled: string[];
+}
+
+/** The memory transport, with faults that can be switched on. */
+export function faultyTransport(): { readonly transport: Transport; readonly faults: BrokerFaults } {
+  const delivered = new Map<(deliveries: readonly Delivery[]) => void, Delivery[]>();
+  const faults: BrokerFaults = {
+    isStalled: false,
+    refuse: () => undefined,
+    settled: [],
+    loseLeases() {
+      for (const [onLeaseLost, deliveries] of delivered) onLeaseLost(deliveries.splice(0));
+    },
+  };
+  const orStall = <T>(call: () => Promise<T>): Promise<T> => (faults.isStalled ? new Promise<T>(() => {}) : call());
+
+  function wrap(connection: Connection): Connection {
+    return {
+      capabilities: connection.capabilities,
+      closed: connection.closed,
+      declare: (topology) => orStall(() => connection.declare(topology)),
+      publish: (batch, options) =>
+        orStall(() => {
+          const error = batch
+            .map(({ routingKey }) => faults.refuse(routingKey))
+            .find((refusal) => refusal !== undefined);
+          return error === undefined ? connection.publish(batch, options) : Promise.reject(error);
+        }),
+      async consume(queues, sink, options) {
+        const mine: Delivery[] = [];
+        if (options.onLeaseLost !== undefined) delivered.set(options.onLeaseLost, mine);
+        const taken = (deliveries: readonly Delivery[]): void => {
+          mine.push(...deliveries);
+          sink(deliveries);
+        };
+        const consumer = await connection.consume(queues, taken, options);
+        return {
+          done: consumer.done,
+          setPrefetch: (count) => orStall(() => consumer.setPrefetch(count)),
+          cancel: () => orStall(() => consumer.cancel()),
+        };
+      },
+      settle: (settlements) =>
+        orStall(() => {
+          faults.settled.push(...settlements.map(({ outcome }) => outcome));
+          return connection.settle(settlements);
+        }),
+      inspect: (queue) => connection.inspect(queue),
+      purge: (queue) => connection.purge(queue),
+      remove: (topology) => connection.remove(topology),
+      close: () => orStall(() => connection.close()),
+      [Symbol.asyncDispose]: () => connection.close(),
+    };
+  }
+
+  return {
+    faults,
+    transport: {
+      schemes: memoryTransport.schemes,
+      connect: async (url, options) => wrap(await memoryTransport.connect(url, options)),
+    },
+  };
+}
+
+/** The memory store; each write waits for `allow`. */
+export function gatedBackend(allow: () => Promise<void>): Backend {
+  return {
+    schemes: memoryBackend.schemes,
+    async open(url, options) {
+      const store = await memoryBackend.open(url, options);
+      return new Proxy(store, {
+        get(target, key): unknown {
+          if (key === 'store') {
+            return async (...args: Parameters<ResultBackend['store']>) => {
+              await allow();
+              await target.store(...args);
+            };
+          }
+          const value: unknown = Reflect.get(target, key, target);
+          return typeof value === 'function' ? (value as (...args: unknown[]) => unknown).bind(target) : value;
+        },
+      });
+    },
+  };
+}
