@@ -23,7 +23,7 @@ describe('PrefetchWindow', () => {
     const window = new PrefetchWindow(4, 3, (error) => expect.unreachable(String(error)));
     const { value, told } = consumer();
     expect(window.size).toBe(4);
-    window.attach(value);
+    window.attach(value, window.size);
     for (let held = 1; held <= 5; held++) window.setHeld(held);
     await turn();
     expect(told).toEqual([7]);
@@ -32,7 +32,7 @@ describe('PrefetchWindow', () => {
   test('never has two changes under way, and ends with the last one', async () => {
     const window = new PrefetchWindow(4, 100, (error) => expect.unreachable(String(error)));
     const { value, told, answer } = consumer();
-    window.attach(value);
+    window.attach(value, window.size);
     window.setHeld(1);
     await turn();
     window.setHeld(2);
@@ -50,7 +50,7 @@ describe('PrefetchWindow', () => {
   test('says nothing when nothing changed', async () => {
     const window = new PrefetchWindow(4, 100, (error) => expect.unreachable(String(error)));
     const { value, told } = consumer();
-    window.attach(value);
+    window.attach(value, window.size);
     window.setHeld(1);
     window.setHeld(0);
     await turn();
@@ -66,16 +66,25 @@ describe('PrefetchWindow', () => {
     expect(window.size).toBe(65_535);
   });
 
+  test('what was held before the consumer was known is told when it is', async () => {
+    const window = new PrefetchWindow(4, 100, () => {});
+    const { value, told } = consumer();
+    window.setHeld(4);
+    window.attach(value, 4);
+    await turn();
+    expect(told).toEqual([8]);
+  });
+
   test('a new consumer starts with the window as it is then', async () => {
     const window = new PrefetchWindow(4, 100, () => {});
     const first = consumer();
     const second = consumer();
-    window.attach(first.value);
+    window.attach(first.value, 4);
     window.setHeld(5);
     window.detach();
     await turn();
     window.setHeld(0);
-    window.attach(second.value);
+    window.attach(second.value, 4);
     await turn();
     expect(first.told).toEqual([]);
     expect(second.told).toEqual([]);

@@ -32,10 +32,11 @@ export class PrefetchWindow {
     return size > MOST ? 0 : size;
   }
 
-  /** A new consumer, made with {@link size} as its prefetch and nothing held. */
-  attach(consumer: Consumer): void {
+  /** A new consumer and the prefetch it was made with: deliveries may have come, and been held, since then. */
+  attach(consumer: Consumer, prefetch: number): void {
     this.#consumer = consumer;
-    this.#told = this.size;
+    this.#told = prefetch;
+    this.#tell();
   }
 
   detach(): void {
