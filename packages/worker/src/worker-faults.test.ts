@@ -151,7 +151,7 @@ describe('a store that is away', () => {
     const backend = gatedBackend(() => Promise.reject(new ConnectionLostError('away')));
     const bench = openBench({ backends: [backend] });
     const ran = gate();
-    const errback = bench.app.task('errback', (_: string) => 1);
+    const errback = bench.app.task('errback', (id: string) => id);
     const task = bench.app.task('task', () => ran.open());
     const worker = await bench.worker();
     await task.applyAsync([], { linkError: errback.s() });

@@ -476,7 +476,7 @@ describe('callbacks', () => {
     await bench.worker();
     const { id } = await bad.applyAsync([], { linkError: [oldStyle.s(), newStyle.s() as never, bound.s()] });
     await until(() => calls.length === 3, 'three errbacks');
-    expect(calls.toSorted()).toEqual([
+    expect(calls.toSorted((a, b) => String(a[0]).localeCompare(String(b[0])))).toEqual([
       ['bound', id],
       ['new', id, 'no', true],
       ['old', id],
@@ -734,7 +734,7 @@ describe('what cannot be run', () => {
     expect(await good.get({ timeout: 5 })).toBe('ok');
     const dead = await bench.take('celery.dead');
     expect(dead.headers['x-lovage-reason']).toMatch(reason);
-    expect(Buffer.from(dead.body)).toEqual(Buffer.from(message.body ?? Buffer.from('[[], {}, {}]')));
+    expect(Buffer.from(dead.body).equals(message.body ?? Buffer.from('[[], {}, {}]'))).toBe(true);
     expect(ran).toEqual([['good']]);
     await until(async () => (await bench.size()) === 0, 'an empty queue');
   });

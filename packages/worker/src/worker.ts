@@ -387,16 +387,17 @@ export class Worker implements AsyncDisposable {
     const { connection } = session;
     await connection.declare(joinTopologies(this.#queues));
     if (this.#state !== 'running' || !session.isLive) return;
+    const prefetch = this.#window.size;
     const consumer = await connection.consume(
       this.queueNames,
       (deliveries) => dispatcher.receive(session, deliveries),
       {
-        prefetch: this.#window.size,
+        prefetch,
         onLeaseLost: (deliveries) => dispatcher.leaseLost(session, deliveries),
       },
     );
     session.consumer = consumer;
-    this.#window.attach(consumer);
+    this.#window.attach(consumer, prefetch);
     const ended = (error?: unknown): void => {
       if (session.isLive && this.#state === 'running') void this.#consumeAgain(session, dispatcher, error);
     };

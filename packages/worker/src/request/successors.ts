@@ -88,8 +88,7 @@ function isCalledInPlace(task: AnyTask): boolean {
 
 function takes(task: AnyTask, count: number): boolean {
   try {
-    task.prepare(Array.from({ length: count }), {});
-    return true;
+    return !(task.prepare(Array.from({ length: count }), {}) instanceof Promise);
   } catch {
     return false;
   }

@@ -184,8 +184,8 @@ export class Tracer implements AttemptEnds, ContextHost {
         `${label(attempt)} succeeded in ${seconds}s: ${reprResult(result)}`,
       );
     }
-    const { onSuccess, afterReturn } = task.hooks;
-    if (onSuccess === undefined && afterReturn === undefined && body.chord === undefined) {
+    const { hooks } = task;
+    if (hooks.onSuccess === undefined && hooks.afterReturn === undefined && body.chord === undefined) {
       this.#end(attempt, 'success');
       return;
     }
@@ -195,10 +195,12 @@ export class Tracer implements AttemptEnds, ContextHost {
   async #afterSuccess(attempt: Attempt, result: unknown): Promise<void> {
     const { task, work, body } = attempt;
     if (!(await this.#chordPart(attempt, 'SUCCESS', result))) return;
-    const { onSuccess, afterReturn } = task.hooks;
-    if (onSuccess) await this.#hook(attempt, () => onSuccess(result, work.id, body.args, body.kwargs));
-    if (afterReturn) {
-      await this.#hook(attempt, () => afterReturn('SUCCESS', result, work.id, body.args, body.kwargs, undefined));
+    const { hooks } = task;
+    if (hooks.onSuccess) await this.#hook(attempt, () => hooks.onSuccess?.(result, work.id, body.args, body.kwargs));
+    if (hooks.afterReturn) {
+      await this.#hook(attempt, () =>
+        hooks.afterReturn?.('SUCCESS', result, work.id, body.args, body.kwargs, undefined),
+      );
     }
     this.#end(attempt, 'success');
   }
@@ -345,10 +347,10 @@ export class Tracer implements AttemptEnds, ContextHost {
       // The next attempt is in the broker, and its result will tell more than this state.
       await this.#write(this.#results, attempt, state).catch((failure: unknown) => this.#logUnstored(attempt, failure));
     }
-    const { onRetry } = task.hooks;
-    if (onRetry) {
+    const { hooks } = task;
+    if (hooks.onRetry) {
       const info = failureInfo(described ?? describeError(noRetryLeft(attempt)));
-      await this.#hook(attempt, () => onRetry(cause, work.id, body.args, body.kwargs, info));
+      await this.#hook(attempt, () => hooks.onRetry?.(cause, work.id, body.args, body.kwargs, info));
     }
     this.#end(attempt, 'retry');
   }
@@ -442,13 +444,15 @@ export class Tracer implements AttemptEnds, ContextHost {
       }
     }
     if (!(await this.#chordPart(attempt, 'FAILURE', described.info))) return;
-    const { onFailure, afterReturn } = task.hooks;
-    if (onFailure) {
-      await this.#hook(attempt, () => onFailure(error, work.id, body.args, body.kwargs, failureInfo(described)));
+    const { hooks } = task;
+    if (hooks.onFailure) {
+      await this.#hook(attempt, () =>
+        hooks.onFailure?.(error, work.id, body.args, body.kwargs, failureInfo(described)),
+      );
     }
-    if (afterReturn) {
+    if (hooks.afterReturn) {
       const info = failureInfo(described);
-      await this.#hook(attempt, () => afterReturn('FAILURE', error, work.id, body.args, body.kwargs, info));
+      await this.#hook(attempt, () => hooks.afterReturn?.('FAILURE', error, work.id, body.args, body.kwargs, info));
     }
     this.#end(attempt, ending);
   }
@@ -522,7 +526,7 @@ export class Tracer implements AttemptEnds, ContextHost {
   #write(results: ResultWriter, attempt: Attempt, write: ResultWrite): Promise<void> {
     return new Promise((resolve, reject) => {
       if (attempt.isFenced) resolve();
-      else results.write(write, (error) => (error === undefined ? resolve() : reject(error as Error)));
+      else results.write(write, (error) => (error === undefined ? resolve() : reject(error)));
     });
   }
 

@@ -138,7 +138,7 @@ export async function until<T>(
 }
 
 export async function within<T>(work: Promise<T>, what: string, ms: number = DEADLINE_MS): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
+  let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error(`Waited in vain for ${what}.`)), ms);
   });
