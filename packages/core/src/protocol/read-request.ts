@@ -4,7 +4,7 @@ import type { SerializationLimits } from '../serialization/registry.ts';
 import type { Message, MessageHeaders } from '../transport/message.ts';
 import { isTaskId, isTaskName } from './names.ts';
 import type { TaskBody, TaskRequest } from './task-message.ts';
-import { parseTime } from './time.ts';
+import { FIRST_INSTANT_MS, LAST_INSTANT_MS, parseTime } from './time.ts';
 
 export type Fields = Readonly<Record<string, unknown>>;
 
@@ -123,7 +123,8 @@ function instant(fields: Fields, name: string): number | undefined {
   if (value instanceof Date && !Number.isNaN(value.getTime())) return value.getTime();
   const time = typeof value === 'string' ? parseTime(value) : undefined;
   if (time === undefined) throw wrong(name, value, 'ISO 8601 text in the years 1 to 9999, or null');
-  return time;
+  // An offset can lead out of the years that can be written again.
+  return Math.min(LAST_INSTANT_MS, Math.max(FIRST_INSTANT_MS, time));
 }
 
 function timeLimit(value: unknown): readonly [number | undefined, number | undefined] {

@@ -51,6 +51,12 @@ const LONGEST = 64;
  * the text is no time. Source: dateutil.parser.isoparse; week and ordinal dates are not read.
  */
 export function parseTime(text: string): number | undefined {
+  const time = readTime(text);
+  return time === undefined ? undefined : time.ms + time.micros / 1000;
+}
+
+/** {@link parseTime} in two integers: far from 1970 one number cannot hold the microseconds. */
+export function readTime(text: string): { readonly ms: number; readonly micros: number } | undefined {
   if (text.length > LONGEST) return undefined;
   const match = ISO.exec(text);
   if (match === null) return undefined;
@@ -70,12 +76,8 @@ export function parseTime(text: string): number | undefined {
   // Date.UTC takes years below 100 for 19xx.
   const date = new Date(0);
   date.setUTCFullYear(year, month - 1, day);
-  return date.getTime() + ((hour * 60 + minute - offset) * 60 + second) * 1000 + micros / 1000;
-}
-
-/** True for text that names its offset. */
-export function hasOffset(text: string): boolean {
-  return /(?:[Zz]|[Tt ].*[+-]\d{2}(?::?\d{2})?)$/.test(text);
+  const seconds = (hour * 60 + minute - offset) * 60 + second;
+  return { ms: date.getTime() + seconds * 1000 + Math.floor(micros / 1000), micros: micros % 1000 };
 }
 
 function offsetOf(zone: string): number | undefined {

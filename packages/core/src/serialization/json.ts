@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import { types } from 'node:util';
 import { DecodeError, EncodeError, isLovageError } from '../errors.ts';
-import { formatTime, parseTime } from '../protocol/time.ts';
+import { FIRST_INSTANT_MS, formatTime, LAST_INSTANT_MS, readTime } from '../protocol/time.ts';
 import { Decimal, isTextValue, PlainDate, PlainTime, Uuid } from './python-values.ts';
 import { endOfString, parseTolerantly } from './json-parser.ts';
 
@@ -127,7 +127,8 @@ class Writer {
       if (replacement !== value) return this.write(replacement, key);
     }
     if (Array.isArray(value)) {
-      const items = (value as unknown[]).map((item, index) => this.#at(index, item) ?? 'null');
+      // Not map, which skips holes.
+      const items = Array.from(value as unknown[], (item, index) => this.#at(index, item) ?? 'null');
       return `[${items.join(',')}]`;
     }
     for (const [test, name, advice] of REFUSED) if (test(value)) throw this.#refuse(name, advice);
@@ -296,7 +297,7 @@ function untag(type: unknown, value: unknown): unknown {
         case 'datetime':
           return dateOf(value);
         case 'date':
-          return new PlainDate(parseTime(value) === undefined ? value : value.slice(0, 10));
+          return new PlainDate(readTime(value) === undefined ? value : value.slice(0, 10));
         case 'time':
           return new PlainTime(value);
         case 'decimal':
@@ -325,9 +326,12 @@ function malformedTag(type: unknown, cause?: unknown): Error {
 }
 
 function dateOf(text: string): Date {
-  const time = parseTime(text);
-  if (time === undefined) throw new RangeError('no time');
-  const date = new Date(Math.floor(time));
-  if (formatTime(date.getTime()) !== text) originals.set(date, { text, time: date.getTime() });
+  const read = readTime(text);
+  if (read === undefined) throw new RangeError('The text is no time.');
+  const time = read.ms;
+  const date = new Date(time);
+  // An offset can lead out of the years that Python knows.
+  const isInRange = time >= FIRST_INSTANT_MS && time <= LAST_INSTANT_MS;
+  if (!isInRange || formatTime(time) !== text) originals.set(date, { text, time });
   return date;
 }
