@@ -1,4 +1,4 @@
-import { parseDocument, stringify, type DocumentOptions, type ScalarTag, type SchemaOptions } from 'yaml';
+import { parseDocument, stringify, type DocumentOptions, type ScalarTag, type SchemaOptions, type Tags } from 'yaml';
 import { EncodeError } from '../errors.ts';
 import { normalize } from './normalize.ts';
 import type { Serializer } from './registry.ts';
@@ -65,13 +65,13 @@ function fractionText(value: number): string {
   return text.includes('.') || Number.isSafeInteger(value) ? text : text.includes('e') ? text.replace('e', '.0e') : `${text}.0`;
 }
 
-const OPTIONS: DocumentOptions & SchemaOptions = {
-  version: '1.1',
-  customTags: (tags) => [
-    ...OWN_TAGS,
-    ...tags.filter((tag) => typeof tag === 'string' || !OWN_TAGS.some((own) => own.tag === tag.tag)),
-  ],
-};
+const MERGE = 'tag:yaml.org,2002:merge';
+
+function pythonTags(tags: Tags): Tags {
+  return [...OWN_TAGS, ...tags.filter((tag) => typeof tag === 'string' || !OWN_TAGS.some((own) => own.tag === tag.tag))];
+}
+
+const OPTIONS: DocumentOptions & SchemaOptions = { version: '1.1', customTags: pythonTags };
 
 /**
  * YAML as Python's `yaml.safe_load` and `safe_dump` have it: version 1.1 with PyYAML's own idea of numbers and words
@@ -83,7 +83,18 @@ export const yaml: Serializer = {
   contentEncoding: 'utf-8',
   encode(value) {
     try {
-      return stringify(value ?? null, { ...OPTIONS, aliasDuplicateObjects: false });
+      const text = stringify(value ?? null, {
+        ...OPTIONS,
+        customTags: (tags) => pythonTags(tags).filter((tag) => tag !== 'merge' && (typeof tag === 'string' || tag.tag !== MERGE)),
+        merge: false,
+        aliasDuplicateObjects: false,
+        // Which unquoted texts both sides read alike is a long story; PyYAML refuses some that the library writes.
+        defaultStringType: 'QUOTE_DOUBLE',
+        defaultKeyType: 'QUOTE_DOUBLE',
+        lineWidth: 0,
+      });
+      // Line breaks to YAML 1.1, which folds them; they can only stand in quotes here.
+      return text.replace(/[\u0085\u2028\u2029]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
     } catch (cause) {
       throw new EncodeError('The value cannot be written as YAML.', { cause });
     }
