@@ -11,7 +11,7 @@ import {
   type Subscription,
   type TaskMeta,
 } from '@lovage/core/backend';
-import type { Listening, SqlDatabase } from '@lovage/sql';
+import type { Listening, SqlDatabase, SqlTransactionOptions } from '@lovage/sql';
 import { readGroup, writeGroup } from './groups.ts';
 import { fromRow, toColumnDate, toRow } from './rows.ts';
 import type { ResultTables, TaskRow } from './tables.ts';
@@ -81,7 +81,7 @@ export class SqlResultBackend implements ResultBackend {
       await database.transaction(async (transaction) => {
         for (const row of rows) await tables.store(transaction, row);
         transaction.signal(this.#topic);
-      });
+      }, durabilityIn(database));
     }
     if (failure !== undefined) throw failure;
   }
@@ -270,6 +270,14 @@ export class SqlResultBackend implements ResultBackend {
       }
     }
   }
+}
+
+/**
+ * Where this process has its messages in the same database, the settlement of a message follows its result in one log: a
+ * power loss that takes the result takes the settlement too, and the task runs again.
+ */
+function durabilityIn({ holdsMessages }: SqlDatabase): SqlTransactionOptions {
+  return { durability: holdsMessages ? 'ordered' : 'synced' };
 }
 
 /** True when the row is news. */

@@ -41,14 +41,19 @@ function checked(tuple: unknown, depth: number): ResultTuple {
 
 function fromObject(object: unknown, depth: number): ResultTuple {
   if (!(object instanceof PickledObject) || depth > MAX_DEPTH) throw unreadable();
-  const [id, second] = object.args;
+  const { callable, args } = object;
+  // The classes of an app are pickled by their name in it: (name, arguments).
+  const [name, list] = String(callable) === 'celery.app.base._unpickle_appattr' ? args : [callable.name, args];
+  const isResult = callable.module === 'celery.result' || callable.name === '_unpickle_appattr';
+  if (!isResult || !Array.isArray(list)) throw unreadable();
+  const [id, second] = list as readonly unknown[];
   if (typeof id !== 'string') throw unreadable();
-  switch (String(object.callable)) {
-    case 'celery.result.GroupResult':
+  switch (name) {
+    case 'GroupResult':
       if (!Array.isArray(second)) throw unreadable();
       return toResultTuple({ id, children: second.map((child) => fromObject(child, depth + 1)) });
-    case 'celery.result.AsyncResult': {
-      const parent = object.args[4] ?? null;
+    case 'AsyncResult': {
+      const parent: unknown = list[4] ?? null;
       return toResultTuple({ id, parent: parent === null ? null : fromObject(parent, depth + 1) });
     }
     default:

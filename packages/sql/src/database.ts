@@ -22,6 +22,14 @@ export interface SqlCallOptions {
   readonly deadlineMs?: number;
 }
 
+export interface SqlTransactionOptions extends SqlCallOptions {
+  /**
+   * `synced` (default): survives a power loss, unless the database was opened otherwise. `ordered`: survives the death of
+   * every process; after a power loss it may be missing, and then so is everything that was committed after it.
+   */
+  readonly durability?: 'synced' | 'ordered';
+}
+
 /**
  * One database, shared by all who opened it in this process.
  *
@@ -34,6 +42,8 @@ export interface SqlDatabase extends AsyncDisposable {
   readonly location: string;
   /** Rejects with `ConnectionLostError` when the database is gone for good: its file was replaced or removed. */
   readonly lost: Promise<never>;
+  /** A transport of this process keeps its messages here too. */
+  readonly holdsMessages: boolean;
   /** One reading statement outside any transaction. */
   query<Row extends SqlRow = SqlRow>(
     sql: string,
@@ -47,7 +57,7 @@ export interface SqlDatabase extends AsyncDisposable {
    * again one by one, so `work` may run more than once: it must keep nothing from an earlier run, and must await
    * nothing but its own statements.
    */
-  transaction<T>(work: (transaction: SqlTransaction) => Promise<T>, options?: SqlCallOptions): Promise<T>;
+  transaction<T>(work: (transaction: SqlTransaction) => Promise<T>, options?: SqlTransactionOptions): Promise<T>;
   /**
    * Calls `listener` after each local commit that signalled `topic`, and, with `foreign` true, whenever another
    * process may have committed anything. Never misses a change; may be called without one. The listener must not throw.

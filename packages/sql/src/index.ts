@@ -5,6 +5,7 @@ export type {
   SqlDatabase,
   SqlRow,
   SqlTransaction,
+  SqlTransactionOptions,
   SqlValue,
 } from './database.ts';
 export { checkIdentifier, quoteIdentifier } from './identifiers.ts';

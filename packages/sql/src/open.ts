@@ -8,6 +8,7 @@ import type {
   SqlDatabase,
   SqlRow,
   SqlTransaction,
+  SqlTransactionOptions,
   SqlValue,
 } from './database.ts';
 import type { SqliteDriver } from './sqlite/driver.ts';
@@ -24,6 +25,8 @@ export interface SqlOpenOptions {
   readonly busyTimeoutMs?: number;
   /** SQLite: forces one of the two clients. Default: `node:sqlite` where Node has it (22.13), else `libsql`. */
   readonly sqliteDriver?: SqliteDriver['name'];
+  /** The opener keeps messages here: see `SqlDatabase.holdsMessages`. */
+  readonly holdsMessages?: boolean;
   readonly logger?: Logger;
 }
 
@@ -76,7 +79,8 @@ export async function openSqlDatabase(url: BrokerUrl, options: SqlOpenOptions = 
     if (open.get(path) === shared) open.delete(path);
     throw error;
   }
-  if (synchronous === 'full') await database.query('PRAGMA synchronous=FULL');
+  if (synchronous === 'full') database.requireSync();
+  if (options.holdsMessages === true) database.holdsMessages = true;
   // A lost database is never handed out again: the next opener gets the new file.
   database.lost.catch(() => {
     if (open.get(path) === shared) open.delete(path);
@@ -114,7 +118,7 @@ class Handle implements SqlDatabase {
     return this.#database.query<Row>(sql, parameters, { deadlineMs: this.#deadlineMs, ...options });
   }
 
-  async transaction<T>(work: (transaction: SqlTransaction) => Promise<T>, options?: SqlCallOptions): Promise<T> {
+  async transaction<T>(work: (transaction: SqlTransaction) => Promise<T>, options?: SqlTransactionOptions): Promise<T> {
     this.#assertOpen();
     const call = this.#database.transaction(work, { deadlineMs: this.#deadlineMs, ...options });
     this.#pending.add(call);
@@ -123,6 +127,10 @@ class Handle implements SqlDatabase {
     } finally {
       this.#pending.delete(call);
     }
+  }
+
+  get holdsMessages(): boolean {
+    return this.#database.holdsMessages;
   }
 
   listen(topic: string, listener: (foreign: boolean) => void, options?: ListenOptions): Listening {

@@ -30,6 +30,11 @@ const HOUSEKEEPING_MS = 1000;
 /** Queues that go away with their process do so when nobody renewed them for this long, at least. */
 const QUEUE_EXPIRY_MS = 300_000;
 const QUEUE_RENEWAL_MS = 60_000;
+/**
+ * For all but a publish. A power loss ends every process that holds a message; it undoes the last claims, results and
+ * settlements together, and the messages come again.
+ */
+const ORDERED = { durability: 'ordered' } as const;
 const MAX_DELAY_MS = 10 * 365 * 86_400_000;
 
 /**
@@ -176,7 +181,7 @@ export class SqlDriver implements QueueDriver<SqlReceipt> {
           transaction.signal(this.#topic);
         }
       }
-    });
+    }, ORDERED);
   }
 
   async extendLease(receipts: readonly SqlReceipt[]): Promise<readonly SqlReceipt[]> {
@@ -184,8 +189,9 @@ export class SqlDriver implements QueueDriver<SqlReceipt> {
     const consumer = this.#consumer;
     if (consumer === undefined) return receipts;
     const leaseUntil = Date.now() + this.#leaseMs;
-    const isAlive = await this.#database.transaction((transaction) =>
-      this.#tables.renewLease(transaction, consumer.id, leaseUntil),
+    const isAlive = await this.#database.transaction(
+      (transaction) => this.#tables.renewLease(transaction, consumer.id, leaseUntil),
+      ORDERED,
     );
     if (isAlive && this.#consumer?.id === consumer.id) this.#consumer = { id: consumer.id, leaseUntil };
     return receipts.filter((receipt) => !isAlive || receipt.consumer !== consumer.id);
@@ -207,7 +213,10 @@ export class SqlDriver implements QueueDriver<SqlReceipt> {
     const consumer = this.#consumer;
     try {
       if (consumer !== undefined) {
-        await this.#database.transaction((transaction) => this.#tables.retireConsumer(transaction, consumer.id));
+        await this.#database.transaction(
+          (transaction) => this.#tables.retireConsumer(transaction, consumer.id),
+          ORDERED,
+        );
       }
     } catch (error) {
       this.#logger.debug({ err: error }, 'The consumer stays registered until its lease ends.');
@@ -230,7 +239,7 @@ export class SqlDriver implements QueueDriver<SqlReceipt> {
       return { consumer, pulled };
     };
     try {
-      const { consumer, pulled } = await this.#database.transaction(work, { signal });
+      const { consumer, pulled } = await this.#database.transaction(work, { signal, durability: 'ordered' });
       this.#consumer = consumer;
       return pulled;
     } catch (error) {

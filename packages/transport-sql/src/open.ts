@@ -14,6 +14,7 @@ export async function openSqlDriver(
   const { synchronous, busyTimeoutMs } = options;
   const database = await openSqlDatabase(url, {
     synchronous,
+    holdsMessages: true,
     logger,
     ...(busyTimeoutMs === undefined ? {} : { busyTimeoutMs }),
   });

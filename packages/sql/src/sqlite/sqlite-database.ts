@@ -7,6 +7,7 @@ import type {
   SqlDatabase,
   SqlRow,
   SqlTransaction,
+  SqlTransactionOptions,
   SqlValue,
 } from '../database.ts';
 import { openSqliteDriver, SQLITE, type SqliteDriver, SqliteFailure } from './driver.ts';
@@ -38,6 +39,7 @@ interface Call {
   fail(error: unknown): void;
   readonly deadline: number;
   readonly signal: AbortSignal | undefined;
+  readonly isSynced: boolean;
 }
 
 /**
@@ -64,6 +66,11 @@ export class SqliteDatabase implements SqlDatabase {
   #dataVersion: SqlValue = null;
   #identity: string | undefined;
   #identityCheckedAt = 0;
+  /** `synchronous` of the strictest opener. */
+  #syncs: boolean;
+  /** As the connection stands. */
+  #isSynced = false;
+  holdsMessages = false;
   #closing: Promise<void> | undefined;
 
   private constructor(path: string, options: SqliteOptions) {
@@ -71,6 +78,7 @@ export class SqliteDatabase implements SqlDatabase {
     this.#inMemory = path === ':memory:';
     this.location = path;
     this.#options = options;
+    this.#syncs = options.synchronous === 'full';
     this.lost = new Promise<never>((_, reject) => {
       this.#reportLoss = reject;
     });
@@ -104,10 +112,15 @@ export class SqliteDatabase implements SqlDatabase {
       }
       this.#identity = identityOf(this.#path);
     }
-    this.#driver.all(`PRAGMA synchronous=${this.#options.synchronous === 'full' ? 'FULL' : 'NORMAL'}`, []);
+    this.#driver.all('PRAGMA synchronous=NORMAL', []);
     this.#driver.all(`PRAGMA wal_autocheckpoint=${CHECKPOINT_PAGES}`, []);
     this.#driver.all('PRAGMA temp_store=MEMORY', []);
     this.#driver.all('PRAGMA cache_size=-16000', []);
+  }
+
+  /** The stricter of all openers decides. */
+  requireSync(): void {
+    this.#syncs = true;
   }
 
   async query<Row extends SqlRow = SqlRow>(
@@ -128,7 +141,7 @@ export class SqliteDatabase implements SqlDatabase {
     }
   }
 
-  transaction<T>(work: (transaction: SqlTransaction) => Promise<T>, options: SqlCallOptions = {}): Promise<T> {
+  transaction<T>(work: (transaction: SqlTransaction) => Promise<T>, options: SqlTransactionOptions = {}): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       this.#assertUsable();
       options.signal?.throwIfAborted();
@@ -136,6 +149,7 @@ export class SqliteDatabase implements SqlDatabase {
       this.#calls.push({
         deadline: Date.now() + (options.deadlineMs ?? this.#options.busyTimeoutMs),
         signal: options.signal,
+        isSynced: options.durability !== 'ordered',
         run: async (transaction) => {
           result = await work(transaction);
         },
@@ -242,6 +256,7 @@ export class SqliteDatabase implements SqlDatabase {
       if (this.#loss !== undefined) refuse(calls, () => true, this.#loss);
       if (calls.length === 0) return false;
       try {
+        this.#setSynced(this.#syncs && calls.some(({ isSynced }) => isSynced));
         this.#driver.run('BEGIN IMMEDIATE', []);
         this.#inTransaction = true;
         return true;
@@ -275,6 +290,13 @@ export class SqliteDatabase implements SqlDatabase {
     for (const call of calls) call.commit();
     for (const topic of topics) this.#notify(topic, false);
     return undefined;
+  }
+
+  /** Only outside of transactions. With the write-ahead log, NORMAL leaves out nothing but the sync of each commit. */
+  #setSynced(isSynced: boolean): void {
+    if (isSynced === this.#isSynced) return;
+    this.#driver.all(isSynced ? 'PRAGMA synchronous=FULL' : 'PRAGMA synchronous=NORMAL', []);
+    this.#isSynced = isSynced;
   }
 
   async #patiently<T>(step: () => T, deadline: number, signal: AbortSignal | undefined): Promise<T> {
