@@ -96,7 +96,7 @@ export class Publisher {
   readonly #link: Link;
   readonly #window: number;
   readonly #maxMessageBytes: number;
-  readonly #waiting: Batch[] = [];
+  #waiting: Batch[] = [];
   /** In the order of their calls, so that the first is the first to be late. */
   readonly #live = new Set<Batch>();
   #state: ConfirmState | undefined;
@@ -315,18 +315,17 @@ export class Publisher {
         );
       } else if (blockedSince === undefined) {
         // Later calls are not late either.
-        return;
+        break;
       }
     }
+    this.#dropAbandoned();
   };
 
   #abandon(batch: Batch, error: LovageError): void {
     this.#live.delete(batch);
-    const waiting = this.#waiting.indexOf(batch);
-    if (waiting >= 0) this.#waiting.splice(waiting, 1);
     const indexes = allFrom(batch.publications, batch.next);
     const state = this.#state;
-    if (state !== undefined) {
+    if (state !== undefined && batch.next > 0) {
       const mask = state.batches.length - 1;
       // The slots stay taken until their confirms come: the window is the broker's load, not ours.
       for (let tag = state.lowestOpen; tag < state.nextTag; tag++) {
@@ -336,9 +335,13 @@ export class Publisher {
     batch.abandon(indexes, error);
   }
 
+  #dropAbandoned(): void {
+    if (this.#waiting.some(({ done }) => done)) this.#waiting = this.#waiting.filter(({ done }) => !done);
+  }
+
   #failAll(error: LovageError): void {
+    this.#waiting = [];
     for (const batch of this.#live) this.#abandon(batch, error);
-    this.#waiting.length = 0;
     clearInterval(this.#timer);
     this.#timer = undefined;
   }
