@@ -107,6 +107,8 @@ export interface EndpointSettings {
   readonly options?: OptionValues<typeof CONNECTION_OPTIONS>;
   /** `broker_use_ssl` or `redis_backend_use_ssl`. */
   readonly useSsl?: boolean | Readonly<Record<string, unknown>> | undefined;
+  /** An idle connection is asked, and a silent server given up, at least so often. Default 20. */
+  readonly heartbeatSeconds?: number | undefined;
   readonly logger?: Logger | undefined;
 }
 
@@ -129,6 +131,8 @@ export function readEndpoint(url: BrokerUrl, settings: EndpointSettings = {}): R
   }
   const where = `The URL ${JSON.stringify(String(url))}`;
   const options = { ...settings.options, ...readOptions(query, CONNECTION_OPTIONS, where) };
+  // A silent peer is to be lost after two heartbeats; Redis has none of its own.
+  const heartbeatMs = (settings.heartbeatSeconds ?? 20) * 1000;
   const tls = readTls(url, tlsQuery, settings, where);
   return {
     address: readAddress(url, options),
@@ -137,8 +141,8 @@ export function readEndpoint(url: BrokerUrl, settings: EndpointSettings = {}): R
     password: url.password,
     tls,
     url: String(url),
-    socketTimeoutMs: options.socketTimeout ?? 5000,
-    healthCheckIntervalMs: options.healthCheckInterval ?? 4000,
+    socketTimeoutMs: options.socketTimeout ?? Math.min(5000, heartbeatMs),
+    healthCheckIntervalMs: options.healthCheckInterval ?? Math.min(4000, heartbeatMs * 0.8),
     keepAliveMs: (options.socketKeepalive ?? true) ? 10_000 : 0,
     connectTimeoutMs: options.socketConnectTimeout ?? options.connectTimeout,
     clientName: options.clientName,

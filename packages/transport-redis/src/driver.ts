@@ -281,9 +281,6 @@ export class RedisDriver implements QueueDriver<RedisReceipt> {
       plan = {
         queues,
         keys: [
-          this.#keys.unacked,
-          this.#keys.unackedIndex,
-          this.#keys.leases,
           ...queues.map((queue) => this.#keys.delayed(queue)),
           ...prioritySteps.flatMap((_, step) => queues.map((queue) => this.#keys.list(queue, step))),
         ],
@@ -293,6 +290,9 @@ export class RedisDriver implements QueueDriver<RedisReceipt> {
           queues.length,
           prioritySteps.length,
           MOST_BYTES_PER_PULL,
+          this.#keys.unacked,
+          this.#keys.unackedIndex,
+          this.#keys.leases,
           ...prioritySteps,
           ...queues.map((queue) => `, "", ${JSON.stringify(queue)}]`),
         ],

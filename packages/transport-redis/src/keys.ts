@@ -78,9 +78,13 @@ export class Keys {
     return this.#channelPrefix + exchange + (routingKey !== '' && this.#hasPatterns ? `/${routingKey}` : '');
   }
 
-  /** For PSUBSCRIBE, with the routing key of a binding. */
-  channelPattern(exchange: string, bindingKey: string): string {
-    return this.channel(exchange, bindingKey.replaceAll('#', '*'));
+  /**
+   * For PSUBSCRIBE, with the routing key of a binding. A queue bound without a key gets what was sent with any key, as a
+   * fanout exchange promises; Kombu gives it only what was sent without one.
+   */
+  channelPatterns(exchange: string, bindingKey: string): readonly string[] {
+    const pattern = this.channel(exchange, bindingKey.replaceAll('#', '*'));
+    return bindingKey === '' && this.#hasPatterns ? [pattern, `${pattern}/*`] : [pattern];
   }
 
   /** What stands behind the exchange in the name of a channel. */

@@ -7,8 +7,13 @@ import { readTransportOptions } from './options.ts';
 /** Opens a driver. Rejects with `ConnectError`, `AuthError`, `ConfigError` or `UnsupportedError`. */
 export async function openRedisDriver(url: BrokerUrl, options: ConnectOptions): Promise<RedisDriver> {
   const logger = options.logger ?? silentLogger;
-  const { settings, connection } = readTransportOptions(options.transportOptions);
-  const endpoint = readEndpoint(url, { options: connection, useSsl: options.useSsl, logger });
+  const { settings, connection } = readTransportOptions(options);
+  const endpoint = readEndpoint(url, {
+    options: connection,
+    useSsl: options.useSsl,
+    heartbeatSeconds: options.heartbeatSeconds,
+    logger,
+  });
   const opening = { connectTimeoutMs: options.connectTimeoutMs, clientName: options.clientName };
   const link = await openRedis(endpoint, { ...opening, signal: options.signal });
   try {

@@ -121,7 +121,7 @@ export interface ReadTransportOptions {
 }
 
 /** Throws `ConfigError` for wrong values and unknown names, `UnsupportedError` for what is refused. */
-export function readTransportOptions(given: ConnectOptions['transportOptions'] = {}): ReadTransportOptions {
+export function readTransportOptions({ transportOptions: given = {}, leaseMs }: ConnectOptions): ReadTransportOptions {
   const options = readOptions(given, READERS, 'The Redis transport');
   const visibilityTimeoutMs = options.visibilityTimeout ?? 3_600_000;
   return {
@@ -129,7 +129,7 @@ export function readTransportOptions(given: ConnectOptions['transportOptions'] =
       keyPrefix: options.globalKeyprefix ?? '',
       visibilityTimeoutMs,
       // Python workers judge by their own visibility timeout: what is renewed less often than that would be taken.
-      leaseMs: Math.min(options.leaseMs ?? 30_000, visibilityTimeoutMs),
+      leaseMs: Math.min(options.leaseMs ?? leaseMs ?? 30_000, visibilityTimeoutMs),
       prioritySteps: options.prioritySteps ?? [0, 3, 6, 9],
       separator: options.sep ?? '\x06\x16',
       queueOrder: options.queueOrderStrategy ?? 'round_robin',

@@ -4,9 +4,10 @@ import { RedisScript } from '@lovage/redis';
  * Takes messages and records them as unacked in one step, so that none can be lost between the two (Kombu's window).
  * Envelopes stay as they are; the record's key is a tag of this claim: `consumer:number:deliveries:step`.
  *
- * KEYS: unacked, unacked_index, leases, the delayed set of each queue, the lists, all queues of a step together.
- * ARGV: most to take, first number, consumer, lease in ms, number of queues, number of steps, most bytes, the steps, the
- * end of the record of each queue.
+ * KEYS: the delayed set of each queue, the lists, all queues of a step together. The other keys are arguments: before 7.0.9
+ * Redis makes CLIENT TRACKING remember all keys of a script that reads one, and every ack would be a hint.
+ * ARGV: most to take, first number, consumer, lease in ms, number of queues, number of steps, most bytes, unacked,
+ * unacked_index, leases, the steps, the end of the record of each queue.
  * Gives: server time in ms, ms until the next delayed message is due or -1, then for each list its position, the number
  * of messages, and message and delivery count of each.
  *
@@ -14,15 +15,15 @@ import { RedisScript } from '@lovage/redis';
  * removal. When nothing was there, the keys are read (EXISTS, ZRANGE), which is what CLIENT TRACKING remembers.
  */
 export const PULL: RedisScript = new RedisScript(`
-local unacked, index, leases = KEYS[1], KEYS[2], KEYS[3]
+local unacked, index, leases = ARGV[8], ARGV[9], ARGV[10]
 local max, number, consumer = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local queues, steps, mostBytes = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local firstList = 3 + queues
+local firstList = queues
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 for queue = 1, queues do
-  local delayed = KEYS[3 + queue]
+  local delayed = KEYS[queue]
   local due = redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, 200)
   for i = 1, #due do
     redis.call('ZREM', delayed, due[i])
@@ -44,8 +45,8 @@ local taken, bytes = 0, 0
 for list = 1, queues * steps do
   if taken >= max or bytes > mostBytes then break end
   local key = KEYS[firstList + list]
-  local ending = ARGV[8 + steps + (list - 1) % queues]
-  local step = ':' .. ARGV[8 + math.floor((list - 1) / queues)]
+  local ending = ARGV[11 + steps + (list - 1) % queues]
+  local step = ':' .. ARGV[11 + math.floor((list - 1) / queues)]
   repeat
     local wanted = math.min(max - taken, 64)
     local popped = redis.call('RPOP', key, wanted)
@@ -87,7 +88,7 @@ if taken > 0 then
 else
   redis.call('EXISTS', unpack(KEYS, firstList + 1))
   for queue = 1, queues do
-    local first = redis.call('ZRANGE', KEYS[3 + queue], 0, 0, 'WITHSCORES')
+    local first = redis.call('ZRANGE', KEYS[queue], 0, 0, 'WITHSCORES')
     if first[2] then
       local left = math.max(0, tonumber(first[2]) - now)
       if out[2] < 0 or left < out[2] then out[2] = left end

@@ -9,6 +9,12 @@ interface Pattern {
   readonly subscribed: Promise<unknown>;
 }
 
+interface Connected {
+  readonly link: RedisLink;
+  /** The server's number of this connection. */
+  readonly id: string;
+}
+
 /** Where Redis sends the names of keys that changed. Source: redis.io, client-side caching in RESP2. */
 const INVALIDATIONS = '__redis__:invalidate';
 
@@ -18,7 +24,7 @@ export class Subscriber {
   readonly #keys: Keys;
   readonly #onInvalidation: () => void;
   readonly #patterns = new Map<string, Pattern>();
-  #link: Promise<RedisLink> | undefined;
+  #connected: Promise<Connected> | undefined;
 
   constructor(open: () => Promise<RedisLink>, keys: Keys, onInvalidation: () => void) {
     this.#open = open;
@@ -31,20 +37,20 @@ export class Subscriber {
    * once: the key has to be read again for the next. Rejects where the server cannot do that or forbids it.
    */
   async track(tracker: RedisLink): Promise<void> {
-    const link = await this.#connect();
-    const id = await link.text('client', ['id']);
+    const { link, id } = await this.#connect();
     await link.text('subscribe', [INVALIDATIONS]);
-    await tracker.text('client', ['tracking', 'on', 'redirect', String(id)]);
+    await tracker.text('client', ['tracking', 'on', 'redirect', id]);
   }
 
   /** Source: kombu/transport/redis.py, _subscribe: patterns always. */
   async subscribe(exchange: string, bindingKey: string, listener: Listener): Promise<{ unsubscribe(): Promise<void> }> {
-    const link = await this.#connect();
-    const name = this.#keys.channelPattern(exchange, bindingKey);
+    const { link } = await this.#connect();
+    const names = this.#keys.channelPatterns(exchange, bindingKey);
+    const name = names[0] as string;
     let pattern = this.#patterns.get(name);
     if (pattern === undefined) {
-      pattern = { listeners: new Set(), subscribed: link.text('psubscribe', [name]) };
-      this.#patterns.set(name, pattern);
+      pattern = { listeners: new Set(), subscribed: link.text('psubscribe', names) };
+      for (const one of names) this.#patterns.set(one, pattern);
     }
     const { listeners } = pattern;
     const entry = { exchange, listener };
@@ -53,37 +59,39 @@ export class Subscriber {
       await pattern.subscribed;
     } catch (error) {
       listeners.delete(entry);
-      if (listeners.size === 0) this.#patterns.delete(name);
+      if (listeners.size === 0) for (const one of names) this.#patterns.delete(one);
       throw error;
     }
     return {
       unsubscribe: async () => {
         if (!listeners.delete(entry) || listeners.size > 0 || this.#patterns.get(name)?.listeners !== listeners) return;
-        this.#patterns.delete(name);
-        await link.text('punsubscribe', [name]);
+        for (const one of names) this.#patterns.delete(one);
+        await link.text('punsubscribe', names);
       },
     };
   }
 
   async close(): Promise<void> {
-    const link = await this.#link?.catch(() => undefined);
-    link?.close();
+    const connected = await this.#connected?.catch(() => undefined);
+    connected?.link.close();
   }
 
-  #connect(): Promise<RedisLink> {
-    return (this.#link ??= this.#start().catch((error: unknown) => {
-      this.#link = undefined;
+  #connect(): Promise<Connected> {
+    return (this.#connected ??= this.#start().catch((error: unknown) => {
+      this.#connected = undefined;
       throw error;
     }));
   }
 
-  async #start(): Promise<RedisLink> {
+  async #start(): Promise<Connected> {
     const link = await this.#open();
+    // In RESP2 a connection that is subscribed to something answers no other command any more.
+    const id = String(await link.text('client', ['id']));
     link.onMessage((channel, message, pattern) => {
       if (pattern === undefined) this.#onInvalidation();
       else this.#deliver(pattern.toString(), channel.toString(), message);
     });
-    return link;
+    return { link, id };
   }
 
   #deliver(pattern: string, channel: string, message: Buffer | readonly Buffer[] | null): void {
