@@ -108,10 +108,13 @@ function cleanText(text: string | null | undefined): string | null {
 /** ISO 8601 to SQLAlchemy's text of a naive datetime in UTC. Throws nothing: what is no date is none. */
 export function toColumnDate(iso: string | null): string | null {
   if (iso === null) return null;
-  const match = /^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d{1,6})\d*)?(Z|[+-]00:?00)?$/.exec(iso);
-  if (match !== null) return `${match[1]} ${match[2]}.${(match[3] ?? '').padEnd(6, '0')}`;
-  const date = new Date(iso);
-  return Number.isNaN(date.getTime()) ? null : toColumnDate(date.toISOString());
+  const match = /^(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:\.(\d{1,6})\d*)?(Z|[+-]\d\d:?\d\d)?$/.exec(iso);
+  if (match === null) return null;
+  const [, wall = '', fraction = '', zone = 'Z'] = match;
+  const date = new Date(`${wall.replace(' ', 'T')}${zone.replace(/^(...)(\d\d)$/, '$1:$2')}`);
+  return Number.isNaN(date.getTime())
+    ? null
+    : `${date.toISOString().slice(0, 19).replace('T', ' ')}.${fraction.padEnd(6, '0')}`;
 }
 
 function fromColumnDate(text: string | null): string | null {

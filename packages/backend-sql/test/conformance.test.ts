@@ -23,7 +23,7 @@ describe.each([
     open: { settings },
     skip: {
       'expiry: a result is gone after its time, and one without a time stays':
-        "Celery's tables keep no expiry for each result: the one who cleans up decides for all; see expiry.test.ts",
+        "Celery's tables keep no expiry for each result: the one who cleans up decides for all; see store.test.ts",
     },
   });
 });

@@ -116,10 +116,10 @@ describe('hostile pickles', () => {
     Buffer.from('.'),
   ]);
   test.each<[string, Uint8Array]>([
-    ['os.system', text("cos\nsystem\n(S'id'\ntR.")],
+    ['os.system', text('cos\nsystem\n(Vid\ntR.')],
     ['builtins.eval by STACK_GLOBAL', text('\x80\x04\x8c\x08builtins\x8c\x04eval\x93\x8c\x011\x85R.')],
     ['getattr', text('\x80\x04\x8c\x08builtins\x8c\x07getattr\x93N\x8c\x01x\x86R.')],
-    ['INST', text("(S'id'\nios\nsystem\n.")],
+    ['INST', text('(Vid\nios\nsystem\n.')],
     ['OBJ', text('(cos\nsystem\no.')],
     ['NEWOBJ of an unknown class', text('\x80\x02csubprocess\nPopen\n)\x81.')],
     ['an unknown class inside a list', text('\x80\x04](cos\nsystem\ne.')],
