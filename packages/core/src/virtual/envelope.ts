@@ -19,13 +19,55 @@ const TAIL = '"}}';
  * Throws `EncodeError` for headers that JSON cannot hold. Source: kombu/transport/virtual/base.py, Message.serializable.
  */
 export function openEnvelope(message: Message, exchange: string, routingKey: string): string {
-  const { body, contentType, contentEncoding, headers, properties } = message;
-  const { correlationId, replyTo, expiration } = properties;
-  return `{"body":"${base64(body)}","content-encoding":${quote(contentEncoding)},"content-type":${quote(contentType)},"headers":${encodeHeaders(headers)},"properties":{${
+  const { body, headers, properties } = message;
+  const { correlationId, replyTo } = properties;
+  return `{"body":"${base64(body)}${contentPart(message)}${encodeHeaders(headers)},"properties":{${
     correlationId === undefined ? '' : `"correlation_id":${quote(correlationId)},`
-  }${replyTo === undefined ? '' : `"reply_to":${quote(replyTo)},`}"delivery_mode":${properties.deliveryMode ?? 2},"delivery_info":{"exchange":${quote(exchange)},"routing_key":${quote(routingKey)}},"priority":${priorityOf(properties)},${
+  }${replyTo === undefined ? '' : `"reply_to":${quote(replyTo)},`}${deliveryPart(properties, exchange, routingKey)}`;
+}
+
+/** What the last message had, and most likely the next one has: few pieces make a text that is cheap to send. */
+let lastContent = { contentType: '', contentEncoding: '', text: '' };
+
+function contentPart({ contentType, contentEncoding }: Message): string {
+  if (
+    lastContent.text === '' ||
+    lastContent.contentType !== contentType ||
+    lastContent.contentEncoding !== contentEncoding
+  ) {
+    const text = `","content-encoding":${quote(contentEncoding)},"content-type":${quote(contentType)},"headers":`;
+    lastContent = { contentType, contentEncoding, text };
+  }
+  return lastContent.text;
+}
+
+let lastDelivery = {
+  exchange: '',
+  routingKey: '',
+  priority: 0,
+  deliveryMode: 0,
+  expiration: undefined as string | undefined,
+  text: '',
+};
+
+function deliveryPart(properties: MessageProperties, exchange: string, routingKey: string): string {
+  const { deliveryMode = 2, expiration } = properties;
+  const priority = priorityOf(properties);
+  const last = lastDelivery;
+  if (
+    last.routingKey === routingKey &&
+    last.exchange === exchange &&
+    last.priority === priority &&
+    last.deliveryMode === deliveryMode &&
+    last.expiration === expiration
+  ) {
+    return last.text;
+  }
+  const text = `"delivery_mode":${deliveryMode},"delivery_info":{"exchange":${quote(exchange)},"routing_key":${quote(routingKey)}},"priority":${priority},${
     expiration === undefined ? '' : `"expiration":${quote(expiration)},`
   }"body_encoding":"base64","delivery_tag":"`;
+  lastDelivery = { exchange, routingKey, priority, deliveryMode, expiration, text };
+  return text;
 }
 
 /** Completes an opened envelope with its tag: plain text without quotes and backslashes. */
