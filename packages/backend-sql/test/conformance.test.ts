@@ -16,14 +16,5 @@ describe.each([
     settings: { databaseTableNames: { task: 'my_tasks', group: 'my_groups' } },
   },
 ])('sqlite, $kind', ({ url, settings }) => {
-  backendConformance({
-    test,
-    backend: sqlBackend,
-    url,
-    open: { settings },
-    skip: {
-      'expiry: a result is gone after its time, and one without a time stays':
-        "Celery's tables keep no expiry for each result: the one who cleans up decides for all; see store.test.ts",
-    },
-  });
+  backendConformance({ test, backend: sqlBackend, url, open: { settings } });
 });
