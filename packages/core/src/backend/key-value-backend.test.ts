@@ -209,7 +209,7 @@ describe('storing and loading', () => {
     TestStore.kept.set('celery-task-meta-1', '[]');
     await expect(backend.load(['1'])).rejects.toMatchObject({ code: 'ERR_DECODE', taskId: '1' });
     TestStore.kept.set('celery-task-meta-2', '{"status":"SUCCESS","result":1}');
-    expect(await backend.load(['2'])).toEqual([{ status: 'SUCCESS', result: 1, task_id: '2' }]);
+    expect(await backend.load(['2'])).toMatchObject([{ status: 'SUCCESS', result: 1, task_id: '2' }]);
   });
 
   test('groups', async () => {

@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ClosedError, DecodeError, isLovageError, type LovageError, TimeoutError } from '../errors.ts';
+import { ClosedError, isLovageError, type LovageError, TimeoutError } from '../errors.ts';
 import { LATE, within } from '../internal/deadline.ts';
 import { silentLogger, type Logger } from '../internal/log.ts';
 import { TurnBatch } from '../internal/turn-batch.ts';
+import { readTaskMeta } from '../protocol/read-task-meta.ts';
 import type { TaskMeta } from '../protocol/task-meta.ts';
 import type { BackendUrl } from '../transport/url.ts';
 import type {
@@ -411,11 +412,7 @@ class KeyValueBackend implements ResultBackend {
   }
 
   #decode(taskId: string, value: StoredValue): TaskMeta {
-    const meta = this.#codec.decode(value);
-    if (!isRecord(meta) || typeof meta['status'] !== 'string') {
-      throw new DecodeError(`What is stored for the task "${taskId}" is no task result.`, { facts: { taskId } });
-    }
-    return (meta['task_id'] === taskId ? meta : { ...meta, task_id: taskId }) as unknown as TaskMeta;
+    return readTaskMeta(this.#codec.decode(value), taskId);
   }
 }
 

@@ -25,9 +25,11 @@ export function decodeTaskHeaders(message: Message, registry: SerializerRegistry
   const body = registry.decode(message);
   if (isRecord(body)) {
     if (hasTask && Object.hasOwn(body, 'args')) return remember(message, readHybrid(body, message, registry.limits));
-    if (!hasTask && Object.hasOwn(body, 'task')) return remember(message, readProtocol1(body, message, registry.limits));
+    if (!hasTask && Object.hasOwn(body, 'task'))
+      return remember(message, readProtocol1(body, message, registry.limits));
   }
-  if (hasTask) return remember(message, { request: readRequest(headers, message), body: readBody(body, registry.limits) });
+  if (hasTask)
+    return remember(message, { request: readRequest(headers, message), body: readBody(body, registry.limits) });
   throw new InvalidMessageError('The message is no task: neither its headers nor its body name one.');
 }
 

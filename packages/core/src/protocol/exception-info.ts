@@ -48,7 +48,12 @@ export function describeError(thrown: unknown): DescribedError {
   }
 }
 
-function described(type: string, args: readonly unknown[], module: string | null, traceback: string | null): DescribedError {
+function described(
+  type: string,
+  args: readonly unknown[],
+  module: string | null,
+  traceback: string | null,
+): DescribedError {
   return {
     info: { exc_type: type, exc_message: args, exc_module: module },
     traceback,

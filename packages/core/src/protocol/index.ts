@@ -17,6 +17,7 @@ export type {
 export { decodeTaskBody, decodeTaskHeaders } from './decode.ts';
 export { describeError, readExceptionInfo, taskFailure, TaskFailedError } from './exception-info.ts';
 export type { DescribedError } from './exception-info.ts';
+export { readTaskMeta } from './read-task-meta.ts';
 export { reprArgs, reprKwargs, reprResult, safeRepr } from './repr.ts';
 export { fromResultTuple, toResultTuple } from './result-tuple.ts';
 export type { ResultReference, ResultTuple } from './result-tuple.ts';
@@ -24,5 +25,6 @@ export * from './task-errors.ts';
 export type * from './task-message.ts';
 export type * from './task-meta.ts';
 export { formatTime, parseTime } from './time.ts';
+export { isTaskId, isTaskName } from './names.ts';
 export { encodeTask } from './v2.ts';
 export type { TaskDraft } from './v2.ts';

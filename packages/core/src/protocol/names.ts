@@ -11,5 +11,7 @@ export function isTaskName(value: unknown): value is string {
 
 /** 1 to 255 characters, none of them a control character or a line separator, and no path that climbs. */
 export function isTaskId(value: unknown): value is string {
-  return typeof value === 'string' && (PLAIN.test(value) || ID.test(value)) && !(value.includes('..') && CLIMBS.test(value));
+  return (
+    typeof value === 'string' && (PLAIN.test(value) || ID.test(value)) && !(value.includes('..') && CLIMBS.test(value))
+  );
 }

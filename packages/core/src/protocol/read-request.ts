@@ -10,9 +10,29 @@ export type Fields = Readonly<Record<string, unknown>>;
 
 /** Headers that the protocol knows; others are the caller's own. */
 const KNOWN_HEADERS: ReadonlySet<string> = new Set([
-  'lang', 'task', 'id', 'shadow', 'eta', 'expires', 'group', 'group_index', 'retries', 'timelimit', 'root_id',
-  'parent_id', 'argsrepr', 'kwargsrepr', 'origin', 'ignore_result', 'replaced_task_nesting', 'stamped_headers',
-  'stamps', 'compression', 'meth', 'redelivered', '__proto__',
+  'lang',
+  'task',
+  'id',
+  'shadow',
+  'eta',
+  'expires',
+  'group',
+  'group_index',
+  'retries',
+  'timelimit',
+  'root_id',
+  'parent_id',
+  'argsrepr',
+  'kwargsrepr',
+  'origin',
+  'ignore_result',
+  'replaced_task_nesting',
+  'stamped_headers',
+  'stamps',
+  'compression',
+  'meth',
+  'redelivered',
+  '__proto__',
 ]);
 
 /** Attempts are counted in 32 bits on AMQP; nobody makes as many. */
@@ -28,10 +48,15 @@ const NO_LIMIT: readonly [undefined, undefined] = Object.freeze([undefined, unde
 export function readRequest(fields: Fields, message: Message): TaskRequest {
   const { task, id } = fields;
   if (!isTaskName(task)) {
-    throw new InvalidMessageError(`The message names no task: its "task" is ${show(task)}. Expected 1 to 255 characters without spaces.`);
+    throw new InvalidMessageError(
+      `The message names no task: its "task" is ${show(task)}. Expected 1 to 255 characters without spaces.`,
+    );
   }
   if (!isTaskId(id)) {
-    throw new InvalidMessageError(`The message for ${task} has the id ${show(id)}. Expected 1 to 255 printable characters.`, { facts: { task } });
+    throw new InvalidMessageError(
+      `The message for ${task} has the id ${show(id)}. Expected 1 to 255 printable characters.`,
+      { facts: { task } },
+    );
   }
   const { correlationId, replyTo, priority } = message.properties;
   return {
@@ -104,7 +129,8 @@ function flag(fields: Fields, name: string): boolean | undefined {
 function names(fields: Fields, name: string): readonly string[] | undefined {
   const value = fields[name];
   if (value === null || value === undefined) return undefined;
-  if (!Array.isArray(value) || !value.every((item) => typeof item === 'string')) throw wrong(name, value, 'a list of names, or null');
+  if (!Array.isArray(value) || !value.every((item) => typeof item === 'string'))
+    throw wrong(name, value, 'a list of names, or null');
   return value as string[];
 }
 
@@ -158,12 +184,14 @@ export function readBody(body: unknown, limits: SerializationLimits): TaskBody {
 /** A body from its parts, whichever protocol named them. Throws `InvalidMessageError`. */
 export function assembleBody(args: unknown, kwargs: unknown, embed: unknown, limits: SerializationLimits): TaskBody {
   if (!Array.isArray(args)) throw wrong('args', args, 'a list');
-  if (typeof kwargs !== 'object' || kwargs === null || Array.isArray(kwargs)) throw wrong('kwargs', kwargs, 'an object');
+  if (typeof kwargs !== 'object' || kwargs === null || Array.isArray(kwargs))
+    throw wrong('kwargs', kwargs, 'an object');
   if (embed !== null && embed !== undefined && (typeof embed !== 'object' || Array.isArray(embed))) {
     throw wrong('embed', embed, 'an object, or null');
   }
   const { callbacks, errbacks, chain, chord } = (embed ?? NO_EMBED) as Fields;
-  const hasLinks = (callbacks ?? errbacks ?? chain ?? chord) !== null && (callbacks ?? errbacks ?? chain ?? chord) !== undefined;
+  const hasLinks =
+    (callbacks ?? errbacks ?? chain ?? chord) !== null && (callbacks ?? errbacks ?? chain ?? chord) !== undefined;
   if (!hasLinks) {
     return {
       args,
@@ -206,7 +234,9 @@ class SignatureReader {
       throw new InvalidMessageError(`The message carries more than ${maxSignatures} signatures.`);
     }
     if (depth > maxSignatureDepth) {
-      throw new InvalidMessageError(`The signatures of the message are nested deeper than ${maxSignatureDepth} levels.`);
+      throw new InvalidMessageError(
+        `The signatures of the message are nested deeper than ${maxSignatureDepth} levels.`,
+      );
     }
     if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong(what, value, 'signatures');
     const given = value as Fields;
@@ -216,16 +246,26 @@ class SignatureReader {
       throw wrong(what, value, 'signatures with a list of args, and objects of kwargs and options');
     }
     this.#inner((kwargs ?? {}) as Fields, (options ?? {}) as Fields, what, depth + 1);
-    const isWhole = args && kwargs && options && given['subtask_type'] !== undefined && typeof given['immutable'] === 'boolean';
+    const isWhole =
+      args && kwargs && options && given['subtask_type'] !== undefined && typeof given['immutable'] === 'boolean';
     return (isWhole ? given : completed(given)) as unknown as SignatureDict;
   }
 
   /** The signatures that a canvas, or the options of any, hold. */
   #inner({ tasks, header, body }: Fields, options: Fields, what: string, depth: number): void {
-    for (const part of [tasks, header, body, options['link'], options['link_error'], options['chain'], options['chord']]) {
+    for (const part of [
+      tasks,
+      header,
+      body,
+      options['link'],
+      options['link_error'],
+      options['chain'],
+      options['chord'],
+    ]) {
       for (const item of Array.isArray(part) ? (part as unknown[]) : [part]) {
         // Arguments of a plain task may have these names: what has no task is no signature.
-        if (typeof item === 'object' && item !== null && typeof (item as Fields)['task'] === 'string') this.one(item, what, depth);
+        if (typeof item === 'object' && item !== null && typeof (item as Fields)['task'] === 'string')
+          this.one(item, what, depth);
       }
     }
   }

@@ -11,13 +11,19 @@ const golden = decodeJson(readFileSync(new URL('golden/celery-5.6.3.test.json', 
 };
 
 describe('as Celery shows them', () => {
-  test.each(golden.argsrepr.map(({ text, args }) => [text.slice(0, 60), args, text] as const))('%s', (_, args, text) => {
-    expect(reprArgs(args)).toBe(text);
-  });
+  test.each(golden.argsrepr.map(({ text, args }) => [text.slice(0, 60), args, text] as const))(
+    '%s',
+    (_, args, text) => {
+      expect(reprArgs(args)).toBe(text);
+    },
+  );
 
-  test.each(golden.kwargsrepr.map(({ text, kwargs }) => [text.slice(0, 60), kwargs, text] as const))('%s', (_, kwargs, text) => {
-    expect(reprKwargs(kwargs)).toBe(text);
-  });
+  test.each(golden.kwargsrepr.map(({ text, kwargs }) => [text.slice(0, 60), kwargs, text] as const))(
+    '%s',
+    (_, kwargs, text) => {
+      expect(reprKwargs(kwargs)).toBe(text);
+    },
+  );
 
   // Checked against saferepr: what is cut, and which brackets are left over.
   test.each<[number, unknown, string]>([
@@ -47,7 +53,10 @@ describe('values of JavaScript', () => {
     [10n ** 20n, '100000000000000000000'],
     [1e-7, '1e-07'],
     [new Date('2026-01-31T12:00:00Z'), 'datetime.datetime(2026, 1, 31, 12, 0, tzinfo=datetime.timezone.utc)'],
-    [new Date('2026-01-31T12:00:00.250Z'), 'datetime.datetime(2026, 1, 31, 12, 0, 0, 250000, tzinfo=datetime.timezone.utc)'],
+    [
+      new Date('2026-01-31T12:00:00.250Z'),
+      'datetime.datetime(2026, 1, 31, 12, 0, 0, 250000, tzinfo=datetime.timezone.utc)',
+    ],
     [new Date(Number.NaN), '<Invalid Date>'],
     [Buffer.from('text'), "b'text'"],
     [Uint8Array.of(255, 0), "b'ff00'"],
@@ -63,7 +72,12 @@ describe('values of JavaScript', () => {
     [Promise.resolve(), '<Promise>'],
     [/x/g, '/x/g'],
     [{ toJSON: () => ({ a: [1] }) }, "{'a': [1]}"],
-    [new (class Point { x = 1 })(), "{'x': 1}"],
+    [
+      new (class Point {
+        x = 1;
+      })(),
+      "{'x': 1}",
+    ],
   ])('%o', (value, text) => {
     expect(reprResult(value)).toBe(text);
     expect(reprResult([value]).startsWith('[')).toBe(true);
@@ -71,7 +85,10 @@ describe('values of JavaScript', () => {
 
   test.each([
     ['a getter', Object.defineProperty({}, 'a', { enumerable: true, get: () => JSON.parse('{') as unknown })],
-    ['a proxy', new Proxy({}, { ownKeys: () => JSON.parse('{') as string[], getPrototypeOf: () => JSON.parse('{') as object })],
+    [
+      'a proxy',
+      new Proxy({}, { ownKeys: () => JSON.parse('{') as string[], getPrototypeOf: () => JSON.parse('{') as object }),
+    ],
     ['toJSON', { toJSON: () => JSON.parse('{') as unknown }],
   ])('%s that throws', (_, value) => {
     expect(reprResult(value)).toBe('<Unrepresentable>');
@@ -86,9 +103,19 @@ describe('values of JavaScript', () => {
 
   test('never throws, and stays near its limit', () => {
     fc.assert(
-      fc.property(fc.anything({ withBigInt: true, withDate: true, withMap: true, withSet: true, withTypedArray: true, withNullPrototype: true }), (value) => {
-        expect(safeRepr(value, 64).length).toBeLessThan(220);
-      }),
+      fc.property(
+        fc.anything({
+          withBigInt: true,
+          withDate: true,
+          withMap: true,
+          withSet: true,
+          withTypedArray: true,
+          withNullPrototype: true,
+        }),
+        (value) => {
+          expect(safeRepr(value, 64).length).toBeLessThan(220);
+        },
+      ),
     );
   });
 });

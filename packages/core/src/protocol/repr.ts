@@ -262,7 +262,13 @@ function describe(value: object): string | undefined {
 
 function dateRepr(date: Date): string {
   if (Number.isNaN(date.getTime())) return '<Invalid Date>';
-  const parts = [date.getUTCFullYear(), date.getUTCMonth() + 1, date.getUTCDate(), date.getUTCHours(), date.getUTCMinutes()];
+  const parts = [
+    date.getUTCFullYear(),
+    date.getUTCMonth() + 1,
+    date.getUTCDate(),
+    date.getUTCHours(),
+    date.getUTCMinutes(),
+  ];
   const seconds = date.getUTCSeconds();
   const micros = date.getUTCMilliseconds() * 1000;
   if (seconds > 0 || micros > 0) parts.push(seconds);

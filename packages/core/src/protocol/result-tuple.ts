@@ -48,5 +48,7 @@ export function fromResultTuple(tuple: unknown): ResultReference {
 }
 
 function malformed(): Error {
-  return new DecodeError('This is no reference to a result. Expected [[id, parent], null] or [[id, parent], [child, ...]].');
+  return new DecodeError(
+    'This is no reference to a result. Expected [[id, parent], null] or [[id, parent], [child, ...]].',
+  );
 }

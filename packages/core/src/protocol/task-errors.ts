@@ -35,7 +35,12 @@ export class Retry extends TaskError {
 
   constructor({ cause, when }: { readonly cause?: unknown; readonly when?: number | Date | undefined } = {}) {
     const time = when === undefined ? 'later' : when instanceof Date ? `at ${when.toISOString()}` : `in ${when}s`;
-    super('ERR_RETRY', `Retry ${time}`, { name: 'Retry', module: CELERY, args: [] }, cause === undefined ? {} : { cause });
+    super(
+      'ERR_RETRY',
+      `Retry ${time}`,
+      { name: 'Retry', module: CELERY, args: [] },
+      cause === undefined ? {} : { cause },
+    );
     this.when = when;
   }
   static {

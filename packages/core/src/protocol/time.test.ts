@@ -9,12 +9,15 @@ const golden = JSON.parse(readFileSync(new URL('golden/celery-5.6.3.test.json', 
 };
 
 describe('parseTime', () => {
-  test.each(golden.times.map(({ text, micros }) => [text, micros] as const))('%j as dateutil reads it', (text, micros) => {
-    const time = readTime(text);
-    if (micros === null) expect(time).toBeUndefined();
-    // Their sum exceeds what a number holds, in the year 9999.
-    else expect(BigInt(time?.ms ?? Number.NaN) * 1000n + BigInt(time?.micros ?? 0)).toBe(microsOf(text, micros));
-  });
+  test.each(golden.times.map(({ text, micros }) => [text, micros] as const))(
+    '%j as dateutil reads it',
+    (text, micros) => {
+      const time = readTime(text);
+      if (micros === null) expect(time).toBeUndefined();
+      // Their sum exceeds what a number holds, in the year 9999.
+      else expect(BigInt(time?.ms ?? Number.NaN) * 1000n + BigInt(time?.micros ?? 0)).toBe(microsOf(text, micros));
+    },
+  );
 
   function microsOf(text: string, micros: number): bigint {
     return text.startsWith('9999') ? 253402300799999999n : BigInt(micros);
@@ -38,9 +41,14 @@ describe('formatTime', () => {
     expect(formatTime(LAST_INSTANT_MS)).toBe('9999-12-31T23:59:59.999000+00:00');
   });
 
-  test.each([Number.NaN, Infinity, FIRST_INSTANT_MS - 1, LAST_INSTANT_MS + 1, 8.64e15])('%d is refused: Python could not read it', (instant) => {
-    expect(() => formatTime(instant)).toThrow(expect.toSatisfy((error: unknown) => isLovageError(error, 'ERR_ENCODE')));
-  });
+  test.each([Number.NaN, Infinity, FIRST_INSTANT_MS - 1, LAST_INSTANT_MS + 1, 8.64e15])(
+    '%d is refused: Python could not read it',
+    (instant) => {
+      expect(() => formatTime(instant)).toThrow(
+        expect.toSatisfy((error: unknown) => isLovageError(error, 'ERR_ENCODE')),
+      );
+    },
+  );
 
   test('what was written is read again', () => {
     fc.assert(

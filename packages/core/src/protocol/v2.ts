@@ -72,12 +72,15 @@ const NO_TASK_SERIALIZERS: ReadonlySet<string> = new Set(['raw', 'text', 'pickle
  */
 export function encodeTask(draft: TaskDraft, registry: SerializerRegistry, now: number = Date.now()): Message {
   const { id, task, args, kwargs, eta, expires, timeLimit, serializer = 'json', compression } = draft;
-  if (!isTaskName(task)) throw new ConfigError(`${show(task)} is no task name. Expected 1 to 255 characters without spaces.`);
+  if (!isTaskName(task))
+    throw new ConfigError(`${show(task)} is no task name. Expected 1 to 255 characters without spaces.`);
   if (!isTaskId(id)) {
     throw new ConfigError(`${show(id)} is no task id. Expected 1 to 255 printable characters.`, { facts: { task } });
   }
   if (NO_TASK_SERIALIZERS.has(serializer)) {
-    throw new ConfigError(`The serializer "${serializer}" cannot carry a task. Expected json, yaml or msgpack.`, { facts: { task } });
+    throw new ConfigError(`The serializer "${serializer}" cannot carry a task. Expected json, yaml or msgpack.`, {
+      facts: { task },
+    });
   }
   const encoded = encodeBody(draft, args, kwargs, serializer, registry);
   const packed = compression === undefined ? undefined : registry.compress(compression, encoded.body);
@@ -154,7 +157,10 @@ function namedPath(error: Error & { path?: unknown }, task: string, taskId: stri
   });
 }
 
-function propertiesOf({ id, correlationId, replyTo, priority, deliveryMode, expires }: TaskDraft, now: number): MessageProperties {
+function propertiesOf(
+  { id, correlationId, replyTo, priority, deliveryMode, expires }: TaskDraft,
+  now: number,
+): MessageProperties {
   const common = {
     correlationId: correlationId ?? id,
     replyTo: replyTo ?? '',
@@ -166,7 +172,8 @@ function propertiesOf({ id, correlationId, replyTo, priority, deliveryMode, expi
 
 const isText = (value: unknown): boolean => value === null || typeof value === 'string';
 const isCount = (value: unknown): boolean => Number.isInteger(value) && (value as number) >= 0;
-const isSeconds = (value: unknown): boolean => value === null || (typeof value === 'number' && value > 0 && Number.isFinite(value));
+const isSeconds = (value: unknown): boolean =>
+  value === null || (typeof value === 'number' && value > 0 && Number.isFinite(value));
 
 /** What a header of the protocol must be when the caller replaces it; others may not be replaced. */
 const REPLACEABLE: ReadonlyMap<string, (value: unknown) => boolean> = new Map([
@@ -185,7 +192,10 @@ const REPLACEABLE: ReadonlyMap<string, (value: unknown) => boolean> = new Map([
   ['origin', isText],
   ['ignore_result', (value) => value === null || typeof value === 'boolean'],
   ['replaced_task_nesting', isCount],
-  ['stamped_headers', (value) => value === null || (Array.isArray(value) && value.every((name) => typeof name === 'string'))],
+  [
+    'stamped_headers',
+    (value) => value === null || (Array.isArray(value) && value.every((name) => typeof name === 'string')),
+  ],
   ['stamps', (value) => typeof value === 'object' && value !== null && !Array.isArray(value)],
 ]);
 const OWN_HEADERS: ReadonlySet<string> = new Set(['task', 'id', 'compression']);
@@ -193,10 +203,13 @@ const OWN_HEADERS: ReadonlySet<string> = new Set(['task', 'id', 'compression']);
 function addHeaders(headers: Record<string, unknown>, own: Readonly<Record<string, unknown>>): void {
   for (const [name, value] of Object.entries(own)) {
     if (name === '__proto__' || value === undefined) continue;
-    if (OWN_HEADERS.has(name)) throw new ConfigError(`The header "${name}" belongs to the protocol. Choose another name.`);
+    if (OWN_HEADERS.has(name))
+      throw new ConfigError(`The header "${name}" belongs to the protocol. Choose another name.`);
     const isRight = REPLACEABLE.get(name);
     if (isRight !== undefined && !isRight(value)) {
-      throw new ConfigError(`The header "${name}" belongs to the protocol, and ${show(value)} is no value that it can have.`);
+      throw new ConfigError(
+        `The header "${name}" belongs to the protocol, and ${show(value)} is no value that it can have.`,
+      );
     }
     headers[name] = value;
   }

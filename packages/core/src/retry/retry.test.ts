@@ -4,7 +4,9 @@ import { retryDelaySeconds } from './backoff.ts';
 import { publishRetryDelays } from './policy.ts';
 
 /** What Celery 5.6.3 and Kombu compute. */
-const golden = JSON.parse(readFileSync(new URL('../protocol/golden/celery-5.6.3.test.json', import.meta.url), 'utf8')) as {
+const golden = JSON.parse(
+  readFileSync(new URL('../protocol/golden/celery-5.6.3.test.json', import.meta.url), 'utf8'),
+) as {
   publishDelays: { start: number; step: number; max: number; delays: number[] }[];
   backoff: { factor: number; maximum: number; delays: number[] }[];
 };

@@ -50,7 +50,11 @@ export async function loadBzip2(): Promise<CompressionCodec> {
       ) as Uint8Array;
     },
     decompress: (body, maxBytes) => {
-      for (let guess = Math.min(Math.max(FIRST_GUESS, body.length * 8), maxBytes); ; guess = Math.min(guess * 4, maxBytes)) {
+      for (
+        let guess = Math.min(Math.max(FIRST_GUESS, body.length * 8), maxBytes);
+        ;
+        guess = Math.min(guess * 4, maxBytes)
+      ) {
         const output = call(module, body, guess, (...buffers) => module._BZ2_bzBuffToBuffDecompress(...buffers, 0, 0));
         if (output !== undefined) return output;
         if (guess >= maxBytes) throw new RangeError(`The output exceeds ${maxBytes} bytes.`);

@@ -8,7 +8,11 @@ const TEXT = '[[2, 3], {}, {"callbacks": null}]';
 /** As Python 3.11 and the zstd command wrote it. */
 const FOREIGN: readonly (readonly [alias: string, type: string, bytes: string])[] = [
   ['zlib', 'application/x-gzip', 'eJyLjjbSUTCO1VGorgVipeTEnJykxOTsYiUrhbzSnJzaWACl4wqj'],
-  ['bzip2', 'application/x-bz2', 'QlpoOTFBWSZTWejO2L8AAAabgFAEGBAACjgNCgogACIj0mg9Q0yFNMjExMQNVHi8k50FLc77DqokGJCPb4u5IpwoSHRnbF+A'],
+  [
+    'bzip2',
+    'application/x-bz2',
+    'QlpoOTFBWSZTWejO2L8AAAabgFAEGBAACjgNCgogACIj0mg9Q0yFNMjExMQNVHi8k50FLc77DqokGJCPb4u5IpwoSHRnbF+A',
+  ],
   ['brotli', 'application/x-brotli', 'CxCAW1syLCAzXSwge30sIHsiY2FsbGJhY2tzIjogbnVsbH1dAw=='],
   ['zstd', 'application/zstd', 'KLUv/SQhCQEAW1syLCAzXSwge30sIHsiY2FsbGJhY2tzIjogbnVsbH1d/jOgIQ=='],
 ];
@@ -28,11 +32,17 @@ beforeAll(async () => {
 
 describe.each(FOREIGN)('%s', (alias, type, base64) => {
   test('reads what others write, by alias and by type', () => {
-    for (const name of [alias, type]) expect(Buffer.from(decompress(name, Buffer.from(base64, 'base64'))).toString()).toBe(TEXT);
+    for (const name of [alias, type])
+      expect(Buffer.from(decompress(name, Buffer.from(base64, 'base64'))).toString()).toBe(TEXT);
   });
 
   test('reads what it writes', () => {
-    for (const body of [Buffer.alloc(0), Buffer.from(TEXT), Buffer.from(TEXT.repeat(10_000)), Buffer.from(Array.from({ length: 5000 }, (_, index) => (index * 7919) % 251))]) {
+    for (const body of [
+      Buffer.alloc(0),
+      Buffer.from(TEXT),
+      Buffer.from(TEXT.repeat(10_000)),
+      Buffer.from(Array.from({ length: 5000 }, (_, index) => (index * 7919) % 251)),
+    ]) {
       const { body: packed, contentType } = compress(alias, body);
       expect(contentType).toBe(type);
       expect(Buffer.from(decompress(contentType, packed)).equals(body)).toBe(true);
@@ -87,7 +97,9 @@ test('a zstd frame that claims ten gigabytes', () => {
 test('what is unknown or not supported says so', async () => {
   expect(codeOf(() => decompress('application/x-what', Buffer.from('x')))).toBe('ERR_UNSUPPORTED');
   expect(codeOf(() => compress('lzma', Buffer.from('x')))).toBe('ERR_UNSUPPORTED');
-  await expect(loadCompression('xz')).rejects.toThrow('The compression "xz" is not supported. Expected one of: zlib, gzip, brotli, zstd, bzip2.');
+  await expect(loadCompression('xz')).rejects.toThrow(
+    'The compression "xz" is not supported. Expected one of: zlib, gzip, brotli, zstd, bzip2.',
+  );
 });
 
 test('loading leaves the globals alone', async () => {

@@ -104,7 +104,10 @@ export async function loadCompression(name: string): Promise<void> {
     await work;
   } catch (cause) {
     loading.delete(compression);
-    throw new UnsupportedError(`The compression "${name}" needs a package that cannot be loaded. Run "npm install ${npm}".`, { cause });
+    throw new UnsupportedError(
+      `The compression "${name}" needs a package that cannot be loaded. Run "npm install ${npm}".`,
+      { cause },
+    );
   }
 }
 
@@ -138,7 +141,9 @@ export function decompress(name: string, body: Uint8Array, maxBytes: number = MA
   try {
     output = codec.decompress(body, limit);
   } catch (cause) {
-    throw new DecodeError(`The body is damaged, or exceeds ${limit} bytes once its "${name}" compression is undone.`, { cause });
+    throw new DecodeError(`The body is damaged, or exceeds ${limit} bytes once its "${name}" compression is undone.`, {
+      cause,
+    });
   }
   if (output.length > limit) {
     throw new DecodeError(`The body exceeds ${limit} bytes once its "${name}" compression is undone.`);
@@ -161,5 +166,7 @@ function codecOf(compression: Compression, name: string): CompressionCodec {
 }
 
 function notSupported(name: string): Error {
-  return new UnsupportedError(`The compression "${name}" is not supported. Expected one of: zlib, gzip, brotli, zstd, bzip2.`);
+  return new UnsupportedError(
+    `The compression "${name}" is not supported. Expected one of: zlib, gzip, brotli, zstd, bzip2.`,
+  );
 }

@@ -35,12 +35,23 @@ function messageOf(work: () => unknown): string {
 const compact = (text: string): string => text.replace(/": /g, '":').replace(/, /g, ',');
 
 describe('what Python sends', () => {
-  test.each(golden.tagged.map(({ type, json }) => [type, json] as const))('%s %s is sent on as it came', (type, json) => {
-    const value = decodeJson(json);
-    const expected = { datetime: Date, date: PlainDate, time: PlainTime, decimal: Decimal, uuid: Uuid, bytes: Buffer, base64: Buffer };
-    expect(value).toBeInstanceOf(expected[type as keyof typeof expected]);
-    expect(JSON.parse(encodeJson(value))).toEqual(JSON.parse(json));
-  });
+  test.each(golden.tagged.map(({ type, json }) => [type, json] as const))(
+    '%s %s is sent on as it came',
+    (type, json) => {
+      const value = decodeJson(json);
+      const expected = {
+        datetime: Date,
+        date: PlainDate,
+        time: PlainTime,
+        decimal: Decimal,
+        uuid: Uuid,
+        bytes: Buffer,
+        base64: Buffer,
+      };
+      expect(value).toBeInstanceOf(expected[type as keyof typeof expected]);
+      expect(JSON.parse(encodeJson(value))).toEqual(JSON.parse(json));
+    },
+  );
 
   test.each(golden.plain.map((json) => [json]))('%s is sent on as it came', (json) => {
     const written = encodeJson(decodeJson(json));
@@ -52,25 +63,30 @@ describe('what Python sends', () => {
     expect(decodeJson('{"__type__": "datetime", "__value__": "2026-01-31T12:00:00.123456+02:00"}')).toEqual(
       new Date('2026-01-31T10:00:00.123Z'),
     );
-    expect(decodeJson('{"__type__": "datetime", "__value__": "2026-01-31T12:00:00"}')).toEqual(new Date('2026-01-31T12:00:00Z'));
+    expect(decodeJson('{"__type__": "datetime", "__value__": "2026-01-31T12:00:00"}')).toEqual(
+      new Date('2026-01-31T12:00:00Z'),
+    );
     expect(decodeJson('[9007199254740992, -9007199254740993, 9007199254740991]')).toEqual([
       9007199254740992n,
       -9007199254740993n,
       9007199254740991,
     ]);
-    expect(decodeJson('[NaN, Infinity, -Infinity, 1e400, -0.0]')).toEqual([Number.NaN, Infinity, -Infinity, Infinity, -0]);
+    expect(decodeJson('[NaN, Infinity, -Infinity, 1e400, -0.0]')).toEqual([
+      Number.NaN,
+      Infinity,
+      -Infinity,
+      Infinity,
+      -0,
+    ]);
     expect(decodeJson('{"a": 1, "a": 2}')).toEqual({ a: 2 });
     expect(decodeJson('"\\ud800"')).toBe('\ud800');
     expect(decodeJson('{"__type__": "base64", "__value__": "/wAB"}')).toEqual(Buffer.from([255, 0, 1]));
   });
 
   test('digits in texts and fractions stay what they are', () => {
-    expect(decodeJson('["1234567890123456789", 0.1234567890123456789, 12345678901234567890.5, 1234567890123456789e2]')).toEqual([
-      '1234567890123456789',
-      0.12345678901234568,
-      12345678901234567890.5,
-      1234567890123456789e2,
-    ]);
+    expect(
+      decodeJson('["1234567890123456789", 0.1234567890123456789, 12345678901234567890.5, 1234567890123456789e2]'),
+    ).toEqual(['1234567890123456789', 0.12345678901234568, 12345678901234567890.5, 1234567890123456789e2]);
   });
 
   test('a date that was changed is the new one', () => {
@@ -124,7 +140,8 @@ describe('hostile texts', () => {
   });
 
   test('truncated at any place', () => {
-    const text = '[[1, 2.5, "a\\u00e9", NaN, 12345678901234567890], {"k": {"__type__": "decimal", "__value__": "1"}}, null]';
+    const text =
+      '[[1, 2.5, "a\\u00e9", NaN, 12345678901234567890], {"k": {"__type__": "decimal", "__value__": "1"}}, null]';
     for (let end = 0; end < text.length; end++) expect(codeOf(() => decodeJson(text.slice(0, end)))).toBe('ERR_DECODE');
   });
 
@@ -174,7 +191,9 @@ describe('hostile texts', () => {
 
 describe('what we send', () => {
   test('values of JavaScript', () => {
-    expect(encodeJson(new Date('2026-01-31T12:00:00.250Z'))).toBe('{"__type__":"datetime","__value__":"2026-01-31T12:00:00.250000+00:00"}');
+    expect(encodeJson(new Date('2026-01-31T12:00:00.250Z'))).toBe(
+      '{"__type__":"datetime","__value__":"2026-01-31T12:00:00.250000+00:00"}',
+    );
     expect(encodeJson(10n ** 30n)).toBe('1000000000000000000000000000000');
     expect(encodeJson([Number.NaN, Infinity, -Infinity])).toBe('[NaN,Infinity,-Infinity]');
     expect(encodeJson(Buffer.from('é'))).toBe('{"__type__":"bytes","__value__":"é"}');
@@ -200,7 +219,15 @@ describe('what we send', () => {
     // oxlint-disable-next-line no-sparse-arrays
     expect(encodeJson([, 1n])).toBe('[null,1]');
     expect(encodeJson([new Money()])).toBe('[{"amount":5}]');
-    expect(encodeJson([Object(1n), Object('a'), new (class Point { x = 1 })()])).toBe('[1,"a",{"x":1}]');
+    expect(
+      encodeJson([
+        Object(1n),
+        Object('a'),
+        new (class Point {
+          x = 1;
+        })(),
+      ]),
+    ).toBe('[1,"a",{"x":1}]');
     expect(encodeJson(new URL('https://example.org/'))).toBe('"https://example.org/"');
     expect(encodeJson(Object.assign(Object.create(null) as object, { a: 1 }))).toBe('{"a":1}');
     expect(encodeJson('\ud800')).toBe('"\\ud800"');
@@ -212,7 +239,11 @@ describe('what we send', () => {
   test.each<[string, unknown, RegExp]>([
     ['a function', { users: [{ greet() {} }] }, /The value at users\[0\]\.greet is a function\./],
     ['a symbol', [Symbol('x')], /The value at \[0\] is a symbol\./],
-    ['a Map', { 'first name': new Map() }, /The value at \["first name"\] is a Map\. Expected Object\.fromEntries\(map\)\./],
+    [
+      'a Map',
+      { 'first name': new Map() },
+      /The value at \["first name"\] is a Map\. Expected Object\.fromEntries\(map\)\./,
+    ],
     ['a Set', new Set([1]), /The value is a Set\. Expected \[\.\.\.set\]\./],
     ['a promise', [1, Promise.resolve(1)], /The value at \[1\] is a Promise\. Expected its value: await it\./],
     ['an error', [new Error('x')], /is an Error/],
@@ -222,7 +253,11 @@ describe('what we send', () => {
     ['a date before year 1', new Date(-1e15), /years 1 to 9999/],
     ['floats', new Float64Array(2), /is a Float64Array/],
     ['a generator', (function* () {})(), /is a generator/],
-    ['a toJSON that throws', { a: { toJSON: () => JSON.parse('{') as unknown } }, /The value at a is an object whose toJSON throws\./],
+    [
+      'a toJSON that throws',
+      { a: { toJSON: () => JSON.parse('{') as unknown } },
+      /The value at a is an object whose toJSON throws\./,
+    ],
     [
       'a getter that throws',
       {
@@ -271,7 +306,9 @@ describe('both ways', () => {
   const arrives = (sent: unknown): unknown => {
     if (typeof sent === 'number') {
       if (sent === 0) return 0;
-      return Number.isInteger(sent) && !Number.isSafeInteger(sent) && !String(sent).includes('e') ? BigInt(String(sent)) : sent;
+      return Number.isInteger(sent) && !Number.isSafeInteger(sent) && !String(sent).includes('e')
+        ? BigInt(String(sent))
+        : sent;
     }
     if (Array.isArray(sent)) return sent.map(arrives);
     if (typeof sent !== 'object' || sent === null || Object.getPrototypeOf(sent) !== Object.prototype) return sent;
@@ -287,7 +324,26 @@ describe('both ways', () => {
   });
 
   test('any text is a value or a DecodeError', () => {
-    const token = fc.constantFrom('[', ']', '{', '}', '"', ':', ',', 'NaN', '-', '1234567890123456789', '0', '.5', 'e9', '\\', '\\u00', 'null', '"__type__"', ' ');
+    const token = fc.constantFrom(
+      '[',
+      ']',
+      '{',
+      '}',
+      '"',
+      ':',
+      ',',
+      'NaN',
+      '-',
+      '1234567890123456789',
+      '0',
+      '.5',
+      'e9',
+      '\\',
+      '\\u00',
+      'null',
+      '"__type__"',
+      ' ',
+    );
     fc.assert(
       fc.property(fc.array(fc.oneof(token, fc.string()), { maxLength: 12 }), (tokens) => {
         const text = tokens.join('');

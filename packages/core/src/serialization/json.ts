@@ -154,7 +154,8 @@ class Writer {
       return tag('datetime', originalOf(value) ?? formatTime(time));
     }
     if (ArrayBuffer.isView(value)) {
-      if (!(value instanceof Uint8Array)) throw this.#refuse(`a ${value.constructor.name}`, 'Array.from(it), or its bytes');
+      if (!(value instanceof Uint8Array))
+        throw this.#refuse(`a ${value.constructor.name}`, 'Array.from(it), or its bytes');
       return bytesTag(value);
     }
     if (types.isAnyArrayBuffer(value)) return bytesTag(new Uint8Array(value));
@@ -322,7 +323,10 @@ function untag(type: unknown, value: unknown): unknown {
 }
 
 function malformedTag(type: unknown, cause?: unknown): Error {
-  return new DecodeError(`A value of the tagged type ${JSON.stringify(type)} cannot be read.`, cause === undefined ? {} : { cause });
+  return new DecodeError(
+    `A value of the tagged type ${JSON.stringify(type)} cannot be read.`,
+    cause === undefined ? {} : { cause },
+  );
 }
 
 function dateOf(text: string): Date {

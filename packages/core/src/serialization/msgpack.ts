@@ -26,7 +26,8 @@ export const msgpack: Serializer = {
       const prepared = prepare(value, maxDepth);
       return encode(prepared, { extensionCodec, useBigInt64: true, maxDepth: maxDepth + 1, ignoreUndefined: true });
     } catch (cause) {
-      if (cause instanceof Refused) throw new EncodeError(`The value holds ${cause.message}, which msgpack cannot hold.`);
+      if (cause instanceof Refused)
+        throw new EncodeError(`The value holds ${cause.message}, which msgpack cannot hold.`);
       throw new EncodeError('The value cannot be written as msgpack.', { cause });
     }
   },
@@ -47,7 +48,8 @@ function prepare(value: unknown, depth: number): unknown {
       // With bigints enabled the library writes larger integers as floats.
       return Number.isSafeInteger(value) && (value > MAX_UINT32 || value < MIN_INT32) ? BigInt(value) : value;
     case 'bigint':
-      if (BigInt.asIntN(64, value) !== value && BigInt.asUintN(64, value) !== value) throw new Refused('an integer beyond 64 bits');
+      if (BigInt.asIntN(64, value) !== value && BigInt.asUintN(64, value) !== value)
+        throw new Refused('an integer beyond 64 bits');
       return value;
     case 'function':
     case 'symbol':

@@ -20,7 +20,8 @@ export function normalize(value: unknown, maxDepth: number): unknown {
   const record = value as Record<string, unknown>;
   for (const key of Object.keys(record)) {
     const item = record[key];
-    const isGadget = key === 'constructor' && typeof item === 'object' && item !== null && Object.hasOwn(item, 'prototype');
+    const isGadget =
+      key === 'constructor' && typeof item === 'object' && item !== null && Object.hasOwn(item, 'prototype');
     if (key === '__proto__' || isGadget) delete record[key];
     else record[key] = normalize(item, maxDepth - 1);
   }

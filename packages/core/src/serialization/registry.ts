@@ -1,5 +1,12 @@
 import type { ResultCodec } from '../backend/contract.ts';
-import { ConfigError, ContentDisallowedError, DecodeError, EncodeError, isLovageError, UnsupportedError } from '../errors.ts';
+import {
+  ConfigError,
+  ContentDisallowedError,
+  DecodeError,
+  EncodeError,
+  isLovageError,
+  UnsupportedError,
+} from '../errors.ts';
 import type { Message } from '../transport/message.ts';
 import {
   compress,
@@ -99,11 +106,18 @@ const RAW_SERIALIZER: Serializer = {
 };
 
 /** Serializers whose package is an optional peer. */
-const OPTIONAL = new Map<string, { readonly contentType: string; readonly npm: string; readonly load: () => Promise<Serializer> }>([
+const OPTIONAL = new Map<
+  string,
+  { readonly contentType: string; readonly npm: string; readonly load: () => Promise<Serializer> }
+>([
   ['yaml', { contentType: 'application/x-yaml', npm: 'yaml', load: async () => (await import('./yaml.ts')).yaml }],
   [
     'msgpack',
-    { contentType: 'application/x-msgpack', npm: '@msgpack/msgpack', load: async () => (await import('./msgpack.ts')).msgpack },
+    {
+      contentType: 'application/x-msgpack',
+      npm: '@msgpack/msgpack',
+      load: async () => (await import('./msgpack.ts')).msgpack,
+    },
   ],
 ]);
 
@@ -166,7 +180,8 @@ export class SerializerRegistry {
     let work: Promise<void>[] | undefined;
     for (const { serializer = 'json', compression } of needs) {
       if (serializer !== 'json' && !this.#byName.has(serializer)) (work ??= []).push(this.loadSerializer(serializer));
-      if (compression !== undefined && !isCompressionLoaded(compression)) (work ??= []).push(loadCompression(compression));
+      if (compression !== undefined && !isCompressionLoaded(compression))
+        (work ??= []).push(loadCompression(compression));
     }
     return work === undefined ? undefined : Promise.all(work).then(() => undefined);
   }
@@ -189,9 +204,12 @@ export class SerializerRegistry {
     try {
       serializer = await optional.load();
     } catch (cause) {
-      throw new UnsupportedError(`The serializer "${name}" needs a package that cannot be loaded. Run "npm install ${optional.npm}".`, {
-        cause,
-      });
+      throw new UnsupportedError(
+        `The serializer "${name}" needs a package that cannot be loaded. Run "npm install ${optional.npm}".`,
+        {
+          cause,
+        },
+      );
     }
     this.register(serializer);
   }
@@ -305,7 +323,9 @@ export class SerializerRegistry {
 
   #unknown(name: string): Error {
     if (name === PICKLE.name || name === PICKLE.contentType) {
-      return new ConfigError('The serializer "pickle" is not supported: reading it can run any code. Expected json, yaml or msgpack.');
+      return new ConfigError(
+        'The serializer "pickle" is not supported: reading it can run any code. Expected json, yaml or msgpack.',
+      );
     }
     const known = [...new Set([...this.#byName.keys(), ...OPTIONAL.keys()])].join(', ');
     return new ConfigError(`The serializer ${JSON.stringify(name)} is unknown. Expected one of: ${known}.`);

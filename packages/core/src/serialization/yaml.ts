@@ -62,13 +62,20 @@ function fractionText(value: number): string {
   if (Number.isNaN(value)) return '.nan';
   if (!Number.isFinite(value)) return value > 0 ? '.inf' : '-.inf';
   const text = String(value);
-  return text.includes('.') || Number.isSafeInteger(value) ? text : text.includes('e') ? text.replace('e', '.0e') : `${text}.0`;
+  return text.includes('.') || Number.isSafeInteger(value)
+    ? text
+    : text.includes('e')
+      ? text.replace('e', '.0e')
+      : `${text}.0`;
 }
 
 const MERGE = 'tag:yaml.org,2002:merge';
 
 function pythonTags(tags: Tags): Tags {
-  return [...OWN_TAGS, ...tags.filter((tag) => typeof tag === 'string' || !OWN_TAGS.some((own) => own.tag === tag.tag))];
+  return [
+    ...OWN_TAGS,
+    ...tags.filter((tag) => typeof tag === 'string' || !OWN_TAGS.some((own) => own.tag === tag.tag)),
+  ];
 }
 
 const OPTIONS: DocumentOptions & SchemaOptions = { version: '1.1', customTags: pythonTags };
@@ -85,7 +92,8 @@ export const yaml: Serializer = {
     try {
       const text = stringify(value ?? null, {
         ...OPTIONS,
-        customTags: (tags) => pythonTags(tags).filter((tag) => tag !== 'merge' && (typeof tag === 'string' || tag.tag !== MERGE)),
+        customTags: (tags) =>
+          pythonTags(tags).filter((tag) => tag !== 'merge' && (typeof tag === 'string' || tag.tag !== MERGE)),
         merge: false,
         aliasDuplicateObjects: false,
         // Which unquoted texts both sides read alike is a long story; PyYAML refuses some that the library writes.
@@ -94,7 +102,10 @@ export const yaml: Serializer = {
         lineWidth: 0,
       });
       // Line breaks to YAML 1.1, which folds them; they can only stand in quotes here.
-      return text.replace(/[\u0085\u2028\u2029]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
+      return text.replace(
+        /[\u0085\u2028\u2029]/g,
+        (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+      );
     } catch (cause) {
       throw new EncodeError('The value cannot be written as YAML.', { cause });
     }
