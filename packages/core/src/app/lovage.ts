@@ -98,6 +98,7 @@ export class Lovage implements AsyncDisposable {
   #openedBackend: ResultBackend | undefined;
   #waiter: ResultWaiter | undefined;
   #closed = false;
+  #closing: Promise<void> | undefined;
 
   constructor(name: string, options: LovageOptions = {}) {
     if (name === '') throw new ConfigError('An app needs a name: new Lovage("shop", { broker: "redis://localhost" }).');
@@ -289,7 +290,7 @@ export class Lovage implements AsyncDisposable {
 
   /** The result store, or `BackendDisabledError` saying what needed it. */
   async requireBackend(purpose: string): Promise<ResultBackend> {
-    const backend = this.#openedBackend ?? (await this.resultBackend());
+    const backend = (this.#closed ? undefined : this.#openedBackend) ?? (await this.resultBackend());
     if (backend === undefined) {
       throw new BackendDisabledError(`No result store is configured, so it is not possible to ${purpose}. Give the app a "backend" URL.`);
     }
@@ -302,22 +303,26 @@ export class Lovage implements AsyncDisposable {
     return (this.#waiter ??= new ResultWaiter(backend, this.logger));
   }
 
-  /** Flushes and closes what the app opened. Twice is fine. */
-  async close(): Promise<void> {
-    if (this.#closed) return;
-    const backend = this.#backend;
-    this.#closed = true;
-    this.#waiter?.close(new ClosedError(`The app "${this.name}" was closed while a result was waited for.`));
-    // First what uses the connection: `rpc://` removes its reply queue.
-    await backend?.then(
-      (opened) => opened?.close(),
-      () => undefined, // it was never open; whoever asked for it has the error
-    );
-    await this.#producing?.close();
+  /** Flushes and closes what the app opened, and ends every wait for a result with `ClosedError`. Twice is fine. */
+  close(): Promise<void> {
+    return (this.#closing ??= this.#close());
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  async #close(): Promise<void> {
+    const backend = this.#backend;
+    this.#closed = true;
+    this.#waiter?.close(new ClosedError(`The app "${this.name}" was closed while a result was waited for.`));
+    await Promise.all([
+      this.#producing?.close(),
+      backend?.then(
+        (opened) => opened?.close(),
+        () => undefined, // it was never open; whoever asked for it has the error
+      ),
+    ]);
   }
 
   async #openBackend(): Promise<ResultBackend | undefined> {

@@ -40,13 +40,18 @@ export function describeParameters(task: string, fn: { readonly length: number }
   return positionalParameters(task, required, most, params);
 }
 
+/** Bound functions, proxies and functions of the engine show no parameters. */
+const HIDDEN = /\{\s*\[native code\]\s*\}$/;
+
 /** True for `(x, ...rest)`; a body that only looks like it allows more arguments, never fewer. */
 function takesRest(fn: object): boolean {
-  return /\.\.\.\s*[\w$]+\s*\)/.test(Function.prototype.toString.call(fn));
+  const source = Function.prototype.toString.call(fn);
+  return HIDDEN.test(source) || /\.\.\.\s*[\w$]+\s*\)/.test(source);
 }
 
 function mostArguments(fn: { readonly length: number }, context: number): number {
   const source = Function.prototype.toString.call(fn);
+  if (HIDDEN.test(source)) return Number.POSITIVE_INFINITY;
   const list = PLAIN_LIST.exec(source);
   if (list !== null) return Math.max(0, (list[1] as string).split(',').filter((name) => name.trim() !== '').length - context);
   return SINGLE_NAME.test(source) ? Math.max(0, 1 - context) : Number.POSITIVE_INFINITY;
@@ -59,16 +64,20 @@ function positionalParameters(task: string, required: number, most: number, para
   };
   const nameOf = (index: number): string => params?.[index] ?? `argument ${index + 1}`;
 
+  const failMissing = (names: readonly string[]): never =>
+    fail(`missing ${plural(names.length, 'required positional argument')}: ${listed(names)}`);
+
   function check(args: readonly unknown[]): void {
-    if (args.length > most) fail(`takes ${plural(most, 'positional argument')} but ${args.length} ${args.length === 1 ? 'was' : 'were'} given`);
+    if (args.length > most) {
+      const takes = most === required ? plural(most, 'positional argument') : `from ${required} to ${most} positional arguments`;
+      fail(`takes ${takes} but ${args.length} ${args.length === 1 ? 'was' : 'were'} given`);
+    }
     if (args.length < required) {
-      const missing = Array.from({ length: required - args.length }, (_, index) => `'${nameOf(args.length + index)}'`);
-      fail(`missing ${plural(missing.length, 'required positional argument')}: ${missing.join(', ')}`);
+      failMissing(Array.from({ length: required - args.length }, (_, index) => `'${nameOf(args.length + index)}'`));
     }
   }
 
   function bindNamed(args: readonly unknown[], names: readonly string[], kwargs: Kwargs): readonly unknown[] {
-    if (args.length > most) check(args);
     const bound = [...args];
     for (const name of names) {
       const index = params?.indexOf(name) ?? -1;
@@ -79,9 +88,10 @@ function positionalParameters(task: string, required: number, most: number, para
       if (index < args.length) fail(`got multiple values for argument '${name}'`);
       bound[index] = kwargs[name];
     }
+    if (args.length > most) check(args);
     const missing: string[] = [];
     for (let index = args.length; index < required; index++) if (!(index in bound)) missing.push(`'${nameOf(index)}'`);
-    if (missing.length > 0) fail(`missing ${plural(missing.length, 'required positional argument')}: ${missing.join(', ')}`);
+    if (missing.length > 0) failMissing(missing);
     // A hole is an optional parameter that was not given; spreading it gives undefined, which takes the default.
     return bound;
   }
@@ -130,6 +140,12 @@ function schemaParameters(task: string, input: AnySchema, params: readonly strin
       return result instanceof Promise ? result.then(outcome) : outcome(result);
     },
   };
+}
+
+/** `'x', 'y', and 'z'`. Source: CPython, Python/ceval.c, format_missing. */
+function listed(names: readonly string[]): string {
+  if (names.length < 3) return names.join(' and ');
+  return `${names.slice(0, -1).join(', ')}, and ${names.at(-1)}`;
 }
 
 function plural(count: number, noun: string): string {

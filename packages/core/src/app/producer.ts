@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { SignatureDict } from '../canvas/signature-dict.ts';
-import { isLovageError, TimeoutError, type LovageError, type PublishError } from '../errors.ts';
+import { ConfigError, isLovageError, TaskArgumentsError, TimeoutError, type LovageError, type PublishError } from '../errors.ts';
 import { newTaskId } from '../internal/ids.ts';
+import { parseTime } from '../protocol/time.ts';
 import { encodeTask, type TaskDraft } from '../protocol/v2.ts';
 import { AsyncResult } from '../result/async-result.ts';
 import { publishRetryDelays } from '../retry/policy.ts';
@@ -49,8 +50,9 @@ export class Producer {
     task?: AnyTask,
   ): Promise<AsyncResult<R>> {
     validateApplyOptions(given);
+    checkArguments(name, args, kwargs);
     const app = this.#app;
-    const options: ApplyOptions = task === undefined ? given : { ...task.callOptions, ...withoutUndefined(given) };
+    const options: ApplyOptions = task === undefined ? withoutNull(given) : { ...task.callOptions, ...withoutNull(given) };
     const route = app.router.route(options.routeName ?? name, args, kwargs, options, task);
     const parent = currentTask.getStore();
     const draft = this.draft(name, args, kwargs, route.options, task);
@@ -181,7 +183,7 @@ export class Producer {
     const connection = supervisor.live ?? (await supervisor.connection({ timeoutMs: Math.max(1, deadline - Date.now()) }));
     for (const topology of topologies) {
       const declaring = this.#declare(connection, topology);
-      if (declaring !== undefined) await declaring;
+      if (declaring !== undefined) await withDeadline(declaring, deadline);
     }
     await withDeadline(connection.publish(publications), deadline);
   }
@@ -221,12 +223,15 @@ function notTaken(publications: readonly Publication[], error: LovageError): rea
   return (error as PublishError).failures.flatMap(({ index }) => publications[index] ?? []);
 }
 
+/** The longest that `setTimeout` can wait. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
 function withDeadline(work: Promise<void>, deadline: number): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<never>((_, reject) => {
     timer = setTimeout(
       () => reject(new TimeoutError('The broker has not confirmed the message within publishTimeoutSeconds. It may have arrived.')),
-      Math.max(1, deadline - Date.now()),
+      Math.min(Math.max(1, deadline - Date.now()), MAX_TIMER_MS),
     );
   });
   return Promise.race([work, timeout]).finally(() => clearTimeout(timer));
@@ -237,10 +242,31 @@ function signatures(given: SignatureLike | readonly SignatureLike[] | undefined)
   return (Array.isArray(given) ? given : [given]).map(toSignatureDict);
 }
 
+/** A text without an offset is UTC, as in Celery; `Date` would take it for local time. */
 function instant(value: Date | string | undefined): number | undefined {
-  return value === undefined ? undefined : new Date(value).getTime();
+  if (value === undefined) return undefined;
+  if (typeof value !== 'string') return value.getTime();
+  const time = parseTime(value);
+  if (time === undefined) throw new ConfigError(`"${value}" is no time. Expected ISO 8601 text.`);
+  return time;
 }
 
-function withoutUndefined<T extends object>(value: T): T {
-  return Object.fromEntries(Object.entries(value).filter(([, item]) => item !== undefined)) as T;
+/** Source: celery/app/amqp.py, as_task_v2: a TypeError for a text, which would travel as a list of letters. */
+function checkArguments(task: string, args: unknown, kwargs: unknown): void {
+  if (!Array.isArray(args)) {
+    throw new TaskArgumentsError(`The args of a call of "${task}" are no list. Expected { args: [...] }.`, { facts: { task } });
+  }
+  if (typeof kwargs !== 'object' || kwargs === null || Array.isArray(kwargs)) {
+    throw new TaskArgumentsError(`The kwargs of a call of "${task}" are no object. Expected { kwargs: { name: value } }.`, { facts: { task } });
+  }
+}
+
+/** null and undefined count as not given. */
+function withoutNull<T extends object>(value: T): T {
+  for (const name in value) {
+    if (value[name] === undefined || value[name] === null) {
+      return Object.fromEntries(Object.entries(value).filter(([, item]) => item !== undefined && item !== null)) as T;
+    }
+  }
+  return value;
 }

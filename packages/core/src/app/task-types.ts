@@ -4,8 +4,8 @@ import type { Signature } from '../canvas/signature.ts';
 /** What a task takes: a tuple for a positional task, an object for one with an `input` schema. */
 export type TaskParameters = readonly unknown[] | object;
 
-/** The arguments of `delay`: the task's own, or its one input object. */
-export type CallArguments<P> = P extends readonly unknown[] ? P : [input: P];
+/** The arguments of `delay`: the task's own, or its one input object; any where nothing is known of the task. */
+export type CallArguments<P> = unknown extends P ? unknown[] : P extends readonly unknown[] ? P : [input: P];
 
 /** What `applyAsync` takes first: a list for a positional task (may be left out when empty), else the input object. */
 export type ApplyArguments<P> = P extends readonly unknown[] ? P : P;

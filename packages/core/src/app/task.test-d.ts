@@ -84,3 +84,8 @@ test('a task of another program is declared by its type', () => {
   // @ts-expect-error not a text
   void size.delay(1);
 });
+
+test('a signature by name takes any arguments', () => {
+  expectTypeOf(app.signature('proj.t').delay(1, 'two')).resolves.toEqualTypeOf<AsyncResult>();
+  void app.signature('proj.t').delay();
+});

@@ -4,7 +4,7 @@ import { Signature } from '../canvas/signature.ts';
 import { nearestName } from '../internal/nearest-name.ts';
 import type { ExceptionInfo } from '../protocol/task-meta.ts';
 import type { Lovage } from './lovage.ts';
-import type { ApplyOptions } from './option-names.ts';
+import { validateApplyOptions, type ApplyOptions } from './option-names.ts';
 import { describeParameters, type ParameterList } from './parameters.ts';
 import type { TaskContext } from './task-context.ts';
 import type { AnySchema, ApplyArguments, CallArguments, ImmutableSignatureFactory, SignatureFactory } from './task-types.ts';
@@ -166,23 +166,16 @@ export class Task<P = unknown[], R = unknown> implements TaskHooks {
     if (!NAME.test(name)) {
       throw new ConfigError(`The task name ${JSON.stringify(name)} is not allowed. Expected 1 to 255 letters, digits and ". _ - : / @".`);
     }
-    for (const key of Object.keys(options)) {
-      if (!OPTION_NAMES.has(key)) {
-        throw new ConfigError(`Task "${name}" has an unknown option "${key}".${nearestName(key, OPTION_NAMES)}`, { facts: { task: name } });
-      }
-    }
-    const { timeLimit, softTimeLimit } = options;
-    if (timeLimit !== undefined && softTimeLimit !== undefined && softTimeLimit > timeLimit) {
-      throw new ConfigError(`Task "${name}" has softTimeLimit ${softTimeLimit} above timeLimit ${timeLimit}. The soft limit must come first.`);
-    }
+    checkOptions(name, options);
     this.app = app;
     this.name = name;
     this.declared = options;
     this.#fn = fn;
     this.#parameters = describeParameters(name, fn, options);
     this.callOptions = Object.fromEntries(
-      CALL_OPTION_NAMES.filter((key) => options[key] !== undefined).map((key) => [key, options[key]]),
+      CALL_OPTION_NAMES.filter((key) => options[key] != null).map((key) => [key, options[key]]),
     );
+    validateApplyOptions({ ...this.callOptions, ...limitsOf(options) }, `Task "${name}"`);
     this.hooks = Object.fromEntries(
       HOOK_NAMES.flatMap((hook) => {
         const handler = options[hook] ?? (this as TaskHooks)[hook]?.bind(this);
@@ -295,6 +288,67 @@ export class Task<P = unknown[], R = unknown> implements TaskHooks {
       sendEvents: own.sendEvents ?? true,
     };
   }
+}
+
+type OptionCheck = readonly [expected: string, isRight: (value: unknown) => boolean];
+
+const FLAG: OptionCheck = ['true or false', (value) => typeof value === 'boolean'];
+const LIST: OptionCheck = ['a list', Array.isArray];
+const HANDLER: OptionCheck = ['a function', (value) => typeof value === 'function'];
+const RETRIES: OptionCheck = ['an integer from 0 up, or null', (value) => Number.isInteger(value) && (value as number) >= 0];
+const SECONDS: OptionCheck = ['a number of seconds from 0 up', (value) => Number.isFinite(value) && (value as number) >= 0];
+const SCHEMA: OptionCheck = [
+  'a Standard Schema, as zod, valibot and arktype make them',
+  (value) => typeof (value as { '~standard'?: { validate?: unknown } })['~standard']?.validate === 'function',
+];
+
+const OPTION_CHECKS: ReadonlyMap<string, OptionCheck> = new Map<keyof TaskOptions, OptionCheck>([
+  ...(['bind', 'acksLate', 'acksOnFailureOrTimeout', 'rejectOnWorkerLost', 'trackStarted', 'sendEvents', 'storeErrorsEvenIfIgnored'] as const)
+    .map((name) => [name, FLAG] as const),
+  ...HOOK_NAMES.map((name) => [name, HANDLER] as const),
+  ['base', HANDLER],
+  ['input', SCHEMA],
+  ['params', LIST],
+  ['throws', LIST],
+  ['maxRetries', RETRIES],
+  ['defaultRetryDelay', SECONDS],
+]);
+
+const RETRY_CHECKS: ReadonlyMap<string, OptionCheck> = new Map<keyof AutoRetryOptions, OptionCheck>([
+  ['for', LIST],
+  ['notFor', LIST],
+  ['maxRetries', RETRIES],
+  ['countdown', SECONDS],
+  ['backoff', ['true, false or a number', (value) => typeof value === 'boolean' || Number.isFinite(value)]],
+  ['backoffMax', SECONDS],
+  ['jitter', FLAG],
+]);
+const RETRY_NAMES: ReadonlySet<string> = new Set(RETRY_CHECKS.keys());
+
+/** What the call's own options are checked for is left to `validateApplyOptions`. */
+function checkOptions(task: string, options: TaskOptions): void {
+  checkEach(`Task "${task}"`, task, options, OPTION_NAMES, OPTION_CHECKS);
+  if (options.retry != null) checkEach(`Option retry of task "${task}"`, task, options.retry, RETRY_NAMES, RETRY_CHECKS);
+}
+
+function checkEach(
+  what: string,
+  task: string,
+  options: object,
+  names: ReadonlySet<string>,
+  checks: ReadonlyMap<string, OptionCheck>,
+): void {
+  for (const [key, value] of Object.entries(options)) {
+    if (!names.has(key)) throw new ConfigError(`${what} has an unknown option "${key}".${nearestName(key, names)}`, { facts: { task } });
+    const check = checks.get(key);
+    if (value === undefined || value === null || check === undefined || check[1](value)) continue;
+    const shown = typeof value === 'string' ? JSON.stringify(value) : typeof value === 'object' ? 'an object' : String(value);
+    throw new ConfigError(`${what} has ${key} ${shown}. Expected ${check[0]}.`, { facts: { task } });
+  }
+}
+
+function limitsOf({ timeLimit, softTimeLimit }: TaskOptions): Pick<ApplyOptions, 'timeLimit' | 'softTimeLimit'> {
+  return { ...(timeLimit != null && { timeLimit }), ...(softTimeLimit != null && { softTimeLimit }) };
 }
 
 /** The arguments may be left out when the task takes none. */

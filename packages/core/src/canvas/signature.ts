@@ -76,6 +76,9 @@ export class Signature<M = unknown, R = unknown> {
   merge(args: readonly unknown[] = [], kwargs: Kwargs = {}, options: ApplyOptions = {}): Signature<unknown, R> {
     const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined && value !== null));
     const merged: Record<string, unknown> = { ...this.options, ...given };
+    // They say the same thing: the later one takes the place of the earlier one.
+    if (given.countdown !== undefined && given.eta === undefined) delete merged.eta;
+    if (given.eta !== undefined && given.countdown === undefined) delete merged.countdown;
     for (const key of KEPT_OPTIONS) if (this.options[key] !== undefined) merged[key] = this.options[key];
     return new Signature(this.app, {
       task: this.task,

@@ -149,29 +149,52 @@ export class AsyncResult<R = unknown> {
   }
 
   async #waitForEnd(timeout: number | undefined, signal: AbortSignal | undefined): Promise<TaskMeta> {
+    if (timeout !== undefined && !(typeof timeout === 'number' && timeout >= 0)) {
+      throw new ConfigError(`The timeout of get() is ${String(timeout)}. Expected a number of seconds from 0 up.`, {
+        facts: { taskId: this.id },
+      });
+    }
     if (this.#final !== undefined) return this.#final;
-    const waiter = await this.app.resultWaiter();
-    if (timeout === undefined) return this.#remember(await waiter.wait(this.id, signal));
-    const deadline = new AbortController();
-    const timer = setTimeout(
-      () =>
-        deadline.abort(
-          new TimeoutError(`Task ${this.id} has not ended within ${timeout} s. It may still run: wait again, or revoke it.`, {
-            facts: { taskId: this.id },
-          }),
-        ),
-      timeout * 1000,
-    );
-    const either = signal === undefined ? deadline.signal : AbortSignal.any([signal, deadline.signal]);
+    if (timeout === undefined || timeout === Number.POSITIVE_INFINITY) return this.#waitUntil(signal);
+    // AbortSignal.any would leave something on a signal that outlives the wait.
+    const end = new AbortController();
+    const forward = (): void => end.abort(signal?.reason);
+    const expire = (): void => {
+      const message = `Task ${this.id} has not ended within ${timeout} s. It may still run: wait again, or revoke it.`;
+      end.abort(new TimeoutError(message, { facts: { taskId: this.id } }));
+    };
+    if (signal?.aborted) forward();
+    signal?.addEventListener('abort', forward, { once: true });
+    const timer = setTimeout(expire, Math.min(timeout * 1000, MAX_TIMER_MS));
     try {
-      return this.#remember(await waiter.wait(this.id, either));
+      return await this.#waitUntil(end.signal);
     } finally {
       clearTimeout(timer);
+      signal?.removeEventListener('abort', forward);
     }
+  }
+
+  async #waitUntil(signal: AbortSignal | undefined): Promise<TaskMeta> {
+    const waiter = await orAborted(this.app.resultWaiter(), signal);
+    return this.#remember(await waiter.wait(this.id, signal));
   }
 
   #remember(meta: TaskMeta): TaskMeta {
     if (READY_STATES.has(meta.status)) this.#final = meta;
     return meta;
   }
+}
+
+/** The longest that `setTimeout` can wait; beyond it, it would not wait at all. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+/** Rejects with the signal's reason when that comes first: opening a store can take long. */
+function orAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return work;
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason as Error);
+    if (signal.aborted) onAbort();
+    else signal.addEventListener('abort', onAbort, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+  });
 }

@@ -87,11 +87,14 @@ const CONNECT_GRACE_MS = 2000;
 const SETUP_MS = 30_000;
 const CLOSE_MS = 5000;
 
+/** The longest that `setTimeout` can wait; beyond it, it would not wait at all. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
 const systemClock: SupervisorClock = {
   now: () => performance.now(),
   random: Math.random,
   after(ms, callback, isIdle) {
-    const timer = setTimeout(callback, ms);
+    const timer = setTimeout(callback, Math.min(ms, MAX_TIMER_MS));
     if (isIdle) timer.unref();
     return () => clearTimeout(timer);
   },

@@ -1,0 +1,152 @@
+import { describe, expect, test } from 'vitest';
+import { openApp, storeState, takeBroadcast, takeTask } from '../../test/support/app-bench.ts';
+import type { Backend } from '../backend/contract.ts';
+import { isLovageApp, Lovage } from '../index.ts';
+import { memoryBackend, memoryTransport } from '../memory/index.ts';
+
+describe('settings', () => {
+  test('are those of the constructor, then of configFrom, and fixed once they are read', () => {
+    const app = new Lovage('a', { broker: 'memory://one', taskTimeLimit: 5 });
+    app.configFrom({ task_time_limit: 9 });
+    expect(app.settings).toMatchObject({ brokerUrl: 'memory://one', taskTimeLimit: 9 });
+    expect(() => app.configFrom({})).toThrow(/too late/);
+  });
+
+  test('a wrong one is named with the nearest right one', () => {
+    expect(() => new Lovage('a', { taskSerialiser: 'json' } as never).settings).toThrow(
+      /taskSerialiser.*taskSerializer/,
+    );
+    expect(() => new Lovage('')).toThrow(/needs a name/);
+  });
+});
+
+test('an app is known as one, other things are not', () => {
+  expect(isLovageApp(new Lovage('a'))).toBe(true);
+  for (const value of [undefined, null, {}, 'app', () => 1]) expect(isLovageApp(value)).toBe(false);
+});
+
+describe('close', () => {
+  test('ends waits, and using the app afterwards is ClosedError', async () => {
+    const app = openApp();
+    const wait = app.asyncResult('a').get();
+    const ended = expect(wait).rejects.toMatchObject({ code: 'ERR_CLOSED' });
+    await app.resultBackend();
+    await app.close();
+    await ended;
+    await app.close();
+    for (const call of [
+      () => app.sendTask('t'),
+      () => app.asyncResult('b').get(),
+      () => app.asyncResult('b').state(),
+    ]) {
+      await expect(call()).rejects.toMatchObject({ code: 'ERR_CLOSED' });
+    }
+    expect(() => app.connectBroker('read')).toThrow(expect.objectContaining({ code: 'ERR_CLOSED' }));
+  });
+
+  test('a wait that began before the store was open ends too', async () => {
+    let opened!: () => void;
+    const gate = new Promise<void>((resolve) => {
+      opened = resolve;
+    });
+    const slow: Backend = {
+      schemes: ['memory'],
+      open: async (...call) => {
+        await gate;
+        return memoryBackend.open(...call);
+      },
+    };
+    const app = openApp({ backends: [slow] });
+    const wait = expect(app.asyncResult('a').get()).rejects.toMatchObject({ code: 'ERR_CLOSED' });
+    const closing = app.close();
+    opened();
+    await closing;
+    await wait;
+  });
+
+  test('every close resolves when it is closed, not before', async () => {
+    let isClosed = false;
+    const slow: Backend = {
+      schemes: ['memory'],
+      open: async (...call) => {
+        const backend = await memoryBackend.open(...call);
+        const close = backend.close.bind(backend);
+        backend.close = async () => {
+          await new Promise((resolve) => setImmediate(resolve));
+          await close();
+          isClosed = true;
+        };
+        return backend;
+      },
+    };
+    const app = openApp({ backends: [slow] });
+    await app.resultBackend();
+    void app.close();
+    await app.close();
+    expect(isClosed).toBe(true);
+  });
+
+  test('an app that was never used closes', async () => {
+    await new Lovage('idle', { broker: 'amqp://localhost:1' }).close();
+  });
+});
+
+test('a store that could not be opened is opened by the next call', async () => {
+  let tries = 0;
+  const flaky: Backend = {
+    schemes: ['memory'],
+    open: (...call) => (++tries === 1 ? Promise.reject(new Error('down')) : memoryBackend.open(...call)),
+  };
+  const app = openApp({ backends: [flaky] });
+  await expect(app.asyncResult('a').state()).rejects.toThrow('down');
+  expect(await app.asyncResult('a').state()).toBe('PENDING');
+});
+
+test('two apps of one process share nothing', async () => {
+  const [one, two] = [openApp(), openApp()];
+  one.task('same.name', () => 1);
+  two.task('same.name', () => 2);
+  expect(one.oid).not.toBe(two.oid);
+  const { id } = await one.sendTask('same.name');
+  await two.sendTask('other', { taskId: id });
+  expect((await takeTask(one.url)).headers.task).toBe('same.name');
+  expect((await takeTask(two.url)).headers.task).toBe('other');
+  await storeState(one, id, 'SUCCESS', 1);
+  expect(await two.asyncResult(id).state()).toBe('PENDING');
+  await one.close();
+  expect(await two.asyncResult(id).state()).toBe('PENDING');
+});
+
+test('two apps on one broker and store answer each other', async () => {
+  const server = openApp();
+  const client = openApp({ broker: server.url, backend: server.url, transports: [memoryTransport] });
+  const result = await client.sendTask<number>('t');
+  const wait = result.get({ timeout: 2 });
+  await storeState(server, (await takeTask(server.url)).headers.id as string, 'SUCCESS', 5);
+  expect(await wait).toBe(5);
+});
+
+test('revoke reaches the workers that listen, as Celery sends it', async () => {
+  const app = openApp();
+  const next = await takeBroadcast(app.url, 'celery.pidbox');
+  await app.revoke(['a', 'b'], { terminate: true, signal: 'SIGKILL' });
+  const message = await next();
+  expect(message).toMatchObject({
+    method: 'revoke',
+    arguments: { task_id: ['a', 'b'], terminate: true, signal: 'SIGKILL' },
+    destination: null,
+  });
+});
+
+test('a composed callback that this version cannot send is refused by name', async () => {
+  const app = openApp();
+  const dict = {
+    task: 'celery.chord',
+    args: [],
+    kwargs: {},
+    options: {},
+    subtask_type: 'chord',
+    immutable: false,
+  } as const;
+  expect(() => app.applySignature(dict)).toThrow(expect.objectContaining({ code: 'ERR_UNSUPPORTED' }));
+});
