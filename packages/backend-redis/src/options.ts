@@ -1,10 +1,11 @@
-import type { BackendOptions } from '@lovage/core/backend';
+import type { BackendOptions, BackendUrl } from '@lovage/core/backend';
 import {
   CONNECTION_OPTIONS,
   type EndpointSettings,
   type OptionReader,
   type OptionValues,
   readOptions,
+  type RedisEndpoint,
   text,
   withoutEffect,
 } from '@lovage/redis';
@@ -41,6 +42,8 @@ export function readBackendOptions({ transportOptions = {}, settings, logger }: 
   const { globalKeyprefix: _, ...options } = readOptions(transportOptions, READERS, 'The Redis result backend');
   const fromSettings: OptionValues<typeof CONNECTION_OPTIONS> = readOptions(
     {
+      // Celery's default of two minutes is longer than any call here waits.
+      socketTimeout: settings['redisSocketTimeout'] === 120 ? undefined : settings['redisSocketTimeout'],
       socketConnectTimeout: settings['redisSocketConnectTimeout'],
       healthCheckInterval: settings['redisBackendHealthCheckInterval'],
       clientName: settings['redisClientName'],
@@ -51,7 +54,30 @@ export function readBackendOptions({ transportOptions = {}, settings, logger }: 
   const useSsl = settings['redisBackendUseSsl'];
   return {
     options: { ...fromSettings, ...options },
-    useSsl: typeof useSsl === 'boolean' || (typeof useSsl === 'object' && useSsl !== null) ? (useSsl as Record<string, unknown>) : undefined,
+    useSsl:
+      typeof useSsl === 'boolean' || (typeof useSsl === 'object' && useSsl !== null)
+        ? (useSsl as Record<string, unknown>)
+        : undefined,
     logger,
+  };
+}
+
+/** The server of `redis_host` and its neighbours, for a URL that names none. Source: celery/backends/redis.py, __init__. */
+export function completeEndpoint(
+  endpoint: RedisEndpoint,
+  url: BackendUrl,
+  { settings }: BackendOptions,
+): RedisEndpoint {
+  if (url.host !== '' || !('host' in endpoint.address)) return endpoint;
+  const { redisHost, redisPort, redisDb, redisUsername, redisPassword } = settings;
+  return {
+    ...endpoint,
+    address: {
+      host: typeof redisHost === 'string' ? redisHost : endpoint.address.host,
+      port: url.port === undefined && typeof redisPort === 'number' ? redisPort : endpoint.address.port,
+    },
+    db: url.path === '' && typeof redisDb === 'number' ? redisDb : endpoint.db,
+    username: endpoint.username ?? (typeof redisUsername === 'string' ? redisUsername : undefined),
+    password: endpoint.password ?? (typeof redisPassword === 'string' ? redisPassword : undefined),
   };
 }

@@ -40,7 +40,12 @@ export class RedisStore implements KeyValueStore {
     const loss = deferred<never>();
     this.lost = loss.promise;
     this.lost.catch(() => undefined);
-    this.#lose = loss.reject;
+    // Both links have one life: what waits on the other is lost too, not closed.
+    this.#lose = (error) => {
+      loss.reject(error);
+      link.fail(error);
+      void this.#feedLink?.then((feed) => feed.fail(error)).catch(() => undefined);
+    };
     link.lost.catch(this.#lose);
     this.feed = {
       watch: (keys, listener) => this.#watch(keys, listener),
@@ -73,7 +78,8 @@ export class RedisStore implements KeyValueStore {
       }
       bytes += size;
     }
-    if (from < writes.length) running.push(this.#setPart(from === 0 ? writes : writes.slice(from), guard, outcomes, from));
+    if (from < writes.length)
+      running.push(this.#setPart(from === 0 ? writes : writes.slice(from), guard, outcomes, from));
     await Promise.all(running);
     return outcomes;
   }
@@ -112,7 +118,10 @@ export class RedisStore implements KeyValueStore {
     if (keys.length === 0) return;
     const marks = guard?.marks.map((mark) => Buffer.from(mark, 'latin1')) ?? [];
     const head = [guard?.windowBytes ?? 0, marks.length, ...marks];
-    const failed = (await WRITE.run(this.#link, keys.length, [...keys, ...head, ...args])) as readonly (number | Buffer)[];
+    const failed = (await WRITE.run(this.#link, keys.length, [...keys, ...head, ...args])) as readonly (
+      | number
+      | Buffer
+    )[];
     for (let at = 0; at < failed.length; at += 2) {
       const position = positions[failed[at] as number] as number;
       outcomes[position] = refusedByRedis(keys[failed[at] as number] as string, failed[at + 1] as Buffer);
@@ -128,7 +137,12 @@ export class RedisStore implements KeyValueStore {
     return outcomes;
   }
 
-  async #setOne(key: string, value: StoredValue, ttlSeconds: number, guard: SuccessGuard | undefined): Promise<Outcome> {
+  async #setOne(
+    key: string,
+    value: StoredValue,
+    ttlSeconds: number,
+    guard: SuccessGuard | undefined,
+  ): Promise<Outcome> {
     for (;;) {
       let present: Buffer | null;
       try {
@@ -138,7 +152,13 @@ export class RedisStore implements KeyValueStore {
         throw error;
       }
       if (present !== null && guard?.isSuccess(present) === true) return undefined;
-      const done = await READ_THEN_WRITE.run(this.#link, 1, [key, present === null ? 0 : 1, present ?? '', value, ttlSeconds]);
+      const done = await READ_THEN_WRITE.run(this.#link, 1, [
+        key,
+        present === null ? 0 : 1,
+        present ?? '',
+        value,
+        ttlSeconds,
+      ]);
       if (done === 1) return undefined;
     }
   }
@@ -190,9 +210,12 @@ function refuse(key: string, value: StoredValue): Outcome {
 }
 
 function refusedByRedis(key: string, detail: Buffer): Error {
-  return new PreconditionFailedError(`Redis did not take the result for "${key}": ${JSON.stringify(detail.toString())}.`, {
-    facts: { key },
-  });
+  return new PreconditionFailedError(
+    `Redis did not take the result for "${key}": ${JSON.stringify(detail.toString())}.`,
+    {
+      facts: { key },
+    },
+  );
 }
 
 function chunks(keys: readonly string[]): readonly (readonly string[])[] {

@@ -40,7 +40,13 @@ export async function openRedis(endpoint: RedisEndpoint, options: OpenOptions = 
   });
   const giveUp = deferred<never>();
   const timer = setTimeout(
-    () => giveUp.reject(new ConnectError(`Redis at ${endpoint.url} did not answer within ${timeoutMs} ms.`, { cause: failure, facts: { url: endpoint.url } })),
+    () =>
+      giveUp.reject(
+        new ConnectError(`Redis at ${endpoint.url} did not answer within ${timeoutMs} ms.`, {
+          cause: failure,
+          facts: { url: endpoint.url },
+        }),
+      ),
     timeoutMs,
   );
   const onAbort = (): void => giveUp.reject(signal?.reason as Error);
@@ -65,7 +71,11 @@ export async function openRedis(endpoint: RedisEndpoint, options: OpenOptions = 
   }
 }
 
-function clientOptions(endpoint: RedisEndpoint, connectTimeout: number, clientName: string | undefined): RedisOptions & { replyMapping: 'legacy' } {
+function clientOptions(
+  endpoint: RedisEndpoint,
+  connectTimeout: number,
+  clientName: string | undefined,
+): RedisOptions & { replyMapping: 'legacy' } {
   const { address } = endpoint;
   return {
     ...('path' in address
@@ -143,7 +153,10 @@ export class RedisLink {
       cause ??= error;
     });
     client.once('end', () => this.#end(cause ?? new Error('the server closed the connection')));
-    const intervalMs = Math.max(20, Math.min(endpoint.socketTimeoutMs, endpoint.healthCheckIntervalMs) / CHECKS_PER_TIMEOUT);
+    const intervalMs = Math.max(
+      20,
+      Math.min(endpoint.socketTimeoutMs, endpoint.healthCheckIntervalMs) / CHECKS_PER_TIMEOUT,
+    );
     // Counts checks instead of comparing clocks: a blocked event loop or a suspended machine is not the server's silence.
     const silentLimit = Math.ceil(endpoint.socketTimeoutMs / intervalMs);
     const idleLimit = Math.ceil(endpoint.healthCheckIntervalMs / intervalMs);
@@ -186,7 +199,11 @@ export class RedisLink {
     if (this.#loss === undefined && !this.#isClosed) this.#end(cause);
   }
 
-  async #send(name: string, args: readonly (string | number | Uint8Array)[], encoding: BufferEncoding | null): Promise<unknown> {
+  async #send(
+    name: string,
+    args: readonly (string | number | Uint8Array)[],
+    encoding: BufferEncoding | null,
+  ): Promise<unknown> {
     if (this.#isClosed) throw new ClosedError('The connection to Redis was closed before the call.');
     if (this.#loss !== undefined) throw this.#loss;
     if (!this.#isCorked) {
@@ -202,7 +219,10 @@ export class RedisLink {
       return await this.#client.sendCommand(new Command(name, args.map(toArgument), { replyEncoding: encoding }));
     } catch (error) {
       if (isFatalReply(error)) this.fail(error);
-      if (this.#isClosed) throw new ClosedError('The connection to Redis was closed during the call.', { cause: error });
+      // A link that was lost first and closed then was lost.
+      if (this.#isClosed && this.#loss === undefined) {
+        throw new ClosedError('The connection to Redis was closed during the call.', { cause: error });
+      }
       throw this.#loss ?? toLovageError(error, 'open', this.endpoint.url);
     } finally {
       this.#pending--;
