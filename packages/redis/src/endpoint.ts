@@ -163,7 +163,9 @@ function readAddress(url: BrokerUrl, options: OptionValues<typeof CONNECTION_OPT
     );
   }
   if ((options.minOtherSentinels ?? 0) > 0) {
-    throw new UnsupportedError('The option "min_other_sentinels" is not supported. Expected 0: the first sentinel that answers is believed.');
+    throw new UnsupportedError(
+      'The option "min_other_sentinels" is not supported. Expected 0: the first sentinel that answers is believed.',
+    );
   }
   const sentinels = [url, ...url.members].flatMap(({ host, port }) =>
     host.split(',').map((one) => {
@@ -209,11 +211,19 @@ function readTls(
   const fromSettings = typeof useSsl === 'object' ? useSsl : {};
   if (!asked && (useSsl === undefined || useSsl === false)) return undefined;
   const values = {
-    ...readOptions(withoutPrefix(fromSettings), TLS_OPTIONS, 'The setting for TLS ("broker_use_ssl", "redis_backend_use_ssl")'),
+    ...readOptions(
+      withoutPrefix(fromSettings),
+      TLS_OPTIONS,
+      'The setting for TLS ("broker_use_ssl", "redis_backend_use_ssl")',
+    ),
     ...readOptions(withoutPrefix(fromQuery), TLS_OPTIONS, where),
   };
   const verify = values.certReqs ?? true;
-  if (!verify) logger?.warn({ url: String(url) }, 'The certificate of Redis is not verified: anybody on the way can read and change messages.');
+  if (!verify)
+    logger?.warn(
+      { url: String(url) },
+      'The certificate of Redis is not verified: anybody on the way can read and change messages.',
+    );
   const passphrase = values.keyfilePassword ?? values.password;
   const isAddress = /^[\d.]+$|:/.test(hostOf(url.host));
   return {

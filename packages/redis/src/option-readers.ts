@@ -24,12 +24,17 @@ export function readOptions<T extends Readonly<Record<string, OptionReader<unkno
     const reader = Object.hasOwn(readers, key) ? readers[key] : undefined;
     if (reader === undefined) {
       throw new ConfigError(
-        `${where} has no option ${JSON.stringify(name)}.${nearestName(name, Object.keys(readers).flatMap((known) => [known, toSnakeCase(known)]))} Expected one of: ${Object.keys(readers).join(', ')}.`,
+        `${where} has no option ${JSON.stringify(name)}.${nearestName(
+          name,
+          Object.keys(readers).flatMap((known) => [known, toSnakeCase(known)]),
+        )} Expected one of: ${Object.keys(readers).join(', ')}.`,
       );
     }
     if (value === undefined || value === null) continue;
     if (Object.hasOwn(values, key)) {
-      throw new ConfigError(`${where} has the option ${JSON.stringify(key)} twice, as "${key}" and "${toSnakeCase(key)}".`);
+      throw new ConfigError(
+        `${where} has the option ${JSON.stringify(key)} twice, as "${key}" and "${toSnakeCase(key)}".`,
+      );
     }
     values[key] = reader(value, name);
   }
@@ -63,7 +68,11 @@ export function integer(min: number, max = Number.MAX_SAFE_INTEGER): OptionReade
   return (value, name) => {
     const number = typeof value === 'string' && value.trim() !== '' ? Number(value) : value;
     if (typeof number !== 'number' || !Number.isInteger(number) || number < min || number > max) {
-      throw wrong(name, value, max === Number.MAX_SAFE_INTEGER ? `an integer of at least ${min}` : `an integer from ${min} to ${max}`);
+      throw wrong(
+        name,
+        value,
+        max === Number.MAX_SAFE_INTEGER ? `an integer of at least ${min}` : `an integer from ${min} to ${max}`,
+      );
     }
     return number;
   };

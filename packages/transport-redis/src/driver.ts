@@ -97,7 +97,7 @@ export class RedisDriver implements QueueDriver<RedisReceipt> {
     };
     link.lost.catch((error: unknown) => {
       lose(error);
-      void this.#subscriber.close();
+      this.#subscriber.fail(error);
     });
     this.#subscriber = new Subscriber(
       async () => {
@@ -144,7 +144,10 @@ export class RedisDriver implements QueueDriver<RedisReceipt> {
   }
 
   async push(entries: readonly QueueEntry[]): Promise<void> {
-    const batches = new Map<string, { readonly args: (string | number)[]; readonly indexes: number[]; readonly isDelayed: boolean }>();
+    const batches = new Map<
+      string,
+      { readonly args: (string | number)[]; readonly indexes: number[]; readonly isDelayed: boolean }
+    >();
     for (let index = 0; index < entries.length; index++) {
       const { queue, payload, priority, delayMs } = entries[index] as QueueEntry;
       const step = this.#keys.stepIndex(priority);
@@ -162,12 +165,21 @@ export class RedisDriver implements QueueDriver<RedisReceipt> {
         try {
           await (isDelayed ? DELAY.run(this.#link, 1, args) : this.#link.text('lpush', args));
         } catch (error) {
-          if (!isLovageError(error) || isLovageError(error, 'ERR_CONNECTION_LOST') || isLovageError(error, 'ERR_CLOSED')) throw error;
+          if (
+            !isLovageError(error) ||
+            isLovageError(error, 'ERR_CONNECTION_LOST') ||
+            isLovageError(error, 'ERR_CLOSED')
+          )
+            throw error;
           for (const index of indexes) failures.push({ index, error: error as LovageError });
         }
       }),
     );
-    if (failures.length > 0) throw new PublishError(failures.sort((a, b) => a.index - b.index), entries.length);
+    if (failures.length > 0)
+      throw new PublishError(
+        failures.sort((a, b) => a.index - b.index),
+        entries.length,
+      );
   }
 
   async pull({ queues, max, waitMs, signal }: PullRequest): Promise<readonly Pulled<RedisReceipt>[]> {
@@ -187,7 +199,11 @@ export class RedisDriver implements QueueDriver<RedisReceipt> {
       if (wasWoken) this.#brake.miss();
       const leftMs = deadline - performance.now();
       if (leftMs <= 0) return [];
-      const sleepMs = Math.min(leftMs, isTracking ? SAFETY_POLL_MS : pollMs, dueMs < 0 ? Number.POSITIVE_INFINITY : dueMs + 1);
+      const sleepMs = Math.min(
+        leftMs,
+        isTracking ? SAFETY_POLL_MS : pollMs,
+        dueMs < 0 ? Number.POSITIVE_INFINITY : dueMs + 1,
+      );
       pollMs = Math.min(POLL_MS[1], pollMs * 2);
       await this.#wakeUps.sleep(seen, sleepMs, signal);
       if (this.#link.isLost) await this.lost;
@@ -207,7 +223,8 @@ export class RedisDriver implements QueueDriver<RedisReceipt> {
     for (const tags of chunks(acks)) {
       done.push(this.#link.text('hdel', [unacked, ...tags]), this.#link.text('zrem', [unackedIndex, ...tags]));
     }
-    for (const tags of chunks(requeues)) done.push(REQUEUE.run(this.#link, 2, [unacked, unackedIndex, prefix, separator, ...tags]));
+    for (const tags of chunks(requeues))
+      done.push(REQUEUE.run(this.#link, 2, [unacked, unackedIndex, prefix, separator, ...tags]));
     await Promise.all(done);
   }
 
@@ -217,7 +234,8 @@ export class RedisDriver implements QueueDriver<RedisReceipt> {
     await Promise.all(
       chunks(receipts).map(async (tags) => {
         const args = [unackedIndex, leases, this.#consumer, this.#settings.leaseMs, ...tags];
-        for (const position of (await RENEW.run(this.#link, 2, args)) as readonly number[]) gone.push(tags[position] as string);
+        for (const position of (await RENEW.run(this.#link, 2, args)) as readonly number[])
+          gone.push(tags[position] as string);
       }),
     );
     return gone;
@@ -240,7 +258,9 @@ export class RedisDriver implements QueueDriver<RedisReceipt> {
     this.#wakeUps.notify();
     if (this.#serverMs !== undefined && !this.#link.isLost) {
       // What we still hold may go to somebody else at once.
-      const ended = this.#link.text('zadd', [this.#keys.leases, 'xx', this.#serverMs, this.#consumer]).catch(() => undefined);
+      const ended = this.#link
+        .text('zadd', [this.#keys.leases, 'xx', this.#serverMs, this.#consumer])
+        .catch(() => undefined);
       const timer = deferred<void>();
       const timeout = setTimeout(timer.resolve, CLOSE_MS);
       await Promise.race([ended, timer.promise]);
@@ -250,7 +270,10 @@ export class RedisDriver implements QueueDriver<RedisReceipt> {
     await this.#subscriber.close();
   }
 
-  async #take({ queues, keys, args }: Plan, max: number): Promise<{ readonly pulled: readonly Pulled<RedisReceipt>[]; readonly dueMs: number }> {
+  async #take(
+    { queues, keys, args }: Plan,
+    max: number,
+  ): Promise<{ readonly pulled: readonly Pulled<RedisReceipt>[]; readonly dueMs: number }> {
     let number = this.#nextNumber;
     // Reserved before the answer is known: several takes may be under way.
     this.#nextNumber += max;

@@ -113,7 +113,10 @@ export class Janitor {
       let restored = 0;
       for (const tag of tags) if (await this.#restore(tag)) restored++;
       if (restored > 0) {
-        this.#logger.warn({ messages: restored }, 'messages older than the visibility timeout were given back to their queues');
+        this.#logger.warn(
+          { messages: restored },
+          'messages older than the visibility timeout were given back to their queues',
+        );
       }
     } finally {
       await RELEASE_MUTEX.run(this.#link, 1, [unackedMutex, token]).catch(() => undefined);
@@ -135,7 +138,10 @@ export class Janitor {
     if (lists === undefined || lists.length === 0) {
       if (!this.#unroutable.has(tag)) {
         this.#unroutable.add(tag);
-        this.#logger.error({ deliveryTag: tag }, 'an unacked message leads to no queue any more; it stays in the unacked hash');
+        this.#logger.error(
+          { deliveryTag: tag },
+          'an unacked message leads to no queue any more; it stays in the unacked hash',
+        );
       }
       return false;
     }
@@ -154,7 +160,9 @@ export class Janitor {
 
   async #route(exchange: string, routingKey: string): Promise<readonly string[]> {
     const members = (await this.#link.text('smembers', [this.#keys.bindings(exchange)])) as readonly string[];
-    const bindings = members.map((member) => this.#keys.parseBinding(member)).filter((binding) => binding !== undefined);
+    const bindings = members
+      .map((member) => this.#keys.parseBinding(member))
+      .filter((binding) => binding !== undefined);
     return [...new Set(bindings.filter((binding) => isBound(binding, routingKey)).map(({ queue }) => queue))];
   }
 }

@@ -44,7 +44,8 @@ async function describeGuarantee(link: RedisLink, logger: Logger): Promise<strin
       `Redis may evict queues and messages when its memory is full (maxmemory-policy ${policy}). Set it to noeviction.`,
     );
   }
-  const eviction = policy === undefined || policy === 'noeviction' ? '' : `; maxmemory-policy ${policy} may evict messages`;
+  const eviction =
+    policy === undefined || policy === 'noeviction' ? '' : `; maxmemory-policy ${policy} may evict messages`;
   if (appendonly === undefined) return `redis, persistence unknown (CONFIG GET is not allowed)${eviction}`;
   if (appendonly === 'yes') {
     const loss =

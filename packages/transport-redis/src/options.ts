@@ -152,7 +152,9 @@ function fanoutPrefix(value: boolean | string): string {
 
 function booleanOrText(value: unknown, name: string): boolean | string {
   if (typeof value === 'boolean' || typeof value === 'string') return value;
-  throw new ConfigError(`The option "${name}" is ${JSON.stringify(value)}. Expected true, false or text such as "/{db}.".`);
+  throw new ConfigError(
+    `The option "${name}" is ${JSON.stringify(value)}. Expected true, false or text such as "/{db}.".`,
+  );
 }
 
 function ackEmulation(value: unknown): undefined {

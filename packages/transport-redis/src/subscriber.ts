@@ -71,6 +71,11 @@ export class Subscriber {
     };
   }
 
+  /** The driver is lost, and what waits here with it. */
+  fail(error: unknown): void {
+    void this.#connected?.then(({ link }) => link.fail(error)).catch(() => undefined);
+  }
+
   async close(): Promise<void> {
     const connected = await this.#connected?.catch(() => undefined);
     connected?.link.close();
