@@ -135,6 +135,9 @@ function tracebackOf(error: Error): string {
   return text.length > MAX_TRACEBACK ? `${text.slice(0, MAX_TRACEBACK)}...\n` : text;
 }
 
+/** A message can pose as frames, and this one is not linear. */
+const LONGEST_FRAME = 1000;
+const MAX_FRAMES = 100;
 const FRAME = /^\s+at (?:async )?(?:(.*) \()?(?:file:\/\/)?(.*?):(\d+):\d+\)?$/;
 
 /** Frames in Python's layout, which monitors highlight: the innermost last, then the error. */
@@ -142,14 +145,15 @@ function oneTraceback(error: Error): string {
   const stack = read(() => error.stack);
   const frames = (typeof stack === 'string' ? stack : '')
     .split('\n')
-    .filter((line) => line.startsWith('    at '))
+    .filter((line) => line.startsWith('    at ') && line.length <= LONGEST_FRAME)
+    .slice(0, MAX_FRAMES)
     .map((line) => {
       const match = FRAME.exec(line);
       if (match === null) return `  ${line.trim()}`;
       const [, name = '<anonymous>', file, number] = match;
       return `  File "${file}", line ${number}, in ${name}`;
     })
-    .reverse();
+    .toReversed();
   const message = messageOf(error);
   const last = message === '' ? classNameOf(error) : `${classNameOf(error)}: ${message}`;
   return `${['Traceback (most recent call last):', ...frames, last].join('\n')}\n`;

@@ -58,10 +58,12 @@ function quick(value: unknown, level: number, budget: number): string | undefine
       return value ? 'True' : 'False';
     case 'undefined':
       return 'None';
+    case 'bigint':
+    case 'symbol':
+    case 'function':
+      return other(value);
     case 'object':
       break;
-    default:
-      return other(value as bigint | symbol | Function);
   }
   if (value === null) return 'None';
   if (Array.isArray(value)) return quickSequence(value, '[', ']', level, budget);
@@ -129,17 +131,13 @@ class Stream {
   }
 
   #value(value: unknown): void {
-    switch (typeof value) {
-      case 'string':
-        this.#token((left) => quote(truncate(value, left)));
-        return;
-      case 'object':
-        if (value !== null) break;
-        this.#token((left) => truncate('None', left));
-        return;
-      default:
-        this.#token((left) => truncate(quick(value, 0, left) as string, left));
-        return;
+    if (typeof value === 'string') {
+      this.#token((left) => quote(truncate(value, left)));
+      return;
+    }
+    if (typeof value !== 'object' || value === null) {
+      this.#token((left) => truncate(quick(value, 0, left) as string, left));
+      return;
     }
     if (Array.isArray(value)) this.#sequence(value, value, '[', ']');
     else if (types.isSet(value)) {

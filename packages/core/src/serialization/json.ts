@@ -40,10 +40,12 @@ function isPlain(value: unknown, depth: number): boolean {
       return true;
     case 'number':
       return value - value === 0;
+    case 'bigint':
+    case 'function':
+    case 'symbol':
+      return false;
     case 'object':
       break;
-    default:
-      return false;
   }
   if (value === null) return true;
   if (depth === 0) return false;

@@ -54,10 +54,12 @@ function prepare(value: unknown, depth: number): unknown {
     case 'function':
     case 'symbol':
       throw new Refused(`a ${typeof value}`);
+    case 'string':
+    case 'boolean':
+    case 'undefined':
+      return value;
     case 'object':
       break;
-    default:
-      return value;
   }
   if (value === null || value instanceof Uint8Array) return value;
   if (depth === 0) throw new Refused('too many levels, or a circle');
