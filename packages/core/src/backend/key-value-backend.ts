@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ClosedError, isLovageError, type LovageError, TimeoutError } from '../errors.ts';
 import { LATE, within } from '../internal/deadline.ts';
 import { silentLogger, type Logger } from '../internal/log.ts';
+import { outsideOfTasks } from '../internal/outside-of-tasks.ts';
 import { TurnBatch } from '../internal/turn-batch.ts';
 import { readTaskMeta } from '../protocol/read-task-meta.ts';
 import type { TaskMeta } from '../protocol/task-meta.ts';
@@ -319,7 +320,7 @@ class KeyValueBackend implements ResultBackend {
   async #opened(deadline: number = Date.now() + CALL_MS): Promise<KeyValueStore> {
     if (this.#store !== undefined) return this.#store;
     if (this.#stop.signal.aborted) throw closedError();
-    this.#opening ??= this.#open().finally(() => {
+    this.#opening ??= outsideOfTasks(() => this.#open()).finally(() => {
       this.#opening = undefined;
     });
     const store = await within(this.#opening, deadline - Date.now());

@@ -1,3 +1,6 @@
+/** The longest that `setTimeout` can wait; beyond it, it would not wait at all. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
 /** What {@link within} resolves with when the time is up. */
 export const LATE: unique symbol = Symbol('late');
 
@@ -7,7 +10,7 @@ export const LATE: unique symbol = Symbol('late');
  */
 export function within<T>(work: Promise<T>, ms: number, { ref = true } = {}): Promise<T | typeof LATE> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => resolve(LATE), Math.max(0, ms));
+    const timer = setTimeout(() => resolve(LATE), Math.max(0, Math.min(ms, MAX_TIMER_MS)));
     if (!ref) timer.unref();
     work.then(
       (value) => {

@@ -1,3 +1,5 @@
+import { outsideOfTasks } from './outside-of-tasks.ts';
+
 /**
  * Joins what is added within one turn of the event loop and hands it on together, at the end of the turn or as soon
  * as a bound is reached.
@@ -23,7 +25,7 @@ export class TurnBatch<T> {
     this.#items.push(item);
     this.#weight += weight;
     if (this.#items.length >= this.#maxItems || this.#weight >= this.#maxWeight) this.flush();
-    else this.#immediate ??= setImmediate(() => this.flush());
+    else this.#immediate ??= outsideOfTasks(() => setImmediate(() => this.flush()));
     return deferred.promise;
   }
 
@@ -37,7 +39,7 @@ export class TurnBatch<T> {
     this.#items = [];
     this.#weight = 0;
     this.#deferred = undefined;
-    deferred.resolve(this.#flush(items));
+    deferred.resolve(outsideOfTasks(() => this.#flush(items)));
   }
 }
 

@@ -9,6 +9,7 @@ import {
 } from '../errors.ts';
 import { LATE, within } from '../internal/deadline.ts';
 import { silentLogger, type Logger } from '../internal/log.ts';
+import { outsideOfTasks } from '../internal/outside-of-tasks.ts';
 import type { Connection, ConnectOptions, Transport } from './contract.ts';
 import type { BrokerUrl } from './url.ts';
 
@@ -289,7 +290,11 @@ export class ConnectionSupervisor implements AsyncDisposable {
     }
   }
 
-  async #try(): Promise<void> {
+  #try(): Promise<void> {
+    return outsideOfTasks(() => this.#attemptOnce());
+  }
+
+  async #attemptOnce(): Promise<void> {
     const attempt: Attempt = { abort: new AbortController(), url: this.#url };
     this.#attempt = attempt;
     this.#change('connecting');

@@ -1,6 +1,7 @@
 import { ConnectionLostError, isLovageError } from '../errors.ts';
 import { LATE, within } from '../internal/deadline.ts';
 import type { Logger } from '../internal/log.ts';
+import { outsideOfTasks } from '../internal/outside-of-tasks.ts';
 import { Held, toDelivery, type VirtualConsumer } from './consumer.ts';
 import type { Pulled, QueueDriver } from './driver.ts';
 import { decodeEnvelope } from './envelope.ts';
@@ -72,7 +73,7 @@ export class Puller<Receipt> {
     if (this.#isStopped) return;
     if (!this.#isRunning) {
       this.#isRunning = true;
-      void this.#run();
+      void outsideOfTasks(() => this.#run());
       return;
     }
     const { consumers, abort } = this.#active ?? {};

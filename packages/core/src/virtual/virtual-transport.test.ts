@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { ConnectionLostError, isLovageError, type PublishError } from '../errors.ts';
 import { silentLogger, type Logger } from '../internal/log.ts';
@@ -459,6 +460,28 @@ describe('consuming', () => {
       code: 'ERR_CONFIG',
     });
   });
+});
+
+test('a sink is not called in the context of a task that made room or published', async () => {
+  const task = new AsyncLocalStorage<string>();
+  const connection = await task.run('opener', () => connect());
+  const seen: (string | undefined)[] = [];
+  const inbox = new Inbox();
+  await task.run('consumer', () =>
+    connection.consume(
+      ['q'],
+      (deliveries) => {
+        seen.push(task.getStore());
+        inbox.sink(deliveries);
+      },
+      { prefetch: 1 },
+    ),
+  );
+  await task.run('publisher', () => connection.publish([publication('1', 'q'), publication('2', 'q')]));
+  await inbox.reach(1);
+  await task.run('settler', () => connection.settle([{ delivery: inbox.all[0] as Delivery, outcome: 'ack' }]));
+  await inbox.reach(2);
+  expect(seen).toEqual([undefined, undefined]);
 });
 
 describe('settling', () => {
