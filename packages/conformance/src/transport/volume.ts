@@ -9,7 +9,7 @@ const PUBLISHES_AT_ONCE = 5;
 export const volume: readonly TransportTest[] = [
   {
     name: 'volume: ten thousand messages, none lost and none twice',
-    patience: 8,
+    patience: 4,
     async run(trial) {
       const publisher = await trial.open();
       const queue = await trial.queue(publisher);
