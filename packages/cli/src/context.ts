@@ -26,7 +26,7 @@ export async function openApp(options: GlobalOptions, { needsTasks = false } = {
   // Set before the app is read, as in Celery: they win over its own settings.
   if (options.broker !== undefined) process.env.CELERY_BROKER_URL = options.broker;
   if (options.resultBackend !== undefined) process.env.CELERY_RESULT_BACKEND = options.resultBackend;
-  if (options.workdir !== undefined) process.chdir(workdir);
+  if (options.workdir !== undefined) changeFolder(workdir);
   if (options.app !== undefined) return loadApp(options.app, workdir);
   if (needsTasks) {
     throw new CommandError('Which app? Give its module with -A, for example: lovage -A ./tasks worker', EXIT.usage);
@@ -36,6 +36,14 @@ export async function openApp(options: GlobalOptions, { needsTasks = false } = {
   }
   const { Lovage: App } = await import('@lovage/core');
   return new App('lovage-command', { logger: createLogger({ level: 'warning', format: 'line', colour: false }) });
+}
+
+function changeFolder(folder: string): void {
+  try {
+    process.chdir(folder);
+  } catch (cause) {
+    throw new CommandError(`The folder ${folder} of --workdir cannot be entered.`, EXIT.usage, { cause });
+  }
 }
 
 /** Colours only for a person at a terminal who has not said no. */

@@ -45,16 +45,25 @@ function formatLine(line: string, colour: boolean): string {
   const stamp = new Date(time).toISOString().replace('T', ' ').replace('.', ',').replace('Z', '');
   const head = `[${stamp}: ${NAMES[level] ?? level}/MainProcess]`;
   const details = Object.entries(fields)
-    .filter(([, value]) => typeof value !== 'object' || value === null)
-    .map(([key, value]) => ` ${key}=${typeof value === 'string' && /[\s"=]/.test(value) ? JSON.stringify(value) : String(value)}`)
+    .map(([key, value]) => ` ${key}=${showValue(value)}`)
     .join('');
   const text = `${head} ${escapeControls(msg ?? '')}${details === '' ? '' : ` (${escapeControls(details.trim())})`}`;
   const shown = colour && COLOURS[level] !== undefined ? `${COLOURS[level]}${text}\u001B[0m` : text;
-  return err === undefined ? shown : `${shown}\n${err.stack ?? err.message ?? ''}`;
+  return err === undefined ? shown : `${shown}\n${escapeControls(err.stack ?? err.message ?? '', CONTROLS_BUT_NEWLINES)}`;
 }
 
+function showValue(value: unknown): string {
+  if (typeof value === 'object' && value !== null) return JSON.stringify(value);
+  return typeof value === 'string' && /[\s"=]/.test(value) ? JSON.stringify(value) : String(value);
+}
+
+// The last ranges turn the direction of what follows, which makes a line read as another.
+// oxlint-disable-next-line no-control-regex
+const CONTROLS = /[\u0000-\u001F\u007F-\u009F\u2028\u2029\u202A-\u202E\u2066-\u2069]/g;
+// oxlint-disable-next-line no-control-regex
+const CONTROLS_BUT_NEWLINES = /[\u0000-\u0008\u000B-\u001F\u007F-\u009F\u2028\u2029\u202A-\u202E\u2066-\u2069]/g;
+
 /** Names and ids come from outside: a line of the log stays one line and moves no cursor. */
-function escapeControls(text: string): string {
-  // oxlint-disable-next-line no-control-regex
-  return text.replace(/[\u0000-\u001F\u007F-\u009F\u2028\u2029]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
+function escapeControls(text: string, controls: RegExp = CONTROLS): string {
+  return text.replace(controls, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }

@@ -1,4 +1,4 @@
-import { isLovageError } from '@lovage/core';
+import { isLovageError, type AsyncResult, type GetOptions } from '@lovage/core';
 import { Command } from 'commander';
 import { globalOptions, openApp, print } from '../context.ts';
 import { CommandError, EXIT } from '../exit-codes.ts';
@@ -54,15 +54,27 @@ Examples:
           ...(expires === undefined ? {} : { expires: Number.isNaN(Number(expires)) ? expires : Number(expires) }),
         });
         if (wait === undefined) return print({ task_id: result.id }, json, result.id);
-        const value = await result.get(typeof wait === 'number' ? { timeout: wait } : {});
+        const value = await waitFor(result, wait);
         print({ task_id: result.id, result: value }, json, render(value));
       } catch (error) {
+        // An option of this call, not a setting of the app.
+        if (isLovageError(error, 'ERR_CONFIG') && 'option' in error) throw new CommandError(error.message, EXIT.usage, { cause: error });
         if (isLovageError(error, 'ERR_TASK_FAILED')) throw new CommandError(error.message, EXIT.failed, { cause: error });
         throw error;
       } finally {
         await app.close();
       }
     });
+}
+
+/** The end of a task; when `--wait` was too short the command has failed, though nothing is out of reach. */
+export async function waitFor(result: AsyncResult, wait: number | true, options: GetOptions = {}): Promise<unknown> {
+  try {
+    return await result.get({ ...options, ...(typeof wait === 'number' ? { timeout: wait } : {}) });
+  } catch (error) {
+    if (isLovageError(error, 'ERR_TIMEOUT') && 'taskId' in error) throw new CommandError(error.message, EXIT.failed, { cause: error });
+    throw error;
+  }
 }
 
 export function number(text: string): number {

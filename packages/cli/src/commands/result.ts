@@ -2,7 +2,7 @@ import { isLovageError } from '@lovage/core';
 import { Command } from 'commander';
 import { globalOptions, openApp, print } from '../context.ts';
 import { EXIT } from '../exit-codes.ts';
-import { number, render } from './call.ts';
+import { number, render, waitFor } from './call.ts';
 
 interface ResultOptions {
   readonly task?: string;
@@ -25,7 +25,7 @@ export function resultCommand(): Command {
       const app = await openApp(globalOptions(command));
       try {
         const result = app.asyncResult(taskId);
-        if (wait !== undefined) await result.get({ propagate: false, ...(typeof wait === 'number' ? { timeout: wait } : {}) });
+        if (wait !== undefined) await waitFor(result, wait, { propagate: false });
         const state = await result.state();
         const value = await result.result();
         const text = (await result.traceback()) ?? null;

@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { settingsWithoutEffect, silentLogger, type Lovage } from '@lovage/core';
 import { Worker, type StopKind } from '@lovage/worker';
 import { Command, Option } from 'commander';
-import { globalOptions, openApp, wantsColour } from '../context.ts';
+import { globalOptions, openApp, wantsColour, type GlobalOptions } from '../context.ts';
 import { CommandError, EXIT } from '../exit-codes.ts';
 import { importTasks } from '../load-app.ts';
 import { createLogger, LOG_LEVELS } from '../logging.ts';
@@ -64,6 +64,14 @@ to the broker.`,
 async function run(options: WorkerCommandOptions, command: Command): Promise<void> {
   const globals = globalOptions(command);
   const app = await openApp(globals, { needsTasks: true });
+  try {
+    await work(app, options, globals);
+  } finally {
+    await app.close();
+  }
+}
+
+async function work(app: Lovage, options: WorkerCommandOptions, globals: GlobalOptions): Promise<void> {
   const isTerminal = process.stderr.isTTY === true;
   const logger = createLogger({
     level: options.loglevel,
@@ -102,7 +110,6 @@ async function run(options: WorkerCommandOptions, command: Command): Promise<voi
   } finally {
     forget();
     removePidfile?.();
-    await app.close();
   }
 }
 
