@@ -46,3 +46,4 @@ export {
 } from './protocol/task-errors.ts';
 export type { ExceptionInfo, TaskMeta, TaskState } from './protocol/task-meta.ts';
 export { Decimal, PlainDate, PlainTime, Uuid } from './serialization/python-values.ts';
+export type { Serializer, SerializationLimits } from './serialization/registry.ts';

@@ -183,7 +183,7 @@ test('what is sent is what is read', () => {
     replyTo: maybe(text),
     correlationId: text,
     priority: fc.integer({ min: 0, max: 9 }),
-    compression: maybe(fc.constantFrom('zlib', 'brotli')),
+    compression: maybe(fc.constant('zlib')),
     headers: maybe(fc.constant({ trace: 'abc' })),
   });
   fc.assert(
