@@ -15,6 +15,7 @@ import {
 } from '@lovage/core/transport';
 import type { Listening, SqlDatabase, SqlTransaction } from '@lovage/sql';
 import type { ResolvedOptions } from './options.ts';
+import { isSurelyDead, processIdentity } from './process-identity.ts';
 import type { ClaimedRow, QueueTables } from './tables.ts';
 
 /** A message and the number under which it was taken: a later taker has another one. */
@@ -25,7 +26,7 @@ export interface SqlReceipt {
 
 /** Most messages taken by one statement, however much is asked for: the loop is held for as long as it runs. */
 const MAX_CLAIM = 500;
-/** How often a waiting consumer looks for the dead, and at the database in any case. */
+/** How often a consumer looks for dead ones, and a waiting one at the database in any case. */
 const HOUSEKEEPING_MS = 1000;
 /** Queues that go away with their process do so when nobody renewed them for this long, at least. */
 const QUEUE_EXPIRY_MS = 300_000;
@@ -160,7 +161,8 @@ export class SqlDriver implements QueueDriver<SqlReceipt> {
       const waitMs = Math.min(deadline - Date.now(), HOUSEKEEPING_MS, (nextDueAt ?? Number.POSITIVE_INFINITY) - now);
       if (Date.now() >= deadline) break;
       if (this.#closed) throw new ClosedError(`The connection to "${this.#database.location}" is closed.`);
-      if (seen === this.#changes) await this.#change(Math.max(1, waitMs), signal);
+      // The signal may have fired meanwhile, and says so only once.
+      if (seen === this.#changes && !signal.aborted) await this.#change(Math.max(1, waitMs), signal);
     }
     return [];
   }
@@ -258,7 +260,7 @@ export class SqlDriver implements QueueDriver<SqlReceipt> {
       if (!isFresh && (await this.#tables.renewLease(transaction, known.id, leaseUntil)))
         return { id: known.id, leaseUntil };
     }
-    return { id: await this.#tables.registerConsumer(transaction, leaseUntil), leaseUntil };
+    return { id: await this.#tables.registerConsumer(transaction, leaseUntil, processIdentity()), leaseUntil };
   }
 
   async #keepHouse(): Promise<void> {
@@ -266,15 +268,18 @@ export class SqlDriver implements QueueDriver<SqlReceipt> {
     if (now < this.#housekeepingAt) return;
     this.#housekeepingAt = now + HOUSEKEEPING_MS;
     await this.#renewQueues();
-    const self = this.#consumer?.id;
-    if (!(await this.#tables.hasExpired(this.#database, now, self))) return;
+    const { consumers, hasExpiredQueue } = await this.#tables.census(this.#database, now);
+    const others = consumers.filter(({ id }) => id !== this.#consumer?.id);
+    const expired = others.filter(({ leaseUntil }) => leaseUntil < now).map(({ id }) => id);
+    const dead = others.filter(({ process }) => isSurelyDead(process)).map(({ id }) => id);
+    if (expired.length + dead.length === 0 && !hasExpiredQueue) return;
     const released = await this.#database.transaction(async (transaction) => {
-      const count = await this.#tables.reap(transaction, now, self);
+      const count = await this.#tables.reap(transaction, now, expired, dead);
       if (count > 0) transaction.signal(this.#topic);
       return count;
     });
     if (released > 0)
-      this.#logger.warn({ messages: released }, 'Messages of a process that went silent are given to others.');
+      this.#logger.warn({ messages: released }, 'Messages of a process that died or went silent are given to others.');
   }
 
   async #renewQueues(): Promise<void> {

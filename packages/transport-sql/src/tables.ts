@@ -18,6 +18,12 @@ export interface Outlook {
   readonly nextDueAt: number | undefined;
 }
 
+/** Who consumes, as far as the tables know. */
+export interface Census {
+  readonly consumers: readonly { readonly id: number; readonly leaseUntil: number; readonly process: string }[];
+  readonly hasExpiredQueue: boolean;
+}
+
 /**
  * Kombu's two tables and Lovage's beside them, in one SQL dialect. Methods that take a transaction write; the others
  * read outside of any. Instants are epoch milliseconds.
@@ -44,17 +50,20 @@ export interface QueueTables {
   ack(transaction: SqlTransaction, consumer: number, ids: readonly number[]): Promise<void>;
   /** Makes those visible again that this consumer still holds; they keep their place. */
   requeue(transaction: SqlTransaction, consumer: number, ids: readonly number[]): Promise<void>;
-  /** A new consumer; its number is never given again. */
-  registerConsumer(transaction: SqlTransaction, leaseUntil: number): Promise<number>;
+  /** A new consumer; its number is never given again. `process` is what `processIdentity` says. */
+  registerConsumer(transaction: SqlTransaction, leaseUntil: number, process: string): Promise<number>;
   /** False when the consumer was declared dead: what it held belongs to others. */
   renewLease(transaction: SqlTransaction, consumer: number, leaseUntil: number): Promise<boolean>;
   isAlive(transaction: SqlTransaction, consumer: number): Promise<boolean>;
   /** Forgets a consumer that holds nothing; one that holds something stays until its lease ends. */
   retireConsumer(transaction: SqlTransaction, consumer: number): Promise<void>;
-  /** Whether `reap` would find something; never because of `except`. */
-  hasExpired(database: SqlDatabase, now: number, except: number | undefined): Promise<boolean>;
-  /** Gives back what dead consumers held and removes queues whose expiry passed. Messages given back. */
-  reap(transaction: SqlTransaction, now: number, except: number | undefined): Promise<number>;
+  /** All consumers, and whether a queue's expiry has passed. */
+  census(database: SqlDatabase, now: number): Promise<Census>;
+  /**
+   * Gives back what these consumers held, and removes queues whose expiry passed. Consumers in `expired` are spared when
+   * they renewed their lease meanwhile; those in `dead` cannot. Messages given back.
+   */
+  reap(transaction: SqlTransaction, now: number, expired: readonly number[], dead: readonly number[]): Promise<number>;
   /** The queue and its bindings go away at that time unless it is moved. */
   setQueueExpiry(transaction: SqlTransaction, name: string, expiresAt: number): Promise<void>;
   /** Those of the queues that have no expiry any more: they were removed meanwhile. */

@@ -1,4 +1,4 @@
-// A process of the tests in processes.test.ts: `node child.mjs consume|publish <url> <queue> <ledger>`.
+// A process of the tests in processes.test.ts: `node child.mjs consume|hold|publish <url> <queue> <ledger> <leaseMs>`.
 // It runs the built package, because the oldest Node that is supported loads no TypeScript.
 import { appendFileSync } from 'node:fs';
 import { BrokerUrl } from '@lovage/core/transport';
@@ -9,12 +9,12 @@ function* count() {
   for (let number = 0; ; number++) yield number;
 }
 
-const [, , role, url, queue, ledger] = process.argv;
-const connection = await sqlTransport.connect(new BrokerUrl(url), { transportOptions: { leaseMs: 1000 } });
+const [, , role, url, queue, ledger, leaseMs] = process.argv;
+const connection = await sqlTransport.connect(new BrokerUrl(url), { transportOptions: { leaseMs: Number(leaseMs) } });
 await connection.declare({ queues: [{ name: queue }] });
 process.on('message', () => void connection.close().then(() => process.disconnect()));
 
-if (role === 'consume') {
+if (role !== 'publish') {
   await connection.consume(
     [queue],
     (deliveries) => {
@@ -22,7 +22,7 @@ if (role === 'consume') {
       // Written before the ack is asked for: what a killed process did is known.
       appendFileSync(ledger, bodies.map((body) => `${process.pid} ${body}\n`).join(''));
       process.send(bodies.length);
-      void connection.settle(deliveries.map((delivery) => ({ delivery, outcome: 'ack' })));
+      if (role === 'consume') void connection.settle(deliveries.map((delivery) => ({ delivery, outcome: 'ack' })));
     },
     { prefetch: 20 },
   );

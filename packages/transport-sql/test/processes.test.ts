@@ -27,10 +27,14 @@ afterEach(() => {
   children.clear();
 });
 
-function start(role: 'consume' | 'publish', queue: string, ledger: string): ChildProcess {
-  const child = fork(fileURLToPath(new URL('child.mjs', import.meta.url)), [role, url, queue, ledger], {
-    execArgv: [],
-  });
+function start(role: 'consume' | 'hold' | 'publish', queue: string, ledger: string, leaseMs = 1000): ChildProcess {
+  const child = fork(
+    fileURLToPath(new URL('child.mjs', import.meta.url)),
+    [role, url, queue, ledger, String(leaseMs)],
+    {
+      execArgv: [],
+    },
+  );
   children.add(child);
   return child;
 }
@@ -152,6 +156,35 @@ describe('several processes on one file', () => {
       // All but the last taker died before their ack.
       for (const pid of pids.slice(0, -1)) expect(killed).toContain(Number(pid));
     }
+  });
+
+  test('what a killed process held moves on at once, long before its lease ends', { timeout: 60_000 }, async () => {
+    const queue = 'held';
+    const ledger = join(folder, `${queue}.txt`);
+    writeFileSync(ledger, '');
+    const connection = await sqlTransport.connect(new BrokerUrl(url), {});
+    await connection.declare({ queues: [{ name: queue }] });
+    const holder = start('hold', queue, ledger, 600_000);
+    await once(holder, 'message');
+    await publish(connection, queue, 5);
+    const holding = new Progress();
+    holder.on('message', (count) => holding.add(count));
+    await holding.until(() => linesOf(ledger).length === 5);
+    const progress = new Progress();
+    await connection.consume(
+      [queue],
+      (deliveries) => {
+        expect(deliveries.every(({ redelivered }) => redelivered)).toBe(true);
+        void connection.settle(deliveries.map((delivery) => ({ delivery, outcome: 'ack' as const })));
+        progress.add(deliveries.length);
+      },
+      { prefetch: 0 },
+    );
+    const since = performance.now();
+    await kill(holder);
+    await progress.until(() => progress.taken === 5);
+    expect(performance.now() - since).toBeLessThan(10_000);
+    await connection.close();
   });
 
   test('killed publishers: what was confirmed is there', { timeout: 60_000 }, async () => {

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { BrokerUrl, type Queue } from '@lovage/core/transport';
+import { BrokerUrl, type Queue, type QueueEntry } from '@lovage/core/transport';
 import { openSqlDatabase, type SqlDatabase, type SqlValue } from '@lovage/sql';
 import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { SqlDriver, SqlReceipt } from '../src/driver.ts';
@@ -201,10 +201,13 @@ describe('queues that go away with their process', () => {
   });
 });
 
+function at(payload: string, delayMs: number): QueueEntry {
+  return { queue: 'q', payload, deliveryTag: '', priority: 0, delayMs };
+}
+
 describe('delayed messages', () => {
   test('enter the queue in the order of their times, behind what waits', async () => {
     const driver = await open();
-    const at = (payload: string, delayMs: number) => ({ queue: 'q', payload, deliveryTag: '', priority: 0, delayMs });
     await driver.push([at('third', 30_000), at('first', 10_000), at('second', 20_000), at('now', 0)]);
     expect(await driver.size('q')).toBe(1);
     expect(await database.query('SELECT count(*) AS n FROM kombu_message')).toEqual([{ n: 1 }]);

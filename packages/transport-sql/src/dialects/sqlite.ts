@@ -1,6 +1,6 @@
 import type { StoredBinding } from '@lovage/core/transport';
 import { quoteIdentifier, type SqlDatabase, type SqlTransaction } from '@lovage/sql';
-import type { ClaimedRow, Outlook, QueueTables } from '../tables.ts';
+import type { Census, ClaimedRow, Outlook, QueueTables } from '../tables.ts';
 
 /** Beyond this many characters a batch is inserted in several statements, so that none needs a huge buffer. */
 const BATCH_CHARACTERS = 4_000_000;
@@ -110,8 +110,8 @@ export class SqliteQueueTables implements QueueTables {
     await transaction.execute(this.#sql.freeClaims, parameters);
   }
 
-  async registerConsumer(transaction: SqlTransaction, leaseUntil: number): Promise<number> {
-    const [row] = await transaction.query<{ id: number }>(this.#sql.registerConsumer, [leaseUntil]);
+  async registerConsumer(transaction: SqlTransaction, leaseUntil: number, process: string): Promise<number> {
+    const [row] = await transaction.query<{ id: number }>(this.#sql.registerConsumer, [leaseUntil, process]);
     return (row as { id: number }).id;
   }
 
@@ -127,15 +127,30 @@ export class SqliteQueueTables implements QueueTables {
     await transaction.execute(this.#sql.retireConsumer, [consumer]);
   }
 
-  async hasExpired(database: SqlDatabase, now: number, except: number | undefined): Promise<boolean> {
-    return (await database.query(this.#sql.hasExpired, [now, except ?? NOBODY, now])).length > 0;
+  async census(database: SqlDatabase, now: number): Promise<Census> {
+    const consumers = await database.query<{ id: number; lease_until: number; process: string }>(this.#sql.consumers);
+    const expired = await database.query(this.#sql.expiredQueues, [now]);
+    return {
+      consumers: consumers.map(({ id, lease_until: leaseUntil, process }) => ({ id, leaseUntil, process })),
+      hasExpiredQueue: expired.length > 0,
+    };
   }
 
-  async reap(transaction: SqlTransaction, now: number, except: number | undefined): Promise<number> {
-    const parameters = [now, except ?? NOBODY];
-    const released = await transaction.execute(this.#sql.showOfDead, parameters);
-    await transaction.execute(this.#sql.freeOfDead, parameters);
-    await transaction.execute(this.#sql.forgetDead, parameters);
+  async reap(
+    transaction: SqlTransaction,
+    now: number,
+    expired: readonly number[],
+    dead: readonly number[],
+  ): Promise<number> {
+    const gone = await transaction.query<{ id: number }>(this.#sql.gone, [
+      JSON.stringify(expired),
+      now,
+      JSON.stringify(dead),
+    ]);
+    const ids = JSON.stringify(gone.map(({ id }) => id));
+    const released = await transaction.execute(this.#sql.showOf, [ids]);
+    await transaction.execute(this.#sql.freeOf, [ids]);
+    await transaction.execute(this.#sql.forgetConsumers, [ids]);
     for (const { name } of await transaction.query<{ name: string }>(this.#sql.expiredQueues, [now])) {
       await this.removeQueue(transaction, name);
     }
@@ -211,7 +226,6 @@ function statements(queueTable: string, messageTable: string) {
   const queueId = `(SELECT id FROM ${queue} WHERE name = ?)`;
   const listed = '(SELECT value FROM json_each(?))';
   const held = `(SELECT message_id FROM ${claim} WHERE message_id IN ${listed} AND consumer = ?)`;
-  const dead = `(SELECT id FROM ${consumer} WHERE lease_until < ? AND id <> ?)`;
   // A timestamp on a visible row would move it: Kombu orders by it.
   const show = 'visible = 1, timestamp = NULL, version = version + 1';
   const schema: Record<string, string> = {
@@ -225,7 +239,7 @@ function statements(queueTable: string, messageTable: string) {
     ix_kombu_message_timestamp_id: `CREATE INDEX IF NOT EXISTS ix_kombu_message_timestamp_id ON ${message} (timestamp, id)`,
     [`${prefix}_ready`]: `CREATE INDEX IF NOT EXISTS ${ready} ON ${message} (queue_id, id) WHERE visible = 1`,
     // AUTOINCREMENT: a number is never given twice, so a consumer that was declared dead cannot settle for another.
-    [`${prefix}_consumer`]: `CREATE TABLE IF NOT EXISTS ${consumer} (id INTEGER PRIMARY KEY AUTOINCREMENT, lease_until INTEGER NOT NULL)`,
+    [`${prefix}_consumer`]: `CREATE TABLE IF NOT EXISTS ${consumer} (id INTEGER PRIMARY KEY AUTOINCREMENT, lease_until INTEGER NOT NULL, process TEXT NOT NULL)`,
     [`${prefix}_claim`]: `CREATE TABLE IF NOT EXISTS ${claim} (message_id INTEGER PRIMARY KEY, consumer INTEGER NOT NULL, deliveries INTEGER NOT NULL)`,
     [`${prefix}_claim_consumer`]: `CREATE INDEX IF NOT EXISTS ${name('claim_consumer')} ON ${claim} (consumer)`,
     [`${prefix}_delay`]: `CREATE TABLE IF NOT EXISTS ${delay} (id INTEGER PRIMARY KEY, queue_id INTEGER NOT NULL, payload TEXT NOT NULL, due_at INTEGER NOT NULL)`,
@@ -260,14 +274,15 @@ function statements(queueTable: string, messageTable: string) {
     deleteClaims: `DELETE FROM ${claim} WHERE message_id IN ${listed} AND consumer = ?`,
     showHeld: `UPDATE ${message} SET ${show} WHERE id IN ${held}`,
     freeClaims: `UPDATE ${claim} SET consumer = ${NOBODY} WHERE message_id IN ${listed} AND consumer = ?`,
-    registerConsumer: `INSERT INTO ${consumer} (lease_until) VALUES (?) RETURNING id`,
+    registerConsumer: `INSERT INTO ${consumer} (lease_until, process) VALUES (?, ?) RETURNING id`,
     renewLease: `UPDATE ${consumer} SET lease_until = ? WHERE id = ?`,
     isAlive: `SELECT 1 FROM ${consumer} WHERE id = ?`,
     retireConsumer: `DELETE FROM ${consumer} WHERE id = ? AND id NOT IN (SELECT consumer FROM ${claim})`,
-    hasExpired: `SELECT 1 FROM ${consumer} WHERE lease_until < ? AND id <> ? UNION ALL SELECT 1 FROM ${expiry} WHERE expires_at < ?`,
-    showOfDead: `UPDATE ${message} SET ${show} WHERE id IN (SELECT message_id FROM ${claim} WHERE consumer IN ${dead})`,
-    freeOfDead: `UPDATE ${claim} SET consumer = ${NOBODY} WHERE consumer IN ${dead}`,
-    forgetDead: `DELETE FROM ${consumer} WHERE lease_until < ? AND id <> ?`,
+    consumers: `SELECT id, lease_until, process FROM ${consumer}`,
+    gone: `SELECT id FROM ${consumer} WHERE (id IN ${listed} AND lease_until < ?) OR id IN ${listed}`,
+    showOf: `UPDATE ${message} SET ${show} WHERE id IN (SELECT message_id FROM ${claim} WHERE consumer IN ${listed})`,
+    freeOf: `UPDATE ${claim} SET consumer = ${NOBODY} WHERE consumer IN ${listed}`,
+    forgetConsumers: `DELETE FROM ${consumer} WHERE id IN ${listed}`,
     expiredQueues: `SELECT name FROM ${expiry} WHERE expires_at < ?`,
     setQueueExpiry: `INSERT INTO ${expiry} (name, expires_at) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET expires_at = excluded.expires_at`,
     renewQueueExpiry: `UPDATE ${expiry} SET expires_at = ? WHERE name IN ${listed} RETURNING name`,
