@@ -35,7 +35,8 @@ export async function openApp(options: GlobalOptions, { needsTasks = false } = {
     throw new CommandError('Which broker? Give the app with -A ./tasks, or a URL with -b redis://localhost', EXIT.usage);
   }
   const { Lovage: App } = await import('@lovage/core');
-  return new App('lovage-command', { logger: createLogger({ level: 'warning', format: 'line', colour: false }) });
+  // What goes wrong is told once, by the error that ends the command.
+  return new App('lovage-command', { logger: createLogger({ level: 'critical', format: 'line', colour: false }) });
 }
 
 function changeFolder(folder: string): void {

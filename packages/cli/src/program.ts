@@ -70,6 +70,7 @@ function exitCodeOf(error: unknown): number {
       return EXIT.unavailable;
     case 'ERR_CONFIG':
     case 'ERR_TRANSPORT_NOT_FOUND':
+    case 'ERR_UNSUPPORTED':
     case 'ERR_QUEUE_NOT_FOUND':
       return EXIT.config;
     default:

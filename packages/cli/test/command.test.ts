@@ -185,9 +185,9 @@ describe('worker', () => {
     expect((await worker.ended).code).toBe(0);
   });
 
-  test('purges first when asked', async () => {
+  test.each(['--purge', '--discard'])('drops what waits first with %s', async (flag) => {
     await run(...app, 'call', 'tasks.add', '-a', '[1, 1]');
-    const worker = await startWorker('--purge');
+    const worker = await startWorker(flag);
     worker.child.kill('SIGTERM');
     const { code, err } = await worker.ended;
     expect(code).toBe(0);

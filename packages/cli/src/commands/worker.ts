@@ -41,7 +41,7 @@ export function workerCommand(): Command {
     .option('-Q, --queues <names>', 'consume from these, separated by commas', list)
     .option('-X, --exclude-queues <names>', 'consume from all but these', list)
     .option('-I, --include <modules>', 'more modules of tasks to load', list)
-    .option('--purge, --discard', 'drop all waiting messages first')
+    .option('--discard, --purge', 'drop all waiting messages first')
     .option('--time-limit <seconds>', 'hard limit for tasks that have none', number)
     .option('--soft-time-limit <seconds>', 'soft limit for tasks that have none', number)
     .addHelpText(
