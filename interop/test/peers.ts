@@ -114,6 +114,7 @@ async function untilReady(child: ChildProcess, sign: RegExp): Promise<WorkerProc
   let output = '';
   const ready = new Promise<void>((resolve, reject) => {
     const take = (chunk: Buffer): void => {
+      if (process.env.INTEROP_LOG) process.stderr.write(chunk);
       output += chunk.toString();
       if (sign.test(output)) resolve();
     };
