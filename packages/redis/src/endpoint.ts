@@ -152,14 +152,16 @@ export function readEndpoint(url: BrokerUrl, settings: EndpointSettings = {}): R
 function readAddress(url: BrokerUrl, options: OptionValues<typeof CONNECTION_OPTIONS>): RedisEndpoint['address'] {
   if (url.scheme === 'redis+socket' || url.scheme === 'socket') {
     if (url.path === '') {
-      throw new ConfigError(`The URL "${url}" names no socket. Expected "${url.scheme}:///path/to/redis.sock".`);
+      throw new ConfigError(
+        `The URL "${String(url)}" names no socket. Expected "${url.scheme}:///path/to/redis.sock".`,
+      );
     }
     return { path: `/${url.path}` };
   }
   if (url.scheme !== 'sentinel') return { host: hostOf(url.host), port: url.port ?? DEFAULT_PORT };
   if (options.masterName === undefined) {
     throw new ConfigError(
-      `The URL "${url}" needs the name of the master. Set "master_name" in the transport options, or "?master_name=" in the URL.`,
+      `The URL "${String(url)}" needs the name of the master. Set "master_name" in the transport options, or "?master_name=" in the URL.`,
     );
   }
   if ((options.minOtherSentinels ?? 0) > 0) {
@@ -195,7 +197,9 @@ function readDatabase(url: BrokerUrl, virtualHost: string | undefined): number {
   const given = (isSocket ? (virtualHost ?? '') : url.path).replace(/^\/|\/$/g, '');
   if (given === '') return 0;
   if (!/^\d+$/.test(given)) {
-    throw new ConfigError(`The database ${JSON.stringify(given)} in "${url}" is no number. Expected for example "/0".`);
+    throw new ConfigError(
+      `The database ${JSON.stringify(given)} in "${String(url)}" is no number. Expected for example "/0".`,
+    );
   }
   return Number(given);
 }

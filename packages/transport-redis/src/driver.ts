@@ -5,7 +5,6 @@ import {
   type Capabilities,
   isLovageError,
   type Logger,
-  type LovageError,
   PublishError,
   type PublishFailure,
   type Pulled,
@@ -171,7 +170,7 @@ export class RedisDriver implements QueueDriver<RedisReceipt> {
             isLovageError(error, 'ERR_CLOSED')
           )
             throw error;
-          for (const index of indexes) failures.push({ index, error: error as LovageError });
+          for (const index of indexes) failures.push({ index, error });
         }
       }),
     );
