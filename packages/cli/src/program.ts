@@ -1,4 +1,4 @@
-import { isLovageError } from '@lovage/core';
+import { isLovageError, type ErrorCode } from '@lovage/core';
 import { Command, CommanderError, Option } from 'commander';
 import { callCommand } from './commands/call.ts';
 import { purgeCommand } from './commands/purge.ts';
@@ -58,22 +58,25 @@ function describe(error: unknown): string {
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
 
+const UNAVAILABLE: ReadonlySet<ErrorCode> = new Set([
+  'ERR_CONNECT',
+  'ERR_CONNECTION_LOST',
+  'ERR_BLOCKED',
+  'ERR_TIMEOUT',
+  'ERR_AUTH',
+  'ERR_PUBLISH',
+]);
+const CONFIG: ReadonlySet<ErrorCode> = new Set([
+  'ERR_CONFIG',
+  'ERR_TRANSPORT_NOT_FOUND',
+  'ERR_UNSUPPORTED',
+  'ERR_QUEUE_NOT_FOUND',
+  'ERR_BACKEND_DISABLED',
+]);
+
 function exitCodeOf(error: unknown): number {
   if (error instanceof CommandError) return error.exitCode;
   if (!isLovageError(error)) return EXIT.failed;
-  switch (error.code) {
-    case 'ERR_CONNECT':
-    case 'ERR_CONNECTION_LOST':
-    case 'ERR_BLOCKED':
-    case 'ERR_TIMEOUT':
-    case 'ERR_AUTH':
-      return EXIT.unavailable;
-    case 'ERR_CONFIG':
-    case 'ERR_TRANSPORT_NOT_FOUND':
-    case 'ERR_UNSUPPORTED':
-    case 'ERR_QUEUE_NOT_FOUND':
-      return EXIT.config;
-    default:
-      return EXIT.failed;
-  }
+  if (UNAVAILABLE.has(error.code)) return EXIT.unavailable;
+  return CONFIG.has(error.code) ? EXIT.config : EXIT.failed;
 }

@@ -214,6 +214,7 @@ describe('exit codes', () => {
     [2, [...app, 'call', 'tasks.add', '--priority', '99'], /priority 99/],
     [2, [...app, 'worker', '-l', 'loud'], /"loud" is no log level/],
     [2, [...app, '--workdir', './nowhere', 'report'], /nowhere of --workdir cannot be entered/],
+    [78, ['-b', 'memory://', 'result', 'some-id'], /No result store is configured/],
     [78, ['-A', './nowhere', 'report'], /No module "\.\/nowhere"/],
     [78, ['-A', 'wrong', 'report'], /brokerUrll.*brokerUrl/],
     [78, ['-b', 'nonsense://x', 'call', 'x'], /nonsense/],

@@ -72,7 +72,7 @@ export class ResultWaiter {
 
   /** Ends every wait with `error`. */
   close(error: Error): void {
-    for (const taskId of [...this.#waited.keys()]) this.#fail(taskId, error);
+    for (const taskId of this.#waited.keys()) this.#fail(taskId, error);
     this.#stopTimer();
   }
 
@@ -111,11 +111,11 @@ export class ResultWaiter {
 
   #settle(meta: TaskMeta): void {
     if (!READY_STATES.has(meta.status)) return;
-    for (const waiter of [...(this.#waited.get(meta.task_id)?.waiters ?? [])]) waiter.resolve(meta);
+    for (const waiter of this.#waited.get(meta.task_id)?.waiters ?? []) waiter.resolve(meta);
   }
 
   #fail(taskId: string, error: unknown): void {
-    for (const waiter of [...(this.#waited.get(taskId)?.waiters ?? [])]) waiter.reject(error);
+    for (const waiter of this.#waited.get(taskId)?.waiters ?? []) waiter.reject(error);
   }
 
   #remove(taskId: string, waiter: Waiter): void {

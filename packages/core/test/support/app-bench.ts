@@ -102,15 +102,16 @@ export function faultyTransport(faults: {
     schemes: ['memory'],
     async connect(url, options) {
       const connection = await memoryTransport.connect(url, options);
-      const { publish, declare } = connection;
+      const publish = connection.publish.bind(connection);
+      const declare = connection.declare.bind(connection);
       return Object.assign(connection, {
         publish: async (...call: Parameters<typeof publish>) => {
           await faults.publish?.();
-          return publish.apply(connection, call);
+          return publish(...call);
         },
         declare: async (...call: Parameters<typeof declare>) => {
           await faults.declare?.();
-          return declare.apply(connection, call);
+          return declare(...call);
         },
       });
     },
