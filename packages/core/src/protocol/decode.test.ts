@@ -336,7 +336,7 @@ describe('what is no task', () => {
         const given = message(isNamed ? { ...headers, ...HEADERS } : headers, body);
         expect(expected).toContain(codeOf(() => decode(given)));
       }),
-      { numRuns: 2000 },
+      { numRuns: 500 },
     );
     expect(Object.getOwnPropertyNames(Object.prototype)).toEqual(before);
   });

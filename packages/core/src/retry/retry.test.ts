@@ -22,7 +22,7 @@ describe('publishRetryDelays', () => {
     expect([...publishRetryDelays({ maxRetries: 3, ...rest })]).toEqual([0, 0.2, 0.4]);
     expect([...publishRetryDelays({ maxRetries: 0, ...rest })]).toEqual([]);
     const forever = publishRetryDelays({ maxRetries: null, ...rest });
-    for (let index = 0; index < 10_000; index++) expect(forever.next().value).toBeLessThanOrEqual(1);
+    for (let index = 0; index < 100; index++) expect(forever.next().value).toBeLessThanOrEqual(1);
   });
 
   test('no wait at all stays none', () => {
