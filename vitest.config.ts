@@ -17,7 +17,12 @@ export default defineConfig({
       {
         // What needs a broker or a second process; its servers come from `pnpm services`.
         ...shared,
-        test: { name: 'broker', include: ['packages/*/test/**/*.test.ts'], testTimeout: 30_000, fileParallelism: false },
+        test: {
+          name: 'broker',
+          include: ['packages/*/test/**/*.test.ts'],
+          testTimeout: 30_000,
+          fileParallelism: false,
+        },
       },
       {
         // The real Python Celery against the built packages.

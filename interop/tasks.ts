@@ -16,7 +16,7 @@ class OutOfInk extends Error {
   }
 }
 
-app.task('ts.echo', { params: ['x', 'y', 'z'], bind: true }, (task, ..._: unknown[]) => ({
+app.task('ts.echo', { params: ['x', 'y', 'z'], bind: true }, (task, ..._rest: unknown[]) => ({
   args: task.request.args,
   kwargs: task.request.kwargs,
 }));

@@ -70,17 +70,42 @@ async function workerRate(command, args, env, cwd) {
 }
 
 const node = process.execPath;
-const lovageWorker = (concurrency) => ['-A', peer('lovage-app.mjs'), 'worker', '-l', 'error', '-c', String(concurrency)];
+const lovageWorker = (concurrency) => [
+  '-A',
+  peer('lovage-app.mjs'),
+  'worker',
+  '-l',
+  'error',
+  '-c',
+  String(concurrency),
+];
 const python_ = join(root, 'bench/python');
 
 async function celeryDrain(env, pool) {
   const runs = join(folder, `runs-${sequence}`);
-  const child = spawn(python, ['-m', 'celery', '-A', 'tasks', 'worker', '-l', 'ERROR', ...pool, '-Q', env.QUEUE, '--without-mingle', '--without-gossip'], {
-    cwd: python_,
-    env: { ...env, RUNS: runs },
-    stdio: 'ignore',
-    detached: true,
-  });
+  const child = spawn(
+    python,
+    [
+      '-m',
+      'celery',
+      '-A',
+      'tasks',
+      'worker',
+      '-l',
+      'ERROR',
+      ...pool,
+      '-Q',
+      env.QUEUE,
+      '--without-mingle',
+      '--without-gossip',
+    ],
+    {
+      cwd: python_,
+      env: { ...env, RUNS: runs },
+      stdio: 'ignore',
+      detached: true,
+    },
+  );
   try {
     const size = () => (existsSync(runs) ? statSync(runs).size : 0);
     while (size() === 0) await sleep(2);
@@ -90,7 +115,7 @@ async function celeryDrain(env, pool) {
     return { perSecond: ((TASKS - before) / (performance.now() - began)) * 1000 };
   } finally {
     const exit = once(child, 'exit');
-    process.kill(-child.pid, 'SIGKILL');
+    process.kill(-Number(child.pid), 'SIGKILL');
     await exit;
   }
 }
@@ -111,7 +136,7 @@ function background(command, args, env, cwd) {
     const child = spawn(command, args, { env, cwd: cwd ?? join(root, 'bench'), stdio: 'ignore', detached: true });
     return async () => {
       const exit = once(child, 'exit');
-      process.kill(-child.pid, 'SIGKILL');
+      process.kill(-Number(child.pid), 'SIGKILL');
       await exit;
     };
   };
@@ -136,13 +161,17 @@ async function idle(command, args, env, cwd) {
   await sleep(10_000);
   const after = usage();
   const exit = once(child, 'exit');
-  process.kill(-child.pid, 'SIGKILL');
+  process.kill(-Number(child.pid), 'SIGKILL');
   await exit;
   return { rssMiB: after.rssMiB, cpuPercent: (after.ticks - before.ticks) / 10 };
 }
 
 function processesOf(leader) {
-  const all = readFileSync(`/proc/${leader}/task/${leader}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number);
+  const all = readFileSync(`/proc/${leader}/task/${leader}/children`, 'utf8')
+    .trim()
+    .split(' ')
+    .filter(Boolean)
+    .map(Number);
   return [leader, ...all];
 }
 
@@ -154,11 +183,28 @@ for (const broker of brokers) {
   for (const inFlight of broker === 'sqlite' ? [1, 1000] : [1, 100, 1000]) {
     const count = inFlight === 1 ? 3000 : TASKS;
     const section = `enqueue, ${inFlight === 1 ? 'awaited one by one' : `${inFlight} in flight`}`;
-    if (broker !== 'sqlite') add(section, broker, 'raw client', () => answer(node, [peer('raw.mjs'), broker, 'enqueue', String(count), String(inFlight)], environment(broker, 'none')));
-    add(section, broker, 'Lovage', () => answer(node, [peer('lovage.mjs'), 'enqueue', String(count), String(inFlight)], environment(broker, 'none')));
-    if (broker === 'redis') add(section, broker, 'BullMQ', () => answer(node, [peer('bullmq.mjs'), 'enqueue', String(count), String(inFlight)], environment(broker, 'none')));
-    add(section, broker, 'Celery', () => answer(python, ['client.py', 'enqueue', '3000'], environment(broker, 'none'), python_));
-    if (broker === 'amqp') add(section, broker, 'Celery, confirmed', () => answer(python, ['client.py', 'enqueue', '2000'], { ...environment(broker, 'none'), CONFIRM: '1' }, python_));
+    if (broker !== 'sqlite')
+      add(section, broker, 'raw client', () =>
+        answer(
+          node,
+          [peer('raw.mjs'), broker, 'enqueue', String(count), String(inFlight)],
+          environment(broker, 'none'),
+        ),
+      );
+    add(section, broker, 'Lovage', () =>
+      answer(node, [peer('lovage.mjs'), 'enqueue', String(count), String(inFlight)], environment(broker, 'none')),
+    );
+    if (broker === 'redis')
+      add(section, broker, 'BullMQ', () =>
+        answer(node, [peer('bullmq.mjs'), 'enqueue', String(count), String(inFlight)], environment(broker, 'none')),
+      );
+    add(section, broker, 'Celery', () =>
+      answer(python, ['client.py', 'enqueue', '3000'], environment(broker, 'none'), python_),
+    );
+    if (broker === 'amqp')
+      add(section, broker, 'Celery, confirmed', () =>
+        answer(python, ['client.py', 'enqueue', '2000'], { ...environment(broker, 'none'), CONFIRM: '1' }, python_),
+      );
   }
   for (const results of [false, true]) {
     const section = `drain of ${TASKS} no-op tasks, ${results ? 'results stored' : 'no results'}`;
@@ -183,7 +229,11 @@ for (const broker of brokers) {
     }
     add(section, broker, 'Lovage', async () => {
       const env = await filled(environment(broker, backend));
-      return workerRate(node, [lovage, ...lovageWorker(100), '-Q', env.QUEUE], { ...env, COUNT: String(TASKS), ...(broker === 'amqp' ? { PREFETCH_MULTIPLIER: '10' } : {}) });
+      return workerRate(node, [lovage, ...lovageWorker(100), '-Q', env.QUEUE], {
+        ...env,
+        COUNT: String(TASKS),
+        ...(broker === 'amqp' ? { PREFETCH_MULTIPLIER: '10' } : {}),
+      });
     });
     if (broker === 'redis' && results) {
       add(section, broker, 'BullMQ', async () => {
@@ -192,24 +242,51 @@ for (const broker of brokers) {
         return workerRate(node, [peer('bullmq.mjs'), 'worker', String(TASKS), '100'], env);
       });
     }
-    add(section, broker, 'Celery prefork -c 2', async () => celeryDrain(await filled(environment(broker, backend)), ['-P', 'prefork', '-c', '2']));
+    add(section, broker, 'Celery prefork -c 2', async () =>
+      celeryDrain(await filled(environment(broker, backend)), ['-P', 'prefork', '-c', '2']),
+    );
   }
   const client = broker === 'amqp' ? 'rpc' : store;
   const lovageEnv = () => environment(broker, client);
   add('round trip', broker, 'Lovage', () => {
     const env = lovageEnv();
-    return roundtrip(() => answer(node, [peer('lovage.mjs'), 'roundtrip', '1000'], env), background(node, [lovage, ...lovageWorker(100), '-Q', env.QUEUE], env));
+    return roundtrip(
+      () => answer(node, [peer('lovage.mjs'), 'roundtrip', '1000'], env),
+      background(node, [lovage, ...lovageWorker(100), '-Q', env.QUEUE], env),
+    );
   });
   if (broker === 'redis') {
     add('round trip', broker, 'BullMQ', () => {
       const env = environment(broker, 'none');
-      return roundtrip(() => answer(node, [peer('bullmq.mjs'), 'roundtrip', '1000'], env), background(node, [peer('bullmq.mjs'), 'worker', '1000000', '10'], env));
+      return roundtrip(
+        () => answer(node, [peer('bullmq.mjs'), 'roundtrip', '1000'], env),
+        background(node, [peer('bullmq.mjs'), 'worker', '1000000', '10'], env),
+      );
     });
   }
   add('round trip', broker, 'Celery prefork -c 2', () => {
     const env = lovageEnv();
-    const args = ['-m', 'celery', '-A', 'tasks', 'worker', '-l', 'ERROR', '-P', 'prefork', '-c', '2', '-Q', env.QUEUE, '--without-mingle', '--without-gossip'];
-    return roundtrip(() => answer(python, ['client.py', 'roundtrip', broker === 'sqlite' ? '20' : '500'], env, python_), background(python, args, env, python_));
+    const args = [
+      '-m',
+      'celery',
+      '-A',
+      'tasks',
+      'worker',
+      '-l',
+      'ERROR',
+      '-P',
+      'prefork',
+      '-c',
+      '2',
+      '-Q',
+      env.QUEUE,
+      '--without-mingle',
+      '--without-gossip',
+    ];
+    return roundtrip(
+      () => answer(python, ['client.py', 'roundtrip', broker === 'sqlite' ? '20' : '500'], env, python_),
+      background(python, args, env, python_),
+    );
   });
   add('idle worker', broker, 'Lovage', () => {
     const env = environment(broker, store);
@@ -217,7 +294,12 @@ for (const broker of brokers) {
   });
   add('idle worker', broker, 'Celery prefork -c 2', () => {
     const env = environment(broker, store);
-    return idle(python, ['-m', 'celery', '-A', 'tasks', 'worker', '-l', 'ERROR', '-P', 'prefork', '-c', '2', '-Q', env.QUEUE], env, python_);
+    return idle(
+      python,
+      ['-m', 'celery', '-A', 'tasks', 'worker', '-l', 'ERROR', '-P', 'prefork', '-c', '2', '-Q', env.QUEUE],
+      env,
+      python_,
+    );
   });
 }
 
@@ -229,7 +311,9 @@ try {
       if (values.only !== undefined && !one.section.startsWith(values.only)) continue;
       if (one.section === 'idle worker' && round > 0) continue;
       one.values.push(await one.run());
-      process.stderr.write(`round ${round + 1} ${one.broker}: ${one.section}: ${one.name}: ${JSON.stringify(one.values.at(-1))}\n`);
+      process.stderr.write(
+        `round ${round + 1} ${one.broker}: ${one.section}: ${one.name}: ${JSON.stringify(one.values.at(-1))}\n`,
+      );
     }
   }
 } finally {
@@ -245,13 +329,30 @@ for (const { section, broker, name, values: measured } of CASES) {
   report.push(row);
 }
 const machine = `${cpus().length} x ${cpus()[0].model.trim()}, Node ${process.version}`;
-writeFileSync(values.json, `${JSON.stringify({ date: new Date().toISOString(), machine, rounds: ROUNDS, report }, null, 2)}\n`);
+writeFileSync(
+  values.json,
+  `${JSON.stringify({ date: new Date().toISOString(), machine, rounds: ROUNDS, report }, null, 2)}\n`,
+);
 
 console.log(`\n${machine}, medians of ${ROUNDS}\n`);
 console.log('| broker | case | peer | figure | Lovage against it |\n|---|---|---|---|---|');
 for (const row of report) {
-  const ours = report.find(({ section, broker, name }) => name === 'Lovage' && section === row.section && broker === row.broker);
-  const figure = row.perSecond !== undefined ? `${Math.round(row.perSecond)}/s` : row.p50 !== undefined ? `p50 ${row.p50.toFixed(2)} ms, p99 ${row.p99.toFixed(2)} ms` : `${row.rssMiB.toFixed(0)} MiB, ${row.cpuPercent.toFixed(1)} % CPU`;
-  const ratio = row.name === 'Lovage' ? '' : row.perSecond !== undefined ? `${(ours.perSecond / row.perSecond).toFixed(2)} x` : row.p50 !== undefined ? `${(ours.p50 / row.p50).toFixed(2)} x the time` : `${(ours.rssMiB / row.rssMiB).toFixed(2)} x the memory`;
+  const ours = report.find(
+    ({ section, broker, name }) => name === 'Lovage' && section === row.section && broker === row.broker,
+  );
+  const figure =
+    row.perSecond !== undefined
+      ? `${Math.round(row.perSecond)}/s`
+      : row.p50 !== undefined
+        ? `p50 ${row.p50.toFixed(2)} ms, p99 ${row.p99.toFixed(2)} ms`
+        : `${row.rssMiB.toFixed(0)} MiB, ${row.cpuPercent.toFixed(1)} % CPU`;
+  const ratio =
+    row.name === 'Lovage'
+      ? ''
+      : row.perSecond !== undefined
+        ? `${(ours.perSecond / row.perSecond).toFixed(2)} x`
+        : row.p50 !== undefined
+          ? `${(ours.p50 / row.p50).toFixed(2)} x the time`
+          : `${(ours.rssMiB / row.rssMiB).toFixed(2)} x the memory`;
   console.log(`| ${row.broker} | ${row.section} | ${row.name} | ${figure} | ${ratio} |`);
 }

@@ -16,7 +16,11 @@ import { startServices } from './services.mjs';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { tasks: { type: 'string', default: '20000' }, kills: { type: 'string', default: '40' }, seed: { type: 'string' } },
+  options: {
+    tasks: { type: 'string', default: '20000' },
+    kills: { type: 'string', default: '40' },
+    seed: { type: 'string' },
+  },
 });
 const COUNT = Number(values.tasks);
 const KILLS = Number(values.kills);
@@ -31,11 +35,28 @@ const random = () => {
 };
 
 const SCENARIOS = {
-  redis: { services: ['redis'], urls: (env) => ({ broker: env.LOVAGE_TEST_REDIS_URL, backend: env.LOVAGE_TEST_REDIS_URL }) },
-  amqp: { services: ['amqp', 'redis'], urls: (env) => ({ broker: env.LOVAGE_TEST_AMQP_URL, backend: env.LOVAGE_TEST_REDIS_URL }) },
-  sqlite: { services: [], urls: (_, dir) => ({ broker: `sqla+sqlite:///${dir}/chaos.db`, backend: `db+sqlite:///${dir}/chaos.db` }) },
-  'redis-broker': { services: ['redis-durable'], kill: 'redis-durable', urls: (env) => ({ broker: env.LOVAGE_TEST_REDIS_DURABLE_URL, backend: env.LOVAGE_TEST_REDIS_DURABLE_URL }) },
-  'amqp-broker': { services: ['amqp-private'], kill: 'amqp-private', urls: (env) => ({ broker: env.LOVAGE_TEST_AMQP_PRIVATE_URL, backend: '' }) },
+  redis: {
+    services: ['redis'],
+    urls: (env) => ({ broker: env.LOVAGE_TEST_REDIS_URL, backend: env.LOVAGE_TEST_REDIS_URL }),
+  },
+  amqp: {
+    services: ['amqp', 'redis'],
+    urls: (env) => ({ broker: env.LOVAGE_TEST_AMQP_URL, backend: env.LOVAGE_TEST_REDIS_URL }),
+  },
+  sqlite: {
+    services: [],
+    urls: (_, dir) => ({ broker: `sqla+sqlite:///${dir}/chaos.db`, backend: `db+sqlite:///${dir}/chaos.db` }),
+  },
+  'redis-broker': {
+    services: ['redis-durable'],
+    kill: 'redis-durable',
+    urls: (env) => ({ broker: env.LOVAGE_TEST_REDIS_DURABLE_URL, backend: env.LOVAGE_TEST_REDIS_DURABLE_URL }),
+  },
+  'amqp-broker': {
+    services: ['amqp-private'],
+    kill: 'amqp-private',
+    urls: (env) => ({ broker: env.LOVAGE_TEST_AMQP_PRIVATE_URL, backend: '' }),
+  },
 };
 
 async function scenario(name, { services, urls, kill }) {
@@ -55,7 +76,18 @@ async function scenario(name, { services, urls, kill }) {
   const startWorker = () => {
     const child = spawn(
       process.execPath,
-      [join(root, 'packages/cli/dist/bin.js'), '-A', join(root, 'interop/chaos/app.mjs'), 'worker', '-l', 'error', '-c', String(CONCURRENCY), '-Q', env.QUEUE],
+      [
+        join(root, 'packages/cli/dist/bin.js'),
+        '-A',
+        join(root, 'interop/chaos/app.mjs'),
+        'worker',
+        '-l',
+        'error',
+        '-c',
+        String(CONCURRENCY),
+        '-Q',
+        env.QUEUE,
+      ],
       { env, stdio: ['ignore', 'inherit', 'inherit'] },
     );
     return { child, exit: once(child, 'exit') };
@@ -83,7 +115,9 @@ async function scenario(name, { services, urls, kill }) {
     const report = await settled(dir);
     const inFlight = kill === undefined ? kills * CONCURRENCY : kills * WORKERS * CONCURRENCY;
     const good = report.lost === 0 && report.phantom === 0 && report.duplicates <= inFlight;
-    console.log(JSON.stringify({ scenario: name, seed, tasks: COUNT, kills, ...report, inFlightAtMost: inFlight, good }));
+    console.log(
+      JSON.stringify({ scenario: name, seed, tasks: COUNT, kills, ...report, inFlightAtMost: inFlight, good }),
+    );
     return good;
   } finally {
     producer.kill('SIGKILL');
@@ -137,7 +171,15 @@ function check(dir) {
     if (!attempted.has(id)) phantom++;
   }
   const lost = [...acknowledged].filter((id) => !runs.has(id)).length;
-  return { attempted: attempted.size, acknowledged: acknowledged.size, unknown, run: runs.size, lost, phantom, duplicates };
+  return {
+    attempted: attempted.size,
+    acknowledged: acknowledged.size,
+    unknown,
+    run: runs.size,
+    lost,
+    phantom,
+    duplicates,
+  };
 }
 
 let failed = 0;

@@ -16,9 +16,15 @@ try {
     await pnpm(['pack', '--pack-destination', folder], { cwd, quiet: true });
     const { version, name: full } = manifest(cwd);
     const tarball = join(folder, `${full.replace('@', '').replace('/', '-')}-${version}.tgz`);
-    const lint = await run(process.execPath, [join(root, 'node_modules/publint/src/cli.js'), '--strict', tarball], { quiet: true });
+    const lint = await run(process.execPath, [join(root, 'node_modules/publint/src/cli.js'), '--strict', tarball], {
+      quiet: true,
+    });
     if (lint.code !== 0) problems.push(`${full}: publint\n${lint.output}`);
-    const types = await run(process.execPath, [join(root, 'node_modules/@arethetypeswrong/cli/dist/index.js'), '--profile', 'esm-only', tarball], { quiet: true });
+    const types = await run(
+      process.execPath,
+      [join(root, 'node_modules/@arethetypeswrong/cli/dist/index.js'), '--profile', 'esm-only', tarball],
+      { quiet: true },
+    );
     if (types.code !== 0) problems.push(`${full}: attw\n${types.output}`);
     const files = await must('tar', ['tzf', tarball], { quiet: true });
     const stray = files.split('\n').filter((file) => /\.test(-d)?\.ts$|\/test\/|tsbuildinfo/.test(file));
@@ -26,10 +32,19 @@ try {
     for (const [dependency, path] of runtimeTree(cwd)) {
       const { scripts = {} } = manifest(path);
       const atInstall = ['preinstall', 'install', 'postinstall'].filter((script) => scripts[script] !== undefined);
-      if (atInstall.length > 0) problems.push(`${full}: ${dependency} runs ${atInstall.join(', ')} when it is installed`);
+      if (atInstall.length > 0)
+        problems.push(`${full}: ${dependency} runs ${atInstall.join(', ')} when it is installed`);
     }
-    const clients = [...runtimeTree(cwd).keys()].filter((dependency) => ['amqplib', 'ioredis', 'libsql'].includes(dependency));
-    const allowed = /redis/.test(name) ? ['ioredis'] : /sql/.test(name) ? ['libsql'] : /amqp/.test(name) ? ['amqplib'] : [];
+    const clients = [...runtimeTree(cwd).keys()].filter((dependency) =>
+      ['amqplib', 'ioredis', 'libsql'].includes(dependency),
+    );
+    const allowed = /redis/.test(name)
+      ? ['ioredis']
+      : /sql/.test(name)
+        ? ['libsql']
+        : /amqp/.test(name)
+          ? ['amqplib']
+          : [];
     const foreign = clients.filter((client) => !allowed.includes(client));
     if (foreign.length > 0) problems.push(`${full}: brings along ${foreign.join(', ')}`);
   }
@@ -60,7 +75,10 @@ function runtimeTree(start) {
 
 function locate(name, from) {
   for (let folder = from; folder !== '/'; folder = join(folder, '..')) {
-    for (const candidate of [join(folder, 'node_modules', name), folder.endsWith('/node_modules') ? join(folder, name) : undefined]) {
+    for (const candidate of [
+      join(folder, 'node_modules', name),
+      folder.endsWith('/node_modules') ? join(folder, name) : undefined,
+    ]) {
       if (candidate === undefined) continue;
       try {
         return realPathOf(candidate);

@@ -12,19 +12,43 @@ import { root, run } from './run.mjs';
 const example = join(root, 'examples/quickstart');
 const folder = mkdtempSync(join(tmpdir(), 'lovage-demo-'));
 const broker = process.env.LOVAGE_BROKER ?? `sqla+sqlite:///${join(folder, 'lovage.db')}`;
-const backend = process.env.LOVAGE_BACKEND ?? (broker.startsWith('sqla+sqlite') ? `db+sqlite:///${join(folder, 'lovage.db')}` : broker.startsWith('amqp') ? 'rpc://' : broker);
+const backend =
+  process.env.LOVAGE_BACKEND ??
+  (broker.startsWith('sqla+sqlite')
+    ? `db+sqlite:///${join(folder, 'lovage.db')}`
+    : broker.startsWith('amqp')
+      ? 'rpc://'
+      : broker);
 const env = { ...process.env, LOVAGE_BROKER: broker, LOVAGE_BACKEND: backend };
 
 console.log(`\nBroker ${maskUrl(broker)}, results in ${maskUrl(backend)}\n`);
 const workers = ['one', 'two'].map((name) =>
-  spawn(process.execPath, [join(root, 'packages/cli/dist/bin.js'), '-A', './tasks.ts', 'worker', '-l', 'critical', '-c', '4', '-n', `${name}@%h`], {
-    cwd: example,
-    env,
-    stdio: ['ignore', 'inherit', 'inherit'],
-  }),
+  spawn(
+    process.execPath,
+    [
+      join(root, 'packages/cli/dist/bin.js'),
+      '-A',
+      './tasks.ts',
+      'worker',
+      '-l',
+      'critical',
+      '-c',
+      '4',
+      '-n',
+      `${name}@%h`,
+    ],
+    {
+      cwd: example,
+      env,
+      stdio: ['ignore', 'inherit', 'inherit'],
+    },
+  ),
 );
 console.log(`Two workers started: processes ${workers.map(({ pid }) => pid).join(' and ')}\n`);
-const { code } = await run(process.execPath, [join(example, 'node_modules/jiti/lib/jiti-cli.mjs'), './main.ts'], { cwd: example, env });
+const { code } = await run(process.execPath, [join(example, 'node_modules/jiti/lib/jiti-cli.mjs'), './main.ts'], {
+  cwd: example,
+  env,
+});
 for (const worker of workers) {
   if (worker.exitCode === null) {
     const ended = once(worker, 'exit');

@@ -8,16 +8,28 @@ import { root, run } from './run.mjs';
 import { startServices } from './services.mjs';
 
 const lovage = (...args) => [process.execPath, [join(root, 'packages/cli/dist/bin.js'), ...args]];
-const jiti = (example, ...args) => [process.execPath, [join(root, 'examples', example, 'node_modules/jiti/lib/jiti-cli.mjs'), ...args]];
+const jiti = (example, ...args) => [
+  process.execPath,
+  [join(root, 'examples', example, 'node_modules/jiti/lib/jiti-cli.mjs'), ...args],
+];
 const { env: services, stop } = await startServices(['redis', 'python']);
 const python = services.LOVAGE_TEST_PYTHON;
 const broker = { BROKER: services.LOVAGE_TEST_REDIS_URL };
 const folder = mkdtempSync(join(tmpdir(), 'lovage-examples-'));
-const machines = { LOVAGE_BROKER: `sqla+sqlite:///${folder}/machines.db`, LOVAGE_BACKEND: `db+sqlite:///${folder}/machines.db` };
+const machines = {
+  LOVAGE_BROKER: `sqla+sqlite:///${folder}/machines.db`,
+  LOVAGE_BACKEND: `db+sqlite:///${folder}/machines.db`,
+};
 
 const EXAMPLES = [
   { name: 'quickstart', main: [process.execPath, [join(root, 'scripts/demo.mjs')]] },
-  { name: 'hundred-machines', env: machines, worker: jiti('hundred-machines', './machines.ts', '1', '100'), ready: /100 machines ready/, main: jiti('hundred-machines', './main.ts') },
+  {
+    name: 'hundred-machines',
+    env: machines,
+    worker: jiti('hundred-machines', './machines.ts', '1', '100'),
+    ready: /100 machines ready/,
+    main: jiti('hundred-machines', './main.ts'),
+  },
   {
     name: 'typescript-calls-python',
     env: broker,

@@ -9,9 +9,13 @@ import { startServices } from './services.mjs';
 const args = process.argv.slice(2);
 const filters = args.filter((arg) => arg !== '--check');
 const { env, stop } = await startServices(['redis', 'amqp', 'python', 'python-5.2']);
-const { code } = await run(process.execPath, [join(root, 'node_modules/vitest/vitest.mjs'), 'run', '--project', 'interop', ...filters], {
-  env: { ...process.env, ...env },
-});
+const { code } = await run(
+  process.execPath,
+  [join(root, 'node_modules/vitest/vitest.mjs'), 'run', '--project', 'interop', ...filters],
+  {
+    env: { ...process.env, ...env },
+  },
+);
 await stop();
 process.exitCode = code;
 
@@ -31,7 +35,10 @@ if (existsSync(results) && filters.length === 0 && code === 0) {
   for (const row of new Set(cells.map(({ row }) => row))) {
     const shown = columns.map((column) => {
       const mine = cells.filter((cell) => cell.row === row && `${cell.peer}<br>${cell.broker}` === column);
-      return mine.map(({ direction, outcome }) => `${direction === 'Python sends' ? '→' : '←'} ${outcome}`).join(', ') || 'n/a';
+      return (
+        mine.map(({ direction, outcome }) => `${direction === 'Python sends' ? '→' : '←'} ${outcome}`).join(', ') ||
+        'n/a'
+      );
     });
     lines.push(`| ${row} | ${shown.join(' | ')} |`);
   }

@@ -8,7 +8,11 @@ export const root = fileURLToPath(new URL('..', import.meta.url));
 /** Runs a program and resolves with its exit code; output goes to ours unless `quiet`. */
 export function run(command, args, { cwd = root, env = process.env, quiet = false } = {}) {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd, env, stdio: quiet ? ['ignore', 'pipe', 'pipe'] : ['ignore', 'inherit', 'inherit'] });
+    const child = spawn(command, args, {
+      cwd,
+      env,
+      stdio: quiet ? ['ignore', 'pipe', 'pipe'] : ['ignore', 'inherit', 'inherit'],
+    });
     let output = '';
     child.stdout?.on('data', (chunk) => (output += chunk));
     child.stderr?.on('data', (chunk) => (output += chunk));
@@ -34,7 +38,9 @@ const version = packageManager.split('@').at(-1);
 /** The command that is pnpm here: the installed one when its version fits, else npm fetches it. */
 export function pnpmCommand() {
   const installed = spawnSync('pnpm', ['--version'], { cwd: root, encoding: 'utf8' });
-  return installed.stdout?.trim() === version ? ['pnpm'] : ['npm', 'exec', '--yes', `--package=pnpm@${version}`, '--', 'pnpm'];
+  return installed.stdout?.trim() === version
+    ? ['pnpm']
+    : ['npm', 'exec', '--yes', `--package=pnpm@${version}`, '--', 'pnpm'];
 }
 
 export function pnpm(args, options) {

@@ -35,7 +35,12 @@ const SERVICES = {
     start: startRabbit,
   },
   redis: { variable: 'LOVAGE_TEST_REDIS_URL', program: 'redis-server', debian: 'redis-server', start: startRedis },
-  amqp: { variable: 'LOVAGE_TEST_AMQP_URL', program: '/usr/lib/rabbitmq/bin/rabbitmq-server', debian: 'rabbitmq-server', start: startRabbit },
+  amqp: {
+    variable: 'LOVAGE_TEST_AMQP_URL',
+    program: '/usr/lib/rabbitmq/bin/rabbitmq-server',
+    debian: 'rabbitmq-server',
+    start: startRabbit,
+  },
   ...Object.fromEntries(
     Object.entries(PYTHON_PEERS).map(([name, { requirements, variable }]) => [
       name,
@@ -59,7 +64,8 @@ export async function startServices(names) {
   try {
     for (const name of names) {
       const service = SERVICES[name];
-      if (service === undefined) throw new Error(`No service is named "${name}". Expected some of: ${Object.keys(SERVICES).join(', ')}.`);
+      if (service === undefined)
+        throw new Error(`No service is named "${name}". Expected some of: ${Object.keys(SERVICES).join(', ')}.`);
       if (process.env[service.variable]) {
         env[service.variable] = process.env[service.variable];
         continue;
@@ -85,7 +91,8 @@ export async function startServices(names) {
 }
 
 async function makeAvailable({ program, debian }) {
-  if (program.startsWith('/') ? existsSync(program) : has(program) && (program !== 'python3' || (await canMakeVenv()))) return;
+  if (program.startsWith('/') ? existsSync(program) : has(program) && (program !== 'python3' || (await canMakeVenv())))
+    return;
   if (!has('apt-get') || process.getuid?.() !== 0) {
     throw new Error(`${program} is not installed. Install it, or set the URL of a running server.`);
   }
@@ -168,7 +175,11 @@ async function preparePython(name, requirements) {
   if (!existsSync(stamp) || readFileSync(stamp, 'utf8') !== wanted) {
     console.log(`Installing the Python peer (${requirements}) ...`);
     await must('python3', ['-m', 'venv', '--clear', dir], { quiet: true });
-    await must(python, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '-r', join(root, requirements)], { quiet: true });
+    await must(
+      python,
+      ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '-r', join(root, requirements)],
+      { quiet: true },
+    );
     writeFileSync(stamp, wanted);
   }
   return { url: python, stop: async () => {} };
@@ -201,7 +212,8 @@ async function server(command, args, { dir, port, url, env = process.env, deadli
   async function stop() {
     if (!ended) {
       process.kill(-child.pid, 'SIGTERM');
-      if ((await Promise.race([exit, sleep(15_000, 'late', { ref: false })])) === 'late') process.kill(-child.pid, 'SIGKILL');
+      if ((await Promise.race([exit, sleep(15_000, 'late', { ref: false })])) === 'late')
+        process.kill(-child.pid, 'SIGKILL');
       await exit;
     }
     rmSync(dir, { recursive: true, force: true });
@@ -250,9 +262,9 @@ if (process.argv[1] === import.meta.filename) {
     for (const [name, value] of Object.entries(env)) console.log(`export ${name}='${value}'`);
     const wait = setInterval(() => {}, 1 << 30);
     for (const signal of ['SIGINT', 'SIGTERM']) {
-      process.once(signal, async () => {
+      process.once(signal, () => {
         clearInterval(wait);
-        await stop();
+        void stop();
       });
     }
   }

@@ -8,6 +8,7 @@ const node = (script, ...args) => [process.execPath, [join(root, script), ...arg
 
 await setUp();
 const { env, skipped, stop } = await startServices(['redis', 'amqp', 'python', 'python-5.2']);
+/** @type {[name: string, command: string, args: string[]][]} */
 const steps = [
   ['format', ...node('node_modules/@biomejs/biome/bin/biome', 'format', '.')],
   ['lint', ...node('node_modules/oxlint/bin/oxlint', '--type-aware', '--quiet')],
@@ -26,7 +27,9 @@ try {
     console.log(`\n=== ${name}`);
     const { code } = await run(command, args, { env: { ...process.env, ...env } });
     if (code !== 0) failed++;
-    console.log(`=== ${name}: ${code === 0 ? 'passed' : `FAILED (${code})`} in ${((Date.now() - began) / 1000).toFixed(1)} s`);
+    console.log(
+      `=== ${name}: ${code === 0 ? 'passed' : `FAILED (${code})`} in ${((Date.now() - began) / 1000).toFixed(1)} s`,
+    );
   }
 } finally {
   await stop();

@@ -29,7 +29,9 @@ if (what === 'worker') {
     console.log(JSON.stringify({ times }));
     await events.close();
   } else {
-    console.log(JSON.stringify({ perSecond: await lanes(total, Number(argument), (index) => queue.add('noop', [index])) }));
+    console.log(
+      JSON.stringify({ perSecond: await lanes(total, Number(argument), (index) => queue.add('noop', [index])) }),
+    );
   }
   await queue.close();
 }

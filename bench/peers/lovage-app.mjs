@@ -9,6 +9,9 @@ export const app = new Lovage('bench', {
   ...(process.env.PREFETCH_MULTIPLIER ? { workerPrefetchMultiplier: Number(process.env.PREFETCH_MULTIPLIER) } : {}),
 });
 
-const count = process.env.COUNT === undefined ? undefined : runCounter(Number(process.env.COUNT), (rate) => console.log(JSON.stringify(rate)));
+const count =
+  process.env.COUNT === undefined
+    ? undefined
+    : runCounter(Number(process.env.COUNT), (rate) => console.log(JSON.stringify(rate)));
 
-export const noop = app.task('bench.noop', (..._) => count?.());
+export const noop = app.task('bench.noop', () => count?.());

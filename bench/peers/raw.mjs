@@ -11,9 +11,25 @@ const queue = process.env.QUEUE;
 const report = (perSecond) => console.log(JSON.stringify({ perSecond }));
 
 const headers = (id) => ({
-  lang: 'py', task: 'bench.noop', id, shadow: null, eta: null, expires: null, group: null, group_index: null, retries: 0,
-  timelimit: [null, null], root_id: id, parent_id: null, argsrepr: '(1,)', kwargsrepr: '{}', origin: 'gen1@bench',
-  ignore_result: false, replaced_task_nesting: 0, stamped_headers: null, stamps: {},
+  lang: 'py',
+  task: 'bench.noop',
+  id,
+  shadow: null,
+  eta: null,
+  expires: null,
+  group: null,
+  group_index: null,
+  retries: 0,
+  timelimit: [null, null],
+  root_id: id,
+  parent_id: null,
+  argsrepr: '(1,)',
+  kwargsrepr: '{}',
+  origin: 'gen1@bench',
+  ignore_result: false,
+  replaced_task_nesting: 0,
+  stamped_headers: null,
+  stamps: {},
 });
 const body = '[[1], {}, {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]';
 
@@ -25,8 +41,13 @@ function envelope() {
     'content-type': 'application/json',
     headers: headers(id),
     properties: {
-      correlation_id: id, reply_to: id, delivery_mode: 2, delivery_info: { exchange: '', routing_key: queue }, priority: 0,
-      body_encoding: 'base64', delivery_tag: randomUUID(),
+      correlation_id: id,
+      reply_to: id,
+      delivery_mode: 2,
+      delivery_info: { exchange: '', routing_key: queue },
+      priority: 0,
+      body_encoding: 'base64',
+      delivery_tag: randomUUID(),
     },
   });
 }
@@ -66,7 +87,14 @@ if (broker === 'redis') {
         tags.push(message.properties.delivery_tag);
         if (process.env.RESULTS) {
           const key = `celery-task-meta-${message.headers.id}`;
-          const meta = JSON.stringify({ status: 'SUCCESS', result: null, traceback: null, children: [], date_done: new Date().toISOString(), task_id: message.headers.id });
+          const meta = JSON.stringify({
+            status: 'SUCCESS',
+            result: null,
+            traceback: null,
+            children: [],
+            date_done: new Date().toISOString(),
+            task_id: message.headers.id,
+          });
           pipeline.setex(key, 86400, meta).publish(key, meta);
         }
       }
@@ -83,15 +111,22 @@ if (broker === 'redis') {
 } else {
   const connection = await amqplib.connect(process.env.BROKER, { noDelay: true });
   const properties = (id) => ({
-    contentType: 'application/json', contentEncoding: 'utf-8', headers: headers(id), deliveryMode: 2, priority: 0,
-    correlationId: id, replyTo: id,
+    contentType: 'application/json',
+    contentEncoding: 'utf-8',
+    headers: headers(id),
+    deliveryMode: 2,
+    priority: 0,
+    correlationId: id,
+    replyTo: id,
   });
   if (what === 'enqueue') {
     const channel = await connection.createConfirmChannel();
     await channel.assertQueue(queue, { durable: true });
     const publish = () =>
       new Promise((resolve, reject) =>
-        channel.publish('', queue, Buffer.from(body), properties(randomUUID()), (error) => (error ? reject(error) : resolve())),
+        channel.publish('', queue, Buffer.from(body), properties(randomUUID()), (error) =>
+          error ? reject(error) : resolve(),
+        ),
       );
     report(await lanes(total, Number(argument), publish));
   } else {

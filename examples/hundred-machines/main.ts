@@ -3,7 +3,9 @@ import { app, execute, queueOf } from './tasks.ts';
 
 const machines = Array.from({ length: 100 }, (_, index) => `m${index + 1}`);
 const began = Date.now();
-const sent = await Promise.all(machines.map((machine) => execute.applyAsync(['kernel', machine], { queue: queueOf(machine), expires: 60 })));
+const sent = await Promise.all(
+  machines.map((machine) => execute.applyAsync(['kernel', machine], { queue: queueOf(machine), expires: 60 })),
+);
 const ids = sent.map(({ id }) => id);
 console.log(`sent to ${ids.length} machines in ${Date.now() - began} ms`);
 

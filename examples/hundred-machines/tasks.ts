@@ -16,12 +16,17 @@ const COMMANDS: Readonly<Record<string, readonly [string, ...string[]]>> = {
 };
 
 /** Runs one of the known commands on the machine whose queue the message was sent to. */
-export const execute = app.task('machines.execute', { params: ['command', 'machine'], timeLimit: 30 }, async (command: string, machine: string) => {
-  const [program, ...args] = COMMANDS[command] ?? [];
-  if (program === undefined) throw new Error(`No command is named "${command}". Expected one of: ${Object.keys(COMMANDS).join(', ')}.`);
-  const { stdout } = await run(program, args);
-  return { machine, output: stdout.trim() };
-});
+export const execute = app.task(
+  'machines.execute',
+  { params: ['command', 'machine'], timeLimit: 30 },
+  async (command: string, machine: string) => {
+    const [program, ...args] = COMMANDS[command] ?? [];
+    if (program === undefined)
+      throw new Error(`No command is named "${command}". Expected one of: ${Object.keys(COMMANDS).join(', ')}.`);
+    const { stdout } = await run(program, args);
+    return { machine, output: stdout.trim() };
+  },
+);
 
 /** Each machine has a queue of its own, named after it. */
 export const queueOf = (machine: string): string => `machine-${machine}`;

@@ -25,7 +25,14 @@ try {
 } catch (error) {
   if (!isLovageError(error, 'ERR_TASK_FAILED')) throw error;
   say('divide.delay(1, 0)', `${await broken.state()}: ${error.message}`);
-  console.log(((await broken.traceback()) ?? '').trimEnd().split('\n').slice(-2).map((line) => `    ${line}`).join('\n'));
+  console.log(
+    ((await broken.traceback()) ?? '')
+      .trimEnd()
+      .split('\n')
+      .slice(-2)
+      .map((line) => `    ${line}`)
+      .join('\n'),
+  );
 }
 
 await app.close();

@@ -4,7 +4,8 @@ import { Lovage } from '@lovage/core';
 const app = new Lovage('web', { broker: process.env.BROKER as string, backend: process.env.BROKER as string });
 
 /** The Python task, with its types. */
-const size = app.remote<(width: number, height: number, scale?: number) => { width: number; height: number }>('images.size');
+const size =
+  app.remote<(width: number, height: number, scale?: number) => { width: number; height: number }>('images.size');
 
 const small = await (await size.delay(800, 600, 0.5)).get({ timeout: 20 });
 console.log('from Python:', small);

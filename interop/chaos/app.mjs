@@ -15,7 +15,7 @@ let ledger;
 const note = (line) => writeSync((ledger ??= openSync(`${process.env.LEDGER}-${process.pid}`, 'a')), line);
 
 export const work = app.task('chaos.work', async (n) => {
-  note(`${n} ${process.pid}\n`);
-  await sleep(Math.random() * 4);
+  note(`${String(n)} ${process.pid}\n`);
+  await sleep(Math.random() * 80);
   return n;
 });

@@ -56,7 +56,11 @@ function matrix(peer: string, oldest: boolean, broker: string, meeting: Meeting)
 
   beforeAll(async () => {
     python = new PythonClient(meeting);
-    app = new Lovage('interop-client', { broker: meeting.broker, backend: meeting.backend, acceptContent: ['json', 'yaml', 'msgpack'] });
+    app = new Lovage('interop-client', {
+      broker: meeting.broker,
+      backend: meeting.backend,
+      acceptContent: ['json', 'yaml', 'msgpack'],
+    });
     // One after the other: whoever comes first makes the tables or queues that the other then finds.
     workers.push(await startPythonWorker(meeting), await startTypescriptWorker(meeting));
   }, 90_000);
@@ -65,7 +69,12 @@ function matrix(peer: string, oldest: boolean, broker: string, meeting: Meeting)
     await Promise.all([python?.close(), app?.close(), ...workers.map((worker) => worker.stop())]);
   }, 60_000);
 
-  const cell = (row: string, direction: 'Python sends' | 'TypeScript sends', fn: () => Promise<void>, skip = false): void => {
+  const cell = (
+    row: string,
+    direction: 'Python sends' | 'TypeScript sends',
+    fn: () => Promise<void>,
+    skip = false,
+  ): void => {
     it(`${direction}: ${row}`, { timeout: 40_000 }, async (context: TestContext) => {
       const note = (outcome: string): void => void cells.push({ peer, broker, row, direction, outcome });
       if (skip) {
@@ -74,7 +83,10 @@ function matrix(peer: string, oldest: boolean, broker: string, meeting: Meeting)
       }
       try {
         await fn();
-        assert.ok(workers.every((worker) => worker.alive()), 'a worker has ended');
+        assert.ok(
+          workers.every((worker) => worker.alive()),
+          'a worker has ended',
+        );
         note('yes');
       } catch (error) {
         note('FAILED');
@@ -90,37 +102,79 @@ function matrix(peer: string, oldest: boolean, broker: string, meeting: Meeting)
 
   for (const echo of ECHO_CASES) {
     const tooNew = oldest && echo.since !== undefined;
-    cell(echo.name, 'Python sends', async () => {
-      const id = await python.send({ task: 'ts.echo', args: echo.args, kwargs: echo.kwargs ?? {}, options: { ...echo.options, ...toTypescript } });
-      const answer = await python.get(id);
-      assert.equal(answer.state, 'SUCCESS', JSON.stringify(answer));
-      assert.deepEqual(answer.result, { args: echo.args, kwargs: echo.kwargs ?? {} });
-    }, tooNew);
-    cell(echo.name, 'TypeScript sends', async () => {
-      const sent = fromWrapped(echo);
-      const result = await sendToPython('py.echo', sent.args, { kwargs: sent.kwargs, ...echo.options });
-      assert.deepEqual(buffers(await result.get({ timeout: 20 })), { args: sent.args, kwargs: sent.kwargs });
-    }, tooNew);
+    cell(
+      echo.name,
+      'Python sends',
+      async () => {
+        const id = await python.send({
+          task: 'ts.echo',
+          args: echo.args,
+          kwargs: echo.kwargs ?? {},
+          options: { ...echo.options, ...toTypescript },
+        });
+        const answer = await python.get(id);
+        assert.equal(answer.state, 'SUCCESS', JSON.stringify(answer));
+        assert.deepEqual(answer.result, { args: echo.args, kwargs: echo.kwargs ?? {} });
+      },
+      tooNew,
+    );
+    cell(
+      echo.name,
+      'TypeScript sends',
+      async () => {
+        const sent = fromWrapped(echo);
+        const result = await sendToPython('py.echo', sent.args, { kwargs: sent.kwargs, ...echo.options });
+        assert.deepEqual(buffers(await result.get({ timeout: 20 })), { args: sent.args, kwargs: sent.kwargs });
+      },
+      tooNew,
+    );
   }
 
   cell('the request: ids, headers, limits', 'Python sends', async () => {
     const id = await python.send({
       task: 'ts.request',
-      options: { ...toTypescript, headers: { tenant: 'a' }, time_limit: 300, soft_time_limit: 200.5, priority: 3, expires: 60 },
+      options: {
+        ...toTypescript,
+        headers: { tenant: 'a' },
+        time_limit: 300,
+        soft_time_limit: 200.5,
+        priority: 3,
+        expires: 60,
+      },
     });
     const { result } = await python.get(id);
     const seen = result as Record<string, unknown>;
     assert.deepEqual(
-      { id: seen.id, root: seen.root_id, correlation: seen.correlation_id, limits: seen.timelimit, priority: seen.priority, expires: seen.expires },
+      {
+        id: seen.id,
+        root: seen.root_id,
+        correlation: seen.correlation_id,
+        limits: seen.timelimit,
+        priority: seen.priority,
+        expires: seen.expires,
+      },
       { id, root: id, correlation: id, limits: [300, 200.5], priority: 3, expires: true },
     );
     assert.equal((seen.headers as Record<string, unknown>).tenant, 'a');
   });
   cell('the request: ids, headers, limits', 'TypeScript sends', async () => {
-    const result = await sendToPython('py.request', [], { headers: { tenant: 'a' }, timeLimit: 300, softTimeLimit: 200.5, priority: 3, expires: 60 });
+    const result = await sendToPython('py.request', [], {
+      headers: { tenant: 'a' },
+      timeLimit: 300,
+      softTimeLimit: 200.5,
+      priority: 3,
+      expires: 60,
+    });
     const seen = (await result.get({ timeout: 20 })) as Record<string, unknown>;
     assert.deepEqual(
-      { id: seen.id, root: seen.root_id, correlation: seen.correlation_id, limits: seen.timelimit, priority: seen.priority, expires: seen.expires },
+      {
+        id: seen.id,
+        root: seen.root_id,
+        correlation: seen.correlation_id,
+        limits: seen.timelimit,
+        priority: seen.priority,
+        expires: seen.expires,
+      },
       { id: result.id, root: result.id, correlation: result.id, limits: [300, 200.5], priority: 3, expires: true },
     );
     // Celery 5.2 puts them beside the protocol's own.
@@ -149,7 +203,11 @@ function matrix(peer: string, oldest: boolean, broker: string, meeting: Meeting)
   });
 
   cell('expired', 'Python sends', async () => {
-    const id = await python.send({ task: 'ts.add', args: [1, 2], options: { ...toTypescript, countdown: 1.6, expires: 0.5 } });
+    const id = await python.send({
+      task: 'ts.add',
+      args: [1, 2],
+      options: { ...toTypescript, countdown: 1.6, expires: 0.5 },
+    });
     // RabbitMQ itself drops a message whose time has passed in the queue; here a worker holds it until its ETA.
     assert.equal((await python.get(id)).state, 'REVOKED');
   });
@@ -187,7 +245,10 @@ function matrix(peer: string, oldest: boolean, broker: string, meeting: Meeting)
   });
   cell('unknown task', 'TypeScript sends', async () => {
     const result = await sendToPython('py.nothing');
-    await assert.rejects(result.get({ timeout: 20 }), (error: unknown) => (error as { excType: string }).excType === 'NotRegistered');
+    await assert.rejects(
+      result.get({ timeout: 20 }),
+      (error: unknown) => (error as { excType: string }).excType === 'NotRegistered',
+    );
   });
 
   cell('wrong arguments', 'Python sends', async () => {
@@ -202,13 +263,18 @@ function matrix(peer: string, oldest: boolean, broker: string, meeting: Meeting)
     await python.send({
       task: 'ts.add',
       args: [1, 2],
-      options: { ...toTypescript, link: { task: 'py.add', args: [10], options: { ...toPython, task_id: linked, ...replyTo() } } },
+      options: {
+        ...toTypescript,
+        link: { task: 'py.add', args: [10], options: { ...toPython, task_id: linked, ...replyTo() } },
+      },
     });
     await storedResult(linked, 13);
   });
   cell('link', 'TypeScript sends', async () => {
     const linked = randomUUID();
-    await sendToPython('py.add', [1, 2], { link: app.signature('ts.add', { args: [10], taskId: linked, ...toTypescript, ...replyToUs() }) });
+    await sendToPython('py.add', [1, 2], {
+      link: app.signature('ts.add', { args: [10], taskId: linked, ...toTypescript, ...replyToUs() }),
+    });
     await storedResult(linked, 13);
   });
 
@@ -217,7 +283,10 @@ function matrix(peer: string, oldest: boolean, broker: string, meeting: Meeting)
     const id = await python.send({
       task: 'ts.fail',
       args: ['Error', 'x'],
-      options: { ...toTypescript, link_error: { task: 'py.errback', options: { ...toPython, task_id: linked, ...replyTo() } } },
+      options: {
+        ...toTypescript,
+        link_error: { task: 'py.errback', options: { ...toPython, task_id: linked, ...replyTo() } },
+      },
     });
     await storedResult(linked, `errback of ${id}`);
   });
@@ -286,8 +355,13 @@ function fromWrapped({ args, kwargs = {} }: EchoCase): { args: unknown[]; kwargs
 function buffers(value: unknown): unknown {
   if (value instanceof Uint8Array) return Buffer.from(value);
   if (Array.isArray(value)) return value.map(buffers);
-  const isRecord = typeof value === 'object' && value !== null && [Object.prototype, null].includes(Object.getPrototypeOf(value) as null);
-  return isRecord ? Object.fromEntries(Object.entries(value as object).map(([key, item]) => [key, buffers(item)])) : value;
+  const isRecord =
+    typeof value === 'object' &&
+    value !== null &&
+    [Object.prototype, null].includes(Object.getPrototypeOf(value) as null);
+  return isRecord
+    ? Object.fromEntries(Object.entries(value as object).map(([key, item]) => [key, buffers(item)]))
+    : value;
 }
 
 function unwrap(value: unknown): unknown {

@@ -81,12 +81,30 @@ export interface WorkerProcess {
 }
 
 export async function startPythonWorker(meeting: Meeting, extra: readonly string[] = []): Promise<WorkerProcess> {
-  const args = ['-m', 'celery', '-A', 'tasks', 'worker', '-l', 'info', '-P', 'threads', '-c', '4', '-Q', meeting.pythonQueue];
-  const child = spawn(meeting.python, [...args, '--without-mingle', '--without-gossip', '-n', `python@${meeting.pythonQueue}`, ...extra], {
-    cwd: here('../python'),
-    env: environment(meeting, meeting.pythonQueue),
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+  const args = [
+    '-m',
+    'celery',
+    '-A',
+    'tasks',
+    'worker',
+    '-l',
+    'info',
+    '-P',
+    'threads',
+    '-c',
+    '4',
+    '-Q',
+    meeting.pythonQueue,
+  ];
+  const child = spawn(
+    meeting.python,
+    [...args, '--without-mingle', '--without-gossip', '-n', `python@${meeting.pythonQueue}`, ...extra],
+    {
+      cwd: here('../python'),
+      env: environment(meeting, meeting.pythonQueue),
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  );
   return untilReady(child, / ready\./);
 }
 

@@ -32,7 +32,10 @@ export async function openApp(options: GlobalOptions, { needsTasks = false } = {
     throw new CommandError('Which app? Give its module with -A, for example: lovage -A ./tasks worker', EXIT.usage);
   }
   if (options.broker === undefined && process.env.CELERY_BROKER_URL === undefined) {
-    throw new CommandError('Which broker? Give the app with -A ./tasks, or a URL with -b redis://localhost', EXIT.usage);
+    throw new CommandError(
+      'Which broker? Give the app with -A ./tasks, or a URL with -b redis://localhost',
+      EXIT.usage,
+    );
   }
   const { Lovage: App } = await import('@lovage/core');
   // What goes wrong is told once, by the error that ends the command.

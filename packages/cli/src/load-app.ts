@@ -9,7 +9,11 @@ const EXTENSIONS = ['.ts', '.mts', '.cts', '.js', '.mjs', '.cjs'];
 const TYPESCRIPT = new Set(['.ts', '.mts', '.cts']);
 
 /** Errors of Node that mean: this file needs a real TypeScript loader. */
-const NEEDS_LOADER = new Set(['ERR_UNKNOWN_FILE_EXTENSION', 'ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX', 'ERR_MODULE_NOT_FOUND']);
+const NEEDS_LOADER = new Set([
+  'ERR_UNKNOWN_FILE_EXTENSION',
+  'ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX',
+  'ERR_MODULE_NOT_FOUND',
+]);
 
 /**
  * Imports the app that `-A` names: a file with or without its extension, a folder with an index, or a package;
@@ -32,12 +36,18 @@ export async function importTasks(target: string, workdir: string): Promise<void
 
 function splitReference(reference: string): { target: string; exportName: string | undefined } {
   const match = /^(.+):([\w$]+)$/.exec(reference);
-  return match === null ? { target: reference, exportName: undefined } : { target: match[1] as string, exportName: match[2] as string };
+  return match === null
+    ? { target: reference, exportName: undefined }
+    : { target: match[1] as string, exportName: match[2] as string };
 }
 
 function locate(target: string, workdir: string): string {
   const path = isAbsolute(target) ? target : resolve(workdir, target);
-  const candidates = [path, ...EXTENSIONS.map((extension) => path + extension), ...EXTENSIONS.map((extension) => join(path, `index${extension}`))];
+  const candidates = [
+    path,
+    ...EXTENSIONS.map((extension) => path + extension),
+    ...EXTENSIONS.map((extension) => join(path, `index${extension}`)),
+  ];
   const found = candidates.find((candidate) => existsSync(candidate) && statSync(candidate).isFile());
   if (found !== undefined) return found;
   try {
@@ -58,7 +68,8 @@ async function importModule(file: string): Promise<Record<string, unknown>> {
       try {
         return (await import(pathToFileURL(file).href)) as Record<string, unknown>;
       } catch (error) {
-        if (!TYPESCRIPT.has(extname(file)) || !NEEDS_LOADER.has((error as NodeJS.ErrnoException).code ?? '')) throw error;
+        if (!TYPESCRIPT.has(extname(file)) || !NEEDS_LOADER.has((error as NodeJS.ErrnoException).code ?? ''))
+          throw error;
       }
     }
     const { createJiti } = await import('jiti');
@@ -66,19 +77,31 @@ async function importModule(file: string): Promise<Record<string, unknown>> {
     const jiti = createJiti(pathToFileURL(file).href, { interopDefault: false, nativeModules: ['@lovage/core'] });
     return await jiti.import<Record<string, unknown>>(file);
   } catch (cause) {
-    throw new CommandError(`The module ${file} could not be loaded: ${cause instanceof Error ? (cause.stack ?? cause.message) : String(cause)}`, EXIT.config, { cause });
+    throw new CommandError(
+      `The module ${file} could not be loaded: ${cause instanceof Error ? (cause.stack ?? cause.message) : String(cause)}`,
+      EXIT.config,
+      { cause },
+    );
   }
 }
 
 function pickApp(module: Record<string, unknown>, exportName: string | undefined, reference: string): Lovage {
   // A CommonJS module has its exports under `default`.
-  const exported = { ...(typeof module.default === 'object' ? (module.default as object) : {}), ...module } as Record<string, unknown>;
+  const exported = { ...(typeof module.default === 'object' ? (module.default as object) : {}), ...module } as Record<
+    string,
+    unknown
+  >;
   if (exportName !== undefined) {
     const value = exported[exportName];
     if (isLovageApp(value)) return value;
-    throw new CommandError(`"${exportName}" of "${reference}" is not a Lovage app. It exports: ${Object.keys(exported).join(', ') || 'nothing'}.`, EXIT.config);
+    throw new CommandError(
+      `"${exportName}" of "${reference}" is not a Lovage app. It exports: ${Object.keys(exported).join(', ') || 'nothing'}.`,
+      EXIT.config,
+    );
   }
-  const apps = new Set([exported.app, exported.celery, exported.default, ...Object.values(exported)].filter(isLovageApp));
+  const apps = new Set(
+    [exported.app, exported.celery, exported.default, ...Object.values(exported)].filter(isLovageApp),
+  );
   const [first] = apps;
   const preferred = [exported.app, exported.celery, exported.default].find(isLovageApp);
   if (preferred !== undefined) return preferred;

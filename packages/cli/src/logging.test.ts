@@ -44,7 +44,9 @@ describe('lines', () => {
   });
 
   test('are coloured by level when asked', () => {
-    expect(encodeURIComponent(logged((logger) => logger.error({}, 'x'), { colour: true }))).toMatch(/^%1B%5B31m.*x%1B%5B0m%0A$/);
+    expect(encodeURIComponent(logged((logger) => logger.error({}, 'x'), { colour: true }))).toMatch(
+      /^%1B%5B31m.*x%1B%5B0m%0A$/,
+    );
   });
 
   test('below the level are left out; Celery’s names are read in any case', () => {

@@ -13,8 +13,20 @@ const PINO_LEVELS: Readonly<Record<string, string>> = {
   fatal: 'fatal',
 };
 
-const NAMES: Readonly<Record<number, string>> = { 10: 'DEBUG', 20: 'DEBUG', 30: 'INFO', 40: 'WARNING', 50: 'ERROR', 60: 'CRITICAL' };
-const COLOURS: Readonly<Record<number, string>> = { 20: '\u001B[2m', 40: '\u001B[33m', 50: '\u001B[31m', 60: '\u001B[31;1m' };
+const NAMES: Readonly<Record<number, string>> = {
+  10: 'DEBUG',
+  20: 'DEBUG',
+  30: 'INFO',
+  40: 'WARNING',
+  50: 'ERROR',
+  60: 'CRITICAL',
+};
+const COLOURS: Readonly<Record<number, string>> = {
+  20: '\u001B[2m',
+  40: '\u001B[33m',
+  50: '\u001B[31m',
+  60: '\u001B[31;1m',
+};
 
 export interface LoggingOptions {
   /** Celery's names, any case. */
@@ -49,7 +61,9 @@ function formatLine(line: string, colour: boolean): string {
     .join('');
   const text = `${head} ${escapeControls(msg ?? '')}${details === '' ? '' : ` (${escapeControls(details.trim())})`}`;
   const shown = colour && COLOURS[level] !== undefined ? `${COLOURS[level]}${text}\u001B[0m` : text;
-  return err === undefined ? shown : `${shown}\n${escapeControls(err.stack ?? err.message ?? '', CONTROLS_BUT_NEWLINES)}`;
+  return err === undefined
+    ? shown
+    : `${shown}\n${escapeControls(err.stack ?? err.message ?? '', CONTROLS_BUT_NEWLINES)}`;
 }
 
 function showValue(value: unknown): string {

@@ -12,13 +12,22 @@ import { packageVersion } from './version.ts';
 export function createProgram(): Command {
   const program = new Command('lovage')
     .description('A distributed task queue for TypeScript that speaks with Python Celery')
-    .addOption(new Option('-A, --app <module>', 'the app: a file, folder or package, with ":name" for an export').env('LOVAGE_APP'))
-    .addOption(new Option('-b, --broker <url>', 'broker URL, over the app\'s own'))
-    .addOption(new Option('--result-backend <url>', 'result store URL, over the app\'s own'))
+    .addOption(
+      new Option('-A, --app <module>', 'the app: a file, folder or package, with ":name" for an export').env(
+        'LOVAGE_APP',
+      ),
+    )
+    .addOption(new Option('-b, --broker <url>', "broker URL, over the app's own"))
+    .addOption(new Option('--result-backend <url>', "result store URL, over the app's own"))
     .addOption(new Option('--workdir <folder>', 'change to this folder first'))
     .addOption(new Option('-C, --no-color', 'no colours'))
     .addOption(new Option('-q, --quiet', 'less output'))
-    .addOption(new Option('--log-format <format>', 'how log lines look; default: line at a terminal, else json').choices(['line', 'json']))
+    .addOption(
+      new Option('--log-format <format>', 'how log lines look; default: line at a terminal, else json').choices([
+        'line',
+        'json',
+      ]),
+    )
     .version(packageVersion(), '--version', 'print the version')
     .showSuggestionAfterError()
     .showHelpAfterError('(add --help for the options)')
@@ -35,7 +44,9 @@ Examples:
 Exit codes: 0 done, 1 failed, 2 wrong usage, 69 broker or store out of reach, 78 app or setting wrong.`,
     );
   for (const command of [workerCommand(), callCommand(), resultCommand(), purgeCommand(), reportCommand()]) {
-    program.addCommand(command.exitOverride().showHelpAfterError('(add --help for the options)').copyInheritedSettings(program));
+    program.addCommand(
+      command.exitOverride().showHelpAfterError('(add --help for the options)').copyInheritedSettings(program),
+    );
   }
   return program;
 }

@@ -5,7 +5,10 @@
  */
 export const ERROR_CODES = {
   ERR_CONFIG: { retryable: false, summary: 'A setting, option or URL is wrong.' },
-  ERR_TRANSPORT_NOT_FOUND: { retryable: false, summary: 'No package handles the scheme of this URL, or it is not installed.' },
+  ERR_TRANSPORT_NOT_FOUND: {
+    retryable: false,
+    summary: 'No package handles the scheme of this URL, or it is not installed.',
+  },
   ERR_UNSUPPORTED: { retryable: false, summary: 'This broker or store cannot do what was asked, not even emulated.' },
   ERR_CLOSED: { retryable: false, summary: 'The object was closed before the call.' },
   ERR_CONNECTION_LOST: { retryable: true, summary: 'The link to the broker or store broke.' },
@@ -124,10 +127,14 @@ export class PublishError extends LovageError {
   readonly failures: readonly PublishFailure[];
   constructor(failures: readonly PublishFailure[], total: number) {
     const first = failures[0];
-    super('ERR_PUBLISH', `The broker did not take ${failures.length} of ${total} messages: ${first?.error.message ?? 'no reason'}`, {
-      cause: first?.error,
-      retryable: failures.every(({ error }) => error.retryable),
-    });
+    super(
+      'ERR_PUBLISH',
+      `The broker did not take ${failures.length} of ${total} messages: ${first?.error.message ?? 'no reason'}`,
+      {
+        cause: first?.error,
+        retryable: failures.every(({ error }) => error.retryable),
+      },
+    );
     this.failures = failures;
   }
   static {

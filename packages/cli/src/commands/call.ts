@@ -58,8 +58,10 @@ Examples:
         print({ task_id: result.id, result: value }, json, render(value));
       } catch (error) {
         // An option of this call, not a setting of the app.
-        if (isLovageError(error, 'ERR_CONFIG') && 'option' in error) throw new CommandError(error.message, EXIT.usage, { cause: error });
-        if (isLovageError(error, 'ERR_TASK_FAILED')) throw new CommandError(error.message, EXIT.failed, { cause: error });
+        if (isLovageError(error, 'ERR_CONFIG') && 'option' in error)
+          throw new CommandError(error.message, EXIT.usage, { cause: error });
+        if (isLovageError(error, 'ERR_TASK_FAILED'))
+          throw new CommandError(error.message, EXIT.failed, { cause: error });
         throw error;
       } finally {
         await app.close();
@@ -72,7 +74,8 @@ export async function waitFor(result: AsyncResult, wait: number | true, options:
   try {
     return await result.get({ ...options, ...(typeof wait === 'number' ? { timeout: wait } : {}) });
   } catch (error) {
-    if (isLovageError(error, 'ERR_TIMEOUT') && 'taskId' in error) throw new CommandError(error.message, EXIT.failed, { cause: error });
+    if (isLovageError(error, 'ERR_TIMEOUT') && 'taskId' in error)
+      throw new CommandError(error.message, EXIT.failed, { cause: error });
     throw error;
   }
 }
@@ -92,7 +95,10 @@ function isObject(value: unknown): boolean {
 }
 
 function parse(text: string, option: string, isRight: (value: unknown) => boolean): unknown {
-  const expected = option === '--args' ? `a JSON array, for example ${option} '[2, 2]'` : `a JSON object, for example ${option} '{"x": 2}'`;
+  const expected =
+    option === '--args'
+      ? `a JSON array, for example ${option} '[2, 2]'`
+      : `a JSON object, for example ${option} '{"x": 2}'`;
   let value: unknown;
   try {
     value = JSON.parse(text);

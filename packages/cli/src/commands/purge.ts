@@ -22,12 +22,18 @@ export function purgeCommand(): Command {
     .action(async ({ force = false, queues, excludeQueues, json = false }: PurgeOptions, command: Command) => {
       const app = await openApp(globalOptions(command));
       try {
-        const names = app.queues.select({ ...(queues && { queues }), ...(excludeQueues && { exclude: excludeQueues }) }).map(({ name }) => name);
+        const names = app.queues
+          .select({ ...(queues && { queues }), ...(excludeQueues && { exclude: excludeQueues }) })
+          .map(({ name }) => name);
         if (!force) await confirm(names);
         const dropped = await purgeQueues(app, names);
         const total = Object.values(dropped).reduce((sum, count) => sum + count, 0);
         const where = `${names.length} ${names.length === 1 ? 'queue' : 'queues'} (${names.join(', ')})`;
-        print({ purged: total, queues: dropped }, json, `Dropped ${total} ${total === 1 ? 'message' : 'messages'} from ${where}.`);
+        print(
+          { purged: total, queues: dropped },
+          json,
+          `Dropped ${total} ${total === 1 ? 'message' : 'messages'} from ${where}.`,
+        );
       } finally {
         await app.close();
       }
@@ -36,7 +42,9 @@ export function purgeCommand(): Command {
 
 /** Empties queues; one that does not exist counts as empty. Gives the messages dropped by queue. */
 export async function purgeQueues(app: Lovage, names: readonly string[]): Promise<Readonly<Record<string, number>>> {
-  const connection = await app.producerConnection().connection({ timeoutMs: app.settings.publishTimeoutSeconds * 1000 });
+  const connection = await app
+    .producerConnection()
+    .connection({ timeoutMs: app.settings.publishTimeoutSeconds * 1000 });
   const dropped: Record<string, number> = {};
   for (const name of names) {
     try {
@@ -50,13 +58,19 @@ export async function purgeQueues(app: Lovage, names: readonly string[]): Promis
 }
 
 export function list(text: string): readonly string[] {
-  return text.split(',').map((name) => name.trim()).filter((name) => name !== '');
+  return text
+    .split(',')
+    .map((name) => name.trim())
+    .filter((name) => name !== '');
 }
 
 async function confirm(names: readonly string[]): Promise<void> {
-  if (!process.stdin.isTTY) throw new CommandError('purge asks before it drops messages. Use --force in scripts.', EXIT.usage);
+  if (!process.stdin.isTTY)
+    throw new CommandError('purge asks before it drops messages. Use --force in scripts.', EXIT.usage);
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
-  const answer = await terminal.question(`Drop all messages of ${names.join(', ')}? They cannot be brought back. [y/N] `);
+  const answer = await terminal.question(
+    `Drop all messages of ${names.join(', ')}? They cannot be brought back. [y/N] `,
+  );
   terminal.close();
   if (!/^y(es)?$/i.test(answer.trim())) throw new CommandError('Nothing was dropped.', EXIT.failed);
 }

@@ -33,7 +33,13 @@ export function resultCommand(): Command {
         print(
           { task_id: taskId, state, result: shown, traceback: text },
           json,
-          traceback ? (text ?? '') : state === 'SUCCESS' ? render(shown) : shown === null ? state : `${state}: ${render(shown)}`,
+          traceback
+            ? (text ?? '')
+            : state === 'SUCCESS'
+              ? render(shown)
+              : shown === null
+                ? state
+                : `${state}: ${render(shown)}`,
         );
         if (state !== 'SUCCESS') process.exitCode = EXIT.failed;
       } finally {

@@ -144,7 +144,10 @@ function takePidfile(file: string): () => void {
   if (existsSync(file)) {
     const pid = Number(readFileSync(file, 'utf8'));
     if (Number.isInteger(pid) && pid > 0 && isRunning(pid)) {
-      throw new CommandError(`${file} names process ${pid}, which runs. Stop it first, or give this worker a --pidfile of its own.`, EXIT.failed);
+      throw new CommandError(
+        `${file} names process ${pid}, which runs. Stop it first, or give this worker a --pidfile of its own.`,
+        EXIT.failed,
+      );
     }
     rmSync(file);
   }

@@ -119,7 +119,9 @@ export class Lovage implements AsyncDisposable {
   /** Adds settings over those given before: an object, a module's exports, or `process.env` with a namespace. */
   configFrom(values: Readonly<Record<string, unknown>>, { namespace }: { readonly namespace?: string } = {}): this {
     if (this.#settings !== undefined) {
-      throw new ConfigError('configFrom() came too late: the settings are in use already. Call it right after new Lovage().');
+      throw new ConfigError(
+        'configFrom() came too late: the settings are in use already. Call it right after new Lovage().',
+      );
     }
     this.#sources.push({ from: 'configFrom()', values, ...(namespace === undefined ? {} : { namespace }) });
     return this;
@@ -163,9 +165,12 @@ export class Lovage implements AsyncDisposable {
   task(name: string, given: TaskOptions | TaskFunction, fn?: TaskFunction): AnyTask {
     const [options, run] = typeof given === 'function' ? [{}, given] : [given, fn];
     if (typeof run !== 'function') {
-      throw new ConfigError(`Task "${name}" has no function. Expected app.task(name, function) or app.task(name, options, function).`);
+      throw new ConfigError(
+        `Task "${name}" has no function. Expected app.task(name, function) or app.task(name, options, function).`,
+      );
     }
-    const task = new (options.base ?? Task)(this, name, options, run);
+    const Base = (options.base ?? Task) as typeof Task;
+    const task = new Base(this, name, options, run);
     if (!(task instanceof Task)) throw new ConfigError(`The base of task "${name}" does not extend Task.`);
     this.tasks.register(task);
     return task;
@@ -179,24 +184,33 @@ export class Lovage implements AsyncDisposable {
       name,
       delay: (...args: P) => this.producer.send<R>(name, args, {}),
       applyAsync: (args: P, options?: ApplyOptions) => this.producer.send<R>(name, args, {}, options),
-      s: (...args: unknown[]) => new Signature<unknown, R>(this, { task: name, args, kwargs: {}, options: {}, immutable: false }),
+      s: (...args: unknown[]) =>
+        new Signature<unknown, R>(this, { task: name, args, kwargs: {}, options: {}, immutable: false }),
     };
   }
 
   /** Publishes a call by name; the task need not be known here. */
-  sendTask<R = unknown>(name: string, { args = [], kwargs = {}, ...options }: SendTaskOptions = {}): Promise<AsyncResult<R>> {
+  sendTask<R = unknown>(
+    name: string,
+    { args = [], kwargs = {}, ...options }: SendTaskOptions = {},
+  ): Promise<AsyncResult<R>> {
     return this.producer.send<R>(name, args, kwargs, options, this.tasks.get(name));
   }
 
   /** A signature by name. */
-  signature(name: string, { args = [], kwargs = {}, immutable = false, ...options }: SendTaskOptions & { immutable?: boolean } = {}): Signature {
+  signature(
+    name: string,
+    { args = [], kwargs = {}, immutable = false, ...options }: SendTaskOptions & { immutable?: boolean } = {},
+  ): Signature {
     return new Signature(this, { task: name, args, kwargs, options, immutable });
   }
 
   /** Sends a signature that came with a message: a callback, an errback, the next of a chain. */
   applySignature(dict: SignatureDict, { args = [], ...options }: ContinuationOptions = {}): Promise<AsyncResult> {
     if (dict.subtask_type !== null && dict.subtask_type !== undefined) {
-      throw new UnsupportedError(`A ${dict.subtask_type} as a callback cannot be sent by this version.`, { facts: { task: dict.task } });
+      throw new UnsupportedError(`A ${dict.subtask_type} as a callback cannot be sent by this version.`, {
+        facts: { task: dict.task },
+      });
     }
     return Signature.fromJSON(this, dict).applyAsync(args, options);
   }
@@ -210,7 +224,10 @@ export class Lovage implements AsyncDisposable {
    * Marks tasks as REVOKED in the result store and tells every worker that listens, on brokers with fanout.
    * Source: celery/app/control.py, revoke; kombu/pidbox.py.
    */
-  async revoke(taskIds: readonly string[], { terminate = false, signal = 'SIGTERM' }: RevokeOptions = {}): Promise<void> {
+  async revoke(
+    taskIds: readonly string[],
+    { terminate = false, signal = 'SIGTERM' }: RevokeOptions = {},
+  ): Promise<void> {
     const backend = await this.resultBackend();
     if (backend?.capabilities.shared === true) {
       const result = { exc_type: 'TaskRevokedError', exc_message: ['revoked'], exc_module: 'celery.exceptions' };
@@ -219,10 +236,14 @@ export class Lovage implements AsyncDisposable {
       await backend.store(
         taskIds
           .filter((_, index) => !['SUCCESS', 'FAILURE', 'REVOKED'].includes(known[index]?.status ?? 'PENDING'))
-          .map((task_id) => ({ meta: { status: 'REVOKED', result, traceback: null, children: [], date_done, task_id } })),
+          .map((task_id) => ({
+            meta: { status: 'REVOKED', result, traceback: null, children: [], date_done, task_id },
+          })),
       );
     }
-    const connection = await this.producerConnection().connection({ timeoutMs: this.settings.publishTimeoutSeconds * 1000 });
+    const connection = await this.producerConnection().connection({
+      timeoutMs: this.settings.publishTimeoutSeconds * 1000,
+    });
     if (!connection.capabilities.fanout) return;
     const exchange = `${this.settings.controlExchange}.pidbox`;
     await connection.declare({ exchanges: [{ name: exchange, type: 'fanout', durable: false }] });
@@ -258,7 +279,8 @@ export class Lovage implements AsyncDisposable {
     const { transports = [] } = this.#options;
     return new ConnectionSupervisor({
       urls,
-      transport: (url) => resolveTransport(url, { transports, ...(resolveFrom === undefined ? {} : { from: resolveFrom }) }),
+      transport: (url) =>
+        resolveTransport(url, { transports, ...(resolveFrom === undefined ? {} : { from: resolveFrom }) }),
       connect: {
         transportOptions: settings.brokerTransportOptions,
         connectTimeoutMs: settings.brokerConnectionTimeout * 1000,
@@ -292,7 +314,9 @@ export class Lovage implements AsyncDisposable {
   async requireBackend(purpose: string): Promise<ResultBackend> {
     const backend = (this.#closed ? undefined : this.#openedBackend) ?? (await this.resultBackend());
     if (backend === undefined) {
-      throw new BackendDisabledError(`No result store is configured, so it is not possible to ${purpose}. Give the app a "backend" URL.`);
+      throw new BackendDisabledError(
+        `No result store is configured, so it is not possible to ${purpose}. Give the app a "backend" URL.`,
+      );
     }
     return backend;
   }
@@ -328,20 +352,31 @@ export class Lovage implements AsyncDisposable {
   async #openBackend(): Promise<ResultBackend | undefined> {
     const { settings } = this;
     const setting = settings.resultBackend;
-    if (setting === undefined || setting === null || setting === 'disabled' || setting === 'disabled://') return undefined;
+    if (setting === undefined || setting === null || setting === 'disabled' || setting === 'disabled://')
+      return undefined;
     const [first, ...members] = setting.split(';').map((part) => part.trim());
-    const url = new BackendUrl(first?.includes('://') ? first : `${first}://`, members.map((member) => new BackendUrl(member)));
+    const url = new BackendUrl(
+      first?.includes('://') ? first : `${first}://`,
+      members.map((member) => new BackendUrl(member)),
+    );
     const { resolveFrom } = this;
     const { backends = [] } = this.#options;
     try {
-      const backend = await resolveBackend(url, { backends, ...(resolveFrom === undefined ? {} : { from: resolveFrom }) });
+      const backend = await resolveBackend(url, {
+        backends,
+        ...(resolveFrom === undefined ? {} : { from: resolveFrom }),
+      });
       this.#openedBackend = await backend.open(url, {
         expiresSeconds: settings.resultExpires ?? undefined,
         transportOptions: settings.resultBackendTransportOptions,
         settings: settings as unknown as Readonly<Record<string, unknown>>,
-        codec: await this.serializers.resultCodec(settings.resultSerializer, settings.resultAcceptContent ?? settings.acceptContent),
+        codec: await this.serializers.resultCodec(
+          settings.resultSerializer,
+          settings.resultAcceptContent ?? settings.acceptContent,
+        ),
         oid: this.oid,
-        brokerConnection: () => this.producerConnection().connection({ timeoutMs: settings.publishTimeoutSeconds * 1000 }),
+        brokerConnection: () =>
+          this.producerConnection().connection({ timeoutMs: settings.publishTimeoutSeconds * 1000 }),
         logger: this.logger,
       });
       return this.#openedBackend;

@@ -23,7 +23,11 @@ const PLAIN_LIST = /^(?:async\s*)?(?:function\s*[\w$]*\s*)?\(([\w$,\s]*)\)/;
 const SINGLE_NAME = /^(?:async\s+)?[\w$]+\s*=>/;
 
 /** Reads what can be known of a function's parameters; `ConfigError` when the options contradict the function. */
-export function describeParameters(task: string, fn: { readonly length: number }, declared: Declaration): ParameterList {
+export function describeParameters(
+  task: string,
+  fn: { readonly length: number },
+  declared: Declaration,
+): ParameterList {
   const { params, input } = declared;
   if (params !== undefined && new Set(params).size !== params.length) {
     throw new ConfigError(`Task "${task}" names a parameter twice in params: ${params.join(', ')}.`);
@@ -36,7 +40,8 @@ export function describeParameters(task: string, fn: { readonly length: number }
       `Task "${task}" takes ${required} arguments but params names ${params.length} (${params.join(', ')}). Name each parameter, in order.`,
     );
   }
-  const most = params === undefined ? mostArguments(fn, context) : takesRest(fn) ? Number.POSITIVE_INFINITY : params.length;
+  const most =
+    params === undefined ? mostArguments(fn, context) : takesRest(fn) ? Number.POSITIVE_INFINITY : params.length;
   return positionalParameters(task, required, most, params);
 }
 
@@ -53,11 +58,17 @@ function mostArguments(fn: { readonly length: number }, context: number): number
   const source = Function.prototype.toString.call(fn);
   if (HIDDEN.test(source)) return Number.POSITIVE_INFINITY;
   const list = PLAIN_LIST.exec(source);
-  if (list !== null) return Math.max(0, (list[1] as string).split(',').filter((name) => name.trim() !== '').length - context);
+  if (list !== null)
+    return Math.max(0, (list[1] as string).split(',').filter((name) => name.trim() !== '').length - context);
   return SINGLE_NAME.test(source) ? Math.max(0, 1 - context) : Number.POSITIVE_INFINITY;
 }
 
-function positionalParameters(task: string, required: number, most: number, params: readonly string[] | undefined): ParameterList {
+function positionalParameters(
+  task: string,
+  required: number,
+  most: number,
+  params: readonly string[] | undefined,
+): ParameterList {
   const call = `${task.slice(task.lastIndexOf('.') + 1)}()`;
   const fail = (problem: string): never => {
     throw new TaskArgumentsError(`${call} ${problem}`, { facts: { task } });
@@ -69,7 +80,8 @@ function positionalParameters(task: string, required: number, most: number, para
 
   function check(args: readonly unknown[]): void {
     if (args.length > most) {
-      const takes = most === required ? plural(most, 'positional argument') : `from ${required} to ${most} positional arguments`;
+      const takes =
+        most === required ? plural(most, 'positional argument') : `from ${required} to ${most} positional arguments`;
       fail(`takes ${takes} but ${args.length} ${args.length === 1 ? 'was' : 'were'} given`);
     }
     if (args.length < required) {
@@ -115,7 +127,9 @@ function schemaParameters(task: string, input: AnySchema, params: readonly strin
       const where = (path ?? []).map((part) => String(typeof part === 'object' ? part.key : part)).join('.');
       return where === '' ? message : `${where}: ${message}`;
     });
-    throw new TaskArgumentsError(`${call} got arguments that do not fit its input schema: ${problems.join('; ')}`, { facts: { task } });
+    throw new TaskArgumentsError(`${call} got arguments that do not fit its input schema: ${problems.join('; ')}`, {
+      facts: { task },
+    });
   }
   return {
     check() {},
@@ -133,7 +147,8 @@ function schemaParameters(task: string, input: AnySchema, params: readonly strin
         }
         const named = Object.fromEntries(args.map((arg, index) => [params[index] as string, arg]));
         const twice = Object.keys(named).find((name) => Object.hasOwn(kwargs, name));
-        if (twice !== undefined) throw new TaskArgumentsError(`${call} got multiple values for argument '${twice}'`, { facts: { task } });
+        if (twice !== undefined)
+          throw new TaskArgumentsError(`${call} got multiple values for argument '${twice}'`, { facts: { task } });
         value = { ...kwargs, ...named };
       }
       const result = input['~standard'].validate(value);

@@ -1,6 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { SignatureDict } from '../canvas/signature-dict.ts';
-import { ConfigError, isLovageError, TaskArgumentsError, TimeoutError, type LovageError, type PublishError } from '../errors.ts';
+import {
+  ConfigError,
+  isLovageError,
+  TaskArgumentsError,
+  TimeoutError,
+  type LovageError,
+  type PublishError,
+} from '../errors.ts';
 import { newTaskId } from '../internal/ids.ts';
 import { parseTime } from '../protocol/time.ts';
 import { encodeTask, type TaskDraft } from '../protocol/v2.ts';
@@ -11,7 +18,13 @@ import type { ConnectionSupervisor } from '../transport/supervisor.ts';
 import type { Topology } from '../transport/topology.ts';
 import { currentTask } from './current-task.ts';
 import type { Lovage } from './lovage.ts';
-import { toSignatureDict, validateApplyOptions, type ApplyOptions, type RetryPolicy, type SignatureLike } from './option-names.ts';
+import {
+  toSignatureDict,
+  validateApplyOptions,
+  type ApplyOptions,
+  type RetryPolicy,
+  type SignatureLike,
+} from './option-names.ts';
 import type { Route } from './router.ts';
 import type { AnyTask } from './task.ts';
 
@@ -52,7 +65,8 @@ export class Producer {
     validateApplyOptions(given);
     checkArguments(name, args, kwargs);
     const app = this.#app;
-    const options: ApplyOptions = task === undefined ? withoutNull(given) : { ...task.callOptions, ...withoutNull(given) };
+    const options: ApplyOptions =
+      task === undefined ? withoutNull(given) : { ...task.callOptions, ...withoutNull(given) };
     const route = app.router.route(options.routeName ?? name, args, kwargs, options, task);
     const parent = currentTask.getStore();
     const draft = this.draft(name, args, kwargs, route.options, task);
@@ -103,7 +117,8 @@ export class Producer {
       origin: options.origin ?? app.nodeName,
       ignoreResult: options.ignoreResult ?? task?.options.ignoreResult ?? settings.taskIgnoreResult,
       replacedTaskNesting: options.replacedTaskNesting ?? 0,
-      stampedHeaders: options.stampedHeaders ?? (options.stamps === undefined ? undefined : Object.keys(options.stamps)),
+      stampedHeaders:
+        options.stampedHeaders ?? (options.stamps === undefined ? undefined : Object.keys(options.stamps)),
       stamps: options.stamps ?? {},
       replyTo: options.replyTo ?? app.oid,
       correlationId: id,
@@ -164,8 +179,11 @@ export class Producer {
       try {
         return await this.#attempt(left, topologies, deadline);
       } catch (error) {
-        if (!isLovageError(error) || !error.retryable || options.retry === false || !settings.taskPublishRetry) throw error;
-        delays ??= publishRetryDelays({ ...settings.taskPublishRetryPolicy, ...options.retryPolicy })[Symbol.iterator]();
+        if (!isLovageError(error) || !error.retryable || options.retry === false || !settings.taskPublishRetry)
+          throw error;
+        delays ??= publishRetryDelays({ ...settings.taskPublishRetryPolicy, ...options.retryPolicy })[
+          Symbol.iterator
+        ]();
         const next = delays.next();
         if (next.done === true || Date.now() + next.value * 1000 >= deadline) throw error;
         left = notTaken(left, error);
@@ -180,7 +198,8 @@ export class Producer {
     deadline: number,
   ): Promise<void> {
     const supervisor: ConnectionSupervisor = this.#app.producerConnection();
-    const connection = supervisor.live ?? (await supervisor.connection({ timeoutMs: Math.max(1, deadline - Date.now()) }));
+    const connection =
+      supervisor.live ?? (await supervisor.connection({ timeoutMs: Math.max(1, deadline - Date.now()) }));
     for (const topology of topologies) {
       const declaring = this.#declare(connection, topology);
       if (declaring !== undefined) await withDeadline(declaring, deadline);
@@ -213,7 +232,9 @@ export function destinationOf({ exchange, routingKey, topologyKey, topology }: R
   return {
     exchange,
     routingKey,
-    ...(topology === undefined || topologyKey === undefined ? {} : { topology: { key: topologyKey, entities: topology } }),
+    ...(topology === undefined || topologyKey === undefined
+      ? {}
+      : { topology: { key: topologyKey, entities: topology } }),
   };
 }
 
@@ -230,7 +251,12 @@ function withDeadline(work: Promise<void>, deadline: number): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<never>((_, reject) => {
     timer = setTimeout(
-      () => reject(new TimeoutError('The broker has not confirmed the message within publishTimeoutSeconds. It may have arrived.')),
+      () =>
+        reject(
+          new TimeoutError(
+            'The broker has not confirmed the message within publishTimeoutSeconds. It may have arrived.',
+          ),
+        ),
       Math.min(Math.max(1, deadline - Date.now()), MAX_TIMER_MS),
     );
   });
@@ -254,10 +280,15 @@ function instant(value: Date | string | undefined): number | undefined {
 /** Source: celery/app/amqp.py, as_task_v2: a TypeError for a text, which would travel as a list of letters. */
 function checkArguments(task: string, args: unknown, kwargs: unknown): void {
   if (!Array.isArray(args)) {
-    throw new TaskArgumentsError(`The args of a call of "${task}" are no list. Expected { args: [...] }.`, { facts: { task } });
+    throw new TaskArgumentsError(`The args of a call of "${task}" are no list. Expected { args: [...] }.`, {
+      facts: { task },
+    });
   }
   if (typeof kwargs !== 'object' || kwargs === null || Array.isArray(kwargs)) {
-    throw new TaskArgumentsError(`The kwargs of a call of "${task}" are no object. Expected { kwargs: { name: value } }.`, { facts: { task } });
+    throw new TaskArgumentsError(
+      `The kwargs of a call of "${task}" are no object. Expected { kwargs: { name: value } }.`,
+      { facts: { task } },
+    );
   }
 }
 

@@ -43,5 +43,6 @@ export type ImmutableSignatureFactory<P, R> = P extends readonly unknown[]
   : (kwargs: P) => Signature<[], R>;
 
 export type AnySchema = StandardSchemaV1;
-export type SchemaInput<S extends AnySchema> = StandardSchemaV1.InferInput<S> extends infer I extends object ? I : never;
+export type SchemaInput<S extends AnySchema> =
+  StandardSchemaV1.InferInput<S> extends infer I extends object ? I : never;
 export type SchemaOutput<S extends AnySchema> = StandardSchemaV1.InferOutput<S>;

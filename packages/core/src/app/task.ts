@@ -7,7 +7,13 @@ import type { Lovage } from './lovage.ts';
 import { validateApplyOptions, type ApplyOptions } from './option-names.ts';
 import { describeParameters, type ParameterList } from './parameters.ts';
 import type { TaskContext } from './task-context.ts';
-import type { AnySchema, ApplyArguments, CallArguments, ImmutableSignatureFactory, SignatureFactory } from './task-types.ts';
+import type {
+  AnySchema,
+  ApplyArguments,
+  CallArguments,
+  ImmutableSignatureFactory,
+  SignatureFactory,
+} from './task-types.ts';
 
 /** When and how a failed attempt is tried again without the task asking. Source: celery/app/autoretry.py. */
 export interface AutoRetryOptions {
@@ -60,9 +66,10 @@ export interface TaskOptions extends TaskHooks {
   /** Gives the function a {@link TaskContext} as its first argument. Default false. */
   readonly bind?: boolean;
   /** A class that extends {@link Task}, with handlers and whatever else its tasks share. */
-  // any: a base serves tasks of every shape
-  // oxlint-disable-next-line typescript/no-explicit-any
-  readonly base?: new (...args: any[]) => AnyTask;
+  // never: a base may ask for any arguments; app.task gives it the four of Task
+  readonly base?: new (
+    ...args: never
+  ) => AnyTask;
   /** A Standard Schema (zod, valibot, arktype ...). The task then takes one object, sent as keyword arguments. */
   readonly input?: AnySchema;
   /** Names of the parameters in order, so that keyword arguments of a Python caller find their place. */
@@ -118,17 +125,50 @@ export interface ResolvedTaskOptions {
 }
 
 const OPTION_NAMES: ReadonlySet<string> = new Set<keyof TaskOptions>([
-  'bind', 'base', 'input', 'params', 'queue', 'exchange', 'routingKey', 'priority', 'serializer', 'compression',
-  'expires', 'ignoreResult', 'storeErrorsEvenIfIgnored', 'acksLate', 'acksOnFailureOrTimeout', 'rejectOnWorkerLost',
-  'trackStarted', 'maxRetries', 'defaultRetryDelay', 'retry', 'throws', 'timeLimit', 'softTimeLimit', 'rateLimit',
-  'sendEvents', 'beforeStart', 'onSuccess', 'onFailure', 'onRetry', 'afterReturn',
+  'bind',
+  'base',
+  'input',
+  'params',
+  'queue',
+  'exchange',
+  'routingKey',
+  'priority',
+  'serializer',
+  'compression',
+  'expires',
+  'ignoreResult',
+  'storeErrorsEvenIfIgnored',
+  'acksLate',
+  'acksOnFailureOrTimeout',
+  'rejectOnWorkerLost',
+  'trackStarted',
+  'maxRetries',
+  'defaultRetryDelay',
+  'retry',
+  'throws',
+  'timeLimit',
+  'softTimeLimit',
+  'rateLimit',
+  'sendEvents',
+  'beforeStart',
+  'onSuccess',
+  'onFailure',
+  'onRetry',
+  'afterReturn',
 ]);
 
 const HOOK_NAMES = ['beforeStart', 'onSuccess', 'onFailure', 'onRetry', 'afterReturn'] as const;
 
 /** Task options that act as options of each call. */
 const CALL_OPTION_NAMES = [
-  'queue', 'exchange', 'routingKey', 'priority', 'serializer', 'compression', 'expires', 'ignoreResult',
+  'queue',
+  'exchange',
+  'routingKey',
+  'priority',
+  'serializer',
+  'compression',
+  'expires',
+  'ignoreResult',
 ] as const satisfies readonly (keyof TaskOptions & keyof ApplyOptions)[];
 
 // any: a registry holds tasks of every shape
@@ -164,7 +204,9 @@ export class Task<P = unknown[], R = unknown> implements TaskHooks {
 
   constructor(app: Lovage, name: string, options: TaskOptions, fn: TaskFunction) {
     if (!NAME.test(name)) {
-      throw new ConfigError(`The task name ${JSON.stringify(name)} is not allowed. Expected 1 to 255 letters, digits and ". _ - : / @".`);
+      throw new ConfigError(
+        `The task name ${JSON.stringify(name)} is not allowed. Expected 1 to 255 letters, digits and ". _ - : / @".`,
+      );
     }
     checkOptions(name, options);
     this.app = app;
@@ -210,7 +252,9 @@ export class Task<P = unknown[], R = unknown> implements TaskHooks {
 
   /** Publishes a call with these arguments. Resolves when the broker has the message. */
   delay(...args: CallArguments<P>): Promise<AsyncResult<R>> {
-    return this.applyAsync(...([this.declared.input === undefined ? args : args[0]] as unknown as ApplyAsyncArguments<P>));
+    return this.applyAsync(
+      ...([this.declared.input === undefined ? args : args[0]] as unknown as ApplyAsyncArguments<P>),
+    );
   }
 
   /**
@@ -222,7 +266,10 @@ export class Task<P = unknown[], R = unknown> implements TaskHooks {
     if (input === undefined) {
       const args = (given ?? []) as readonly unknown[];
       if (!Array.isArray(args)) {
-        throw new TaskArgumentsError(`Task "${this.name}" takes positional arguments. Expected applyAsync([...], options).`, { facts: { task: this.name } });
+        throw new TaskArgumentsError(
+          `Task "${this.name}" takes positional arguments. Expected applyAsync([...], options).`,
+          { facts: { task: this.name } },
+        );
       }
       this.#parameters.check(args);
       return this.app.producer.send<R>(this.name, args, {}, options, this);
@@ -295,16 +342,31 @@ type OptionCheck = readonly [expected: string, isRight: (value: unknown) => bool
 const FLAG: OptionCheck = ['true or false', (value) => typeof value === 'boolean'];
 const LIST: OptionCheck = ['a list', Array.isArray];
 const HANDLER: OptionCheck = ['a function', (value) => typeof value === 'function'];
-const RETRIES: OptionCheck = ['an integer from 0 up, or null', (value) => Number.isInteger(value) && (value as number) >= 0];
-const SECONDS: OptionCheck = ['a number of seconds from 0 up', (value) => Number.isFinite(value) && (value as number) >= 0];
+const RETRIES: OptionCheck = [
+  'an integer from 0 up, or null',
+  (value) => Number.isInteger(value) && (value as number) >= 0,
+];
+const SECONDS: OptionCheck = [
+  'a number of seconds from 0 up',
+  (value) => Number.isFinite(value) && (value as number) >= 0,
+];
 const SCHEMA: OptionCheck = [
   'a Standard Schema, as zod, valibot and arktype make them',
   (value) => typeof (value as { '~standard'?: { validate?: unknown } })['~standard']?.validate === 'function',
 ];
 
 const OPTION_CHECKS: ReadonlyMap<string, OptionCheck> = new Map<keyof TaskOptions, OptionCheck>([
-  ...(['bind', 'acksLate', 'acksOnFailureOrTimeout', 'rejectOnWorkerLost', 'trackStarted', 'sendEvents', 'storeErrorsEvenIfIgnored'] as const)
-    .map((name) => [name, FLAG] as const),
+  ...(
+    [
+      'bind',
+      'acksLate',
+      'acksOnFailureOrTimeout',
+      'rejectOnWorkerLost',
+      'trackStarted',
+      'sendEvents',
+      'storeErrorsEvenIfIgnored',
+    ] as const
+  ).map((name) => [name, FLAG] as const),
   ...HOOK_NAMES.map((name) => [name, HANDLER] as const),
   ['base', HANDLER],
   ['input', SCHEMA],
@@ -328,7 +390,8 @@ const RETRY_NAMES: ReadonlySet<string> = new Set(RETRY_CHECKS.keys());
 /** What the call's own options are checked for is left to `validateApplyOptions`. */
 function checkOptions(task: string, options: TaskOptions): void {
   checkEach(`Task "${task}"`, task, options, OPTION_NAMES, OPTION_CHECKS);
-  if (options.retry != null) checkEach(`Option retry of task "${task}"`, task, options.retry, RETRY_NAMES, RETRY_CHECKS);
+  if (options.retry != null)
+    checkEach(`Option retry of task "${task}"`, task, options.retry, RETRY_NAMES, RETRY_CHECKS);
 }
 
 function checkEach(
@@ -339,10 +402,12 @@ function checkEach(
   checks: ReadonlyMap<string, OptionCheck>,
 ): void {
   for (const [key, value] of Object.entries(options)) {
-    if (!names.has(key)) throw new ConfigError(`${what} has an unknown option "${key}".${nearestName(key, names)}`, { facts: { task } });
+    if (!names.has(key))
+      throw new ConfigError(`${what} has an unknown option "${key}".${nearestName(key, names)}`, { facts: { task } });
     const check = checks.get(key);
     if (value === undefined || value === null || check === undefined || check[1](value)) continue;
-    const shown = typeof value === 'string' ? JSON.stringify(value) : typeof value === 'object' ? 'an object' : String(value);
+    const shown =
+      typeof value === 'string' ? JSON.stringify(value) : typeof value === 'object' ? 'an object' : String(value);
     throw new ConfigError(`${what} has ${key} ${shown}. Expected ${check[0]}.`, { facts: { task } });
   }
 }

@@ -1,4 +1,9 @@
-import { fromSignatureOptions, toSignatureOptions, type ApplyOptions, type SignatureLike } from '../app/option-names.ts';
+import {
+  fromSignatureOptions,
+  toSignatureOptions,
+  type ApplyOptions,
+  type SignatureLike,
+} from '../app/option-names.ts';
 import type { Lovage } from '../app/lovage.ts';
 import type { CallArguments } from '../app/task-types.ts';
 import type { AsyncResult } from '../result/async-result.ts';
@@ -74,7 +79,9 @@ export class Signature<M = unknown, R = unknown> {
 
   /** A signature with these arguments put before, keyword arguments and options put over its own. */
   merge(args: readonly unknown[] = [], kwargs: Kwargs = {}, options: ApplyOptions = {}): Signature<unknown, R> {
-    const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined && value !== null));
+    const given = Object.fromEntries(
+      Object.entries(options).filter(([, value]) => value !== undefined && value !== null),
+    );
     const merged: Record<string, unknown> = { ...this.options, ...given };
     // They say the same thing: the later one takes the place of the earlier one.
     if (given.countdown !== undefined && given.eta === undefined) delete merged.eta;
@@ -107,7 +114,10 @@ export class Signature<M = unknown, R = unknown> {
 
   /** With a task id, so that its result can be named before it is sent; an id that is there is kept. */
   freeze(taskId?: string): Signature<M, R> {
-    return this.set({ taskId: this.options.taskId ?? taskId ?? newTaskId(), replyTo: this.options.replyTo ?? this.app.oid });
+    return this.set({
+      taskId: this.options.taskId ?? taskId ?? newTaskId(),
+      replyTo: this.options.replyTo ?? this.app.oid,
+    });
   }
 
   /** As it travels. Source: celery message protocol, signatures. */
