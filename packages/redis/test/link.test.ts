@@ -149,8 +149,11 @@ describe.skipIf(!hasRedisServer || !hasOpenssl)('TLS', () => {
     ca = join(dir, 'cert.pem');
     const key = join(dir, 'key.pem');
     const made = spawnSync('openssl', [
-      ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'],
-      ...['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost', '-keyout', key, '-out', ca],
+      ...'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost'.split(' '),
+      ...'-addext subjectAltName=DNS:localhost -keyout'.split(' '),
+      key,
+      '-out',
+      ca,
     ]);
     expect(made.status, made.stderr.toString()).toBe(0);
     const files = ['--tls-cert-file', ca, '--tls-key-file', key, '--tls-ca-cert-file', ca];
