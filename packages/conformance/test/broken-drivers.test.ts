@@ -12,11 +12,15 @@ import {
 import { arrayBackend } from './broken-drivers/array-store.ts';
 import { connectionFaults } from './broken-drivers/connections.ts';
 import type { BackendFault, Fault, TransportFault } from './broken-drivers/fault.ts';
+import { linkFaults } from './broken-drivers/links.ts';
 import { driverFaults, lateTransport } from './broken-drivers/queue-drivers.ts';
 import { backendFaults } from './broken-drivers/stores.ts';
+import { openTcpBroker, tcpTransport } from './broken-drivers/tcp-broker.ts';
 
 /** Short, because what a fault loses is waited for until then. */
 const DEADLINE_MS = 4000;
+/** Sockets and heartbeats take longer; those that wait for them have a multiple of it. */
+const LINK_DEADLINE_MS = 8000;
 const AT_ONCE = 24;
 const SUITES_AT_ONCE = 2;
 const TIMEOUT_MS = 300_000;
@@ -92,6 +96,23 @@ function transportFailures(fault: TransportFault): Promise<Map<string, string>> 
   );
 }
 
+async function linkFailures({ name, transport }: TransportFault, tests: RegExp): Promise<Map<string, string>> {
+  const broker = await openTcpBroker(name.replaceAll(/\W/g, '-'));
+  try {
+    return await failuresOf((test) =>
+      transportConformance({
+        test: (name, run, timeoutMs) => (tests.test(name) ? test(name, run, timeoutMs) : undefined),
+        transport,
+        url: broker.url,
+        deadlineMs: LINK_DEADLINE_MS,
+        volume: 1000,
+      }),
+    );
+  } finally {
+    await broker.close();
+  }
+}
+
 function backendFailures({ name, backend }: BackendFault): Promise<Map<string, string>> {
   const url = `cache+memory://${name.replaceAll(/\W/g, '-')}`;
   return failuresOf((test) => backendConformance({ test, backend, url, deadlineMs: DEADLINE_MS }));
@@ -103,6 +124,25 @@ describe('the transport kit bites', () => {
     async (fault) => {
       for (const name of fault.fails) expect(transportTestNames).toContain(name);
       check(await transportFailures(fault), fault);
+    },
+    TIMEOUT_MS,
+  );
+});
+
+describe('the transport kit bites where links break', () => {
+  test.concurrent.each([...linkFaults])(
+    'a transport that $name',
+    async (fault) => {
+      for (const name of fault.fails) expect(transportTestNames).toContain(name);
+      check(await linkFailures(fault, /^loss: |^abort: connect|^close: |^redelivery: |^bodies: /), fault);
+    },
+    TIMEOUT_MS,
+  );
+
+  test.concurrent(
+    'one that is right passes',
+    async () => {
+      check(await linkFailures({ ...RIGHT, name: 'tcp-right', transport: tcpTransport() }, /./), RIGHT);
     },
     TIMEOUT_MS,
   );
