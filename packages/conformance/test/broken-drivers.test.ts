@@ -20,7 +20,7 @@ import { openTcpBroker, tcpTransport } from './broken-drivers/tcp-broker.ts';
 /** Short, because what a fault loses is waited for until then. */
 const DEADLINE_MS = 4000;
 /** Sockets and heartbeats take longer; those that wait for them have a multiple of it. */
-const LINK_DEADLINE_MS = 8000;
+const LINK_DEADLINE_MS = 5000;
 const AT_ONCE = 24;
 const SUITES_AT_ONCE = 2;
 const TIMEOUT_MS = 300_000;

@@ -5,7 +5,7 @@ import { transportConformance } from '@lovage/conformance';
 
 describe.each([
   { kind: 'held until the link drops', url: 'memory://conformance' },
-  { kind: 'leased', url: 'memory://conformance-leased?leaseMs=200' },
+  { kind: 'leased, of limited size', url: 'memory://conformance-leased?leaseMs=200&maxMessageBytes=4000000' },
 ])('memory, $kind', ({ url }) => {
   transportConformance({
     test,
