@@ -7,10 +7,10 @@ import { parseOptions } from './options.ts';
 /** Opens the database and its tables. Abort rejects with the signal's reason and leaves nothing open. */
 export async function openSqlDriver(
   url: BrokerUrl,
-  { transportOptions, logger = silentLogger, signal }: ConnectOptions,
+  { transportOptions, leaseMs, logger = silentLogger, signal }: ConnectOptions,
 ): Promise<SqlDriver> {
   signal?.throwIfAborted();
-  const options = parseOptions(transportOptions);
+  const options = parseOptions({ ...(leaseMs === undefined ? {} : { leaseMs }), ...transportOptions });
   const { synchronous, busyTimeoutMs } = options;
   const database = await openSqlDatabase(url, {
     synchronous,

@@ -7,6 +7,7 @@ import {
   TimeoutError,
   type LovageError,
   type PublishError,
+  UnsupportedError,
 } from '../errors.ts';
 import { newTaskId } from '../internal/ids.ts';
 import { parseTime } from '../protocol/time.ts';
@@ -65,6 +66,11 @@ export class Producer {
     validateApplyOptions(given);
     checkArguments(name, args, kwargs);
     const app = this.#app;
+    if (app.settings.taskAlwaysEager) {
+      throw new UnsupportedError(
+        'taskAlwaysEager is not supported by this version. In tests use the broker "memory://" with a Worker in the same process.',
+      );
+    }
     const options: ApplyOptions =
       task === undefined ? withoutNull(given) : { ...task.callOptions, ...withoutNull(given) };
     const route = app.router.route(options.routeName ?? name, args, kwargs, options, task);
