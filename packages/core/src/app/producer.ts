@@ -10,6 +10,7 @@ import {
   UnsupportedError,
 } from '../errors.ts';
 import { newTaskId } from '../internal/ids.ts';
+import { SharedDeadlines } from '../internal/shared-deadlines.ts';
 import { parseTime } from '../protocol/time.ts';
 import { encodeTask, type TaskDraft } from '../protocol/v2.ts';
 import { AsyncResult } from '../result/async-result.ts';
@@ -49,6 +50,7 @@ export interface PublishOptions {
 /** Builds task messages, finds their queue and publishes them, declaring what they need. */
 export class Producer {
   readonly #app: Lovage;
+  readonly #deadlines = new SharedDeadlines();
   readonly #declared = new WeakMap<Connection, Map<string, Promise<void>>>();
 
   constructor(app: Lovage) {
@@ -208,9 +210,9 @@ export class Producer {
       supervisor.live ?? (await supervisor.connection({ timeoutMs: Math.max(1, deadline - Date.now()) }));
     for (const topology of topologies) {
       const declaring = this.#declare(connection, topology);
-      if (declaring !== undefined) await withDeadline(declaring, deadline);
+      if (declaring !== undefined) await this.#deadlines.race(declaring, deadline, notConfirmed);
     }
-    await withDeadline(connection.publish(publications), deadline);
+    await this.#deadlines.race(connection.publish(publications), deadline, notConfirmed);
   }
 
   #declare(connection: Connection, { key, entities }: NonNullable<Destination['topology']>): Promise<void> | undefined {
@@ -250,23 +252,10 @@ function notTaken(publications: readonly Publication[], error: LovageError): rea
   return (error as PublishError).failures.flatMap(({ index }) => publications[index] ?? []);
 }
 
-/** The longest that `setTimeout` can wait. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
-
-function withDeadline(work: Promise<void>, deadline: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const timeout = new Promise<never>((_, reject) => {
-    timer = setTimeout(
-      () =>
-        reject(
-          new TimeoutError(
-            'The broker has not confirmed the message within publishTimeoutSeconds. It may have arrived.',
-          ),
-        ),
-      Math.min(Math.max(1, deadline - Date.now()), MAX_TIMER_MS),
-    );
-  });
-  return Promise.race([work, timeout]).finally(() => clearTimeout(timer));
+function notConfirmed(): Error {
+  return new TimeoutError(
+    'The broker has not confirmed the message within publishTimeoutSeconds. It may have arrived.',
+  );
 }
 
 function signatures(given: SignatureLike | readonly SignatureLike[] | undefined): readonly SignatureDict[] {
