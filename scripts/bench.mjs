@@ -232,7 +232,7 @@ for (const broker of brokers) {
       return workerRate(node, [lovage, ...lovageWorker(100), '-Q', env.QUEUE], {
         ...env,
         COUNT: String(TASKS),
-        ...(broker === 'amqp' ? { PREFETCH_MULTIPLIER: '10' } : {}),
+        PREFETCH_MULTIPLIER: broker === 'amqp' ? '10' : '4',
       });
     });
     if (broker === 'redis' && results) {

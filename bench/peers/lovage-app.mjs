@@ -14,4 +14,4 @@ const count =
     ? undefined
     : runCounter(Number(process.env.COUNT), (rate) => console.log(JSON.stringify(rate)));
 
-export const noop = app.task('bench.noop', () => count?.());
+export const noop = app.task('bench.noop', (..._args) => count?.());
