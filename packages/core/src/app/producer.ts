@@ -58,38 +58,53 @@ export class Producer {
   }
 
   /** Publishes one call; the result's id is the message's. */
-  async send<R>(
+  send<R>(
     name: string,
     args: readonly unknown[],
     kwargs: Readonly<Record<string, unknown>>,
     given: ApplyOptions = {},
     task?: AnyTask,
   ): Promise<AsyncResult<R>> {
-    validateApplyOptions(given);
-    checkArguments(name, args, kwargs);
-    const app = this.#app;
-    if (app.settings.taskAlwaysEager) {
-      throw new UnsupportedError(
-        'taskAlwaysEager is not supported by this version. In tests use the broker "memory://" with a Worker in the same process.',
-      );
+    // No async function here: while a call is in flight its frame would hold all of this, and thousands may be.
+    try {
+      validateApplyOptions(given);
+      checkArguments(name, args, kwargs);
+      const app = this.#app;
+      if (app.settings.taskAlwaysEager) {
+        throw new UnsupportedError(
+          'taskAlwaysEager is not supported by this version. In tests use the broker "memory://" with a Worker in the same process.',
+        );
+      }
+      const options: ApplyOptions =
+        task === undefined ? withoutNull(given) : { ...task.callOptions, ...withoutNull(given) };
+      const route = app.router.route(options.routeName ?? name, args, kwargs, options, task);
+      const draft = this.draft(name, args, kwargs, route.options, task);
+      const { retry, retryPolicy, mandatory } = route.options;
+      const items = [{ draft, destination: destinationOf(route) }];
+      const expecting = draft.ignoreResult === true ? undefined : this.#expect(draft.id);
+      const publishing =
+        expecting === undefined
+          ? this.publish(items, { retry, retryPolicy, mandatory })
+          : expecting.then(() => this.publish(items, { retry, retryPolicy, mandatory }));
+      const result = new AsyncResult<R>(app, draft.id);
+      const parent = options.addToParent === false ? undefined : currentTask.getStore();
+      return publishing.then(() => {
+        parent?.addChild(result.toTuple());
+        return result;
+      });
+    } catch (error) {
+      return Promise.reject(error as Error);
     }
-    const options: ApplyOptions =
-      task === undefined ? withoutNull(given) : { ...task.callOptions, ...withoutNull(given) };
-    const route = app.router.route(options.routeName ?? name, args, kwargs, options, task);
-    const parent = currentTask.getStore();
-    const draft = this.draft(name, args, kwargs, route.options, task);
-    const result = new AsyncResult<R>(app, draft.id);
-    if (draft.ignoreResult !== true) {
-      const backend = app.openedBackend() ?? (await app.resultBackend());
-      if (backend !== undefined && !backend.capabilities.shared) await backend.expect([draft.id]);
-    }
-    await this.publish([{ draft, destination: destinationOf(route) }], {
-      retry: route.options.retry,
-      retryPolicy: route.options.retryPolicy,
-      mandatory: route.options.mandatory,
-    });
-    if (options.addToParent !== false) parent?.addChild(result.toTuple());
-    return result;
+  }
+
+  /** Makes a store that only its asker can read ready for an answer; undefined when nothing is to be waited for. */
+  #expect(taskId: string): Promise<void> | undefined {
+    const backend = this.#app.openedBackend();
+    if (backend?.capabilities.shared === true) return undefined;
+    if (backend !== undefined) return backend.expect([taskId]);
+    return this.#app
+      .resultBackend()
+      .then((opened) => (opened === undefined || opened.capabilities.shared ? undefined : opened.expect([taskId])));
   }
 
   /** What the message of a call will hold. Throws `ConfigError` and `EncodeError`. */
@@ -153,61 +168,93 @@ export class Producer {
    * (`taskPublishRetryPolicy`) within `publishTimeoutSeconds` seconds; then it rejects with the last error, which says whether
    * the message may have arrived. Publishing the same id again is safe for tasks that bear running twice.
    */
-  async publish(
+  publish(
     items: readonly { readonly draft: TaskDraft; readonly destination: Destination }[],
     options: PublishOptions = {},
   ): Promise<void> {
-    const registry = this.#app.serializers;
-    const ready = registry.prepare(items.map(({ draft }) => draft));
-    if (ready !== undefined) await ready;
+    try {
+      const ready = this.#app.serializers.prepare(items.map(({ draft }) => draft));
+      return ready === undefined
+        ? this.#encodeAndPublish(items, options)
+        : ready.then(() => this.#encodeAndPublish(items, options));
+    } catch (error) {
+      return Promise.reject(error as Error);
+    }
+  }
+
+  #encodeAndPublish(
+    items: readonly { readonly draft: TaskDraft; readonly destination: Destination }[],
+    { mandatory, delayMs, ...options }: PublishOptions,
+  ): Promise<void> {
     const publications = items.map(
       ({ draft, destination }): Publication => ({
         exchange: destination.exchange,
         routingKey: destination.routingKey,
-        message: encodeTask(draft, registry),
-        ...(options.mandatory === undefined ? {} : { mandatory: options.mandatory }),
-        ...(options.delayMs === undefined ? {} : { delayMs: options.delayMs }),
+        message: encodeTask(draft, this.#app.serializers),
+        ...(mandatory === undefined ? {} : { mandatory }),
+        ...(delayMs === undefined ? {} : { delayMs }),
       }),
     );
     const topologies = items.flatMap(({ destination }) => destination.topology ?? []);
-    await this.publishMessages(publications, topologies, options);
+    return this.publishMessages(publications, topologies, options);
   }
 
   /** {@link publish} for messages that are built already. */
-  async publishMessages(
+  publishMessages(
     publications: readonly Publication[],
     topologies: readonly NonNullable<Destination['topology']>[] = [],
     options: PublishOptions = {},
   ): Promise<void> {
+    const deadline = Date.now() + this.#app.settings.publishTimeoutSeconds * 1000;
+    return this.#attempt(publications, topologies, deadline).catch((error: unknown) =>
+      this.#tryAgain(publications, topologies, options, deadline, error),
+    );
+  }
+
+  async #tryAgain(
+    publications: readonly Publication[],
+    topologies: readonly NonNullable<Destination['topology']>[],
+    { retry, retryPolicy }: PublishOptions,
+    deadline: number,
+    firstError: unknown,
+  ): Promise<void> {
     const { settings } = this.#app;
-    const deadline = Date.now() + settings.publishTimeoutSeconds * 1000;
-    let delays: Iterator<number> | undefined;
+    const delays = publishRetryDelays({ ...settings.taskPublishRetryPolicy, ...retryPolicy })[Symbol.iterator]();
     let left = publications;
-    for (;;) {
+    for (let error = firstError; ; ) {
+      if (!isLovageError(error) || !error.retryable || retry === false || !settings.taskPublishRetry) throw error;
+      const next = delays.next();
+      if (next.done === true || Date.now() + next.value * 1000 >= deadline) throw error;
+      left = notTaken(left, error);
+      await sleep(next.value * 1000);
       try {
         return await this.#attempt(left, topologies, deadline);
-      } catch (error) {
-        if (!isLovageError(error) || !error.retryable || options.retry === false || !settings.taskPublishRetry)
-          throw error;
-        delays ??= publishRetryDelays({ ...settings.taskPublishRetryPolicy, ...options.retryPolicy })[
-          Symbol.iterator
-        ]();
-        const next = delays.next();
-        if (next.done === true || Date.now() + next.value * 1000 >= deadline) throw error;
-        left = notTaken(left, error);
-        await sleep(next.value * 1000);
+      } catch (again) {
+        error = again;
       }
     }
   }
 
-  async #attempt(
+  #attempt(
+    publications: readonly Publication[],
+    topologies: readonly NonNullable<Destination['topology']>[],
+    deadline: number,
+  ): Promise<void> {
+    const connection = this.#app.producerConnection().live;
+    const isReady =
+      connection !== undefined && topologies.every(({ key }) => this.#declared.get(connection)?.get(key) === DECLARED);
+    return isReady
+      ? this.#deadlines.race(connection.publish(publications), deadline, notConfirmed)
+      : this.#prepareAndPublish(publications, topologies, deadline);
+  }
+
+  async #prepareAndPublish(
     publications: readonly Publication[],
     topologies: readonly NonNullable<Destination['topology']>[],
     deadline: number,
   ): Promise<void> {
     const supervisor: ConnectionSupervisor = this.#app.producerConnection();
-    const connection =
-      supervisor.live ?? (await supervisor.connection({ timeoutMs: Math.max(1, deadline - Date.now()) }));
+    const connection = await supervisor.connection({ timeoutMs: Math.max(1, deadline - Date.now()) });
     for (const topology of topologies) {
       const declaring = this.#declare(connection, topology);
       if (declaring !== undefined) await this.#deadlines.race(declaring, deadline, notConfirmed);
