@@ -86,6 +86,29 @@ describe('close', () => {
     expect(isClosed).toBe(true);
   });
 
+  test('closes the store while the connection still lives: `rpc://` removes its reply queue over it', async () => {
+    let isLive: boolean | undefined;
+    const overTheBroker: Backend = {
+      schemes: ['memory'],
+      open: async (...call) => {
+        const backend = await memoryBackend.open(...call);
+        const close = backend.close.bind(backend);
+        backend.close = async () => {
+          // A turn of the event loop, as any use of the connection takes.
+          await new Promise((resolve) => setImmediate(resolve));
+          isLive = app.producerConnection().live !== undefined;
+          await close();
+        };
+        return backend;
+      },
+    };
+    const app = openApp({ backends: [overTheBroker] });
+    await app.resultBackend();
+    await app.producerConnection().connection();
+    await app.close();
+    expect(isLive).toBe(true);
+  });
+
   test('an app that was never used closes', async () => {
     await new Lovage('idle', { broker: 'amqp://localhost:1' }).close();
   });

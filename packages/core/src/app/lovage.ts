@@ -340,13 +340,12 @@ export class Lovage implements AsyncDisposable {
     const backend = this.#backend;
     this.#closed = true;
     this.#waiter?.close(new ClosedError(`The app "${this.name}" was closed while a result was waited for.`));
-    await Promise.all([
-      this.#producing?.close(),
-      backend?.then(
-        (opened) => opened?.close(),
-        () => undefined, // it was never open; whoever asked for it has the error
-      ),
-    ]);
+    // First what uses the connection: `rpc://` removes its reply queue.
+    await backend?.then(
+      (opened) => opened?.close(),
+      () => undefined, // it was never open; whoever asked for it has the error
+    );
+    await this.#producing?.close();
   }
 
   async #openBackend(): Promise<ResultBackend | undefined> {
