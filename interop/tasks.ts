@@ -1,4 +1,5 @@
 // The TypeScript side of the interop tests: an ordinary Lovage app. BROKER, BACKEND and QUEUE come from the environment.
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Lovage } from '@lovage/core';
 
 export const app = new Lovage('interop', {
@@ -49,6 +50,7 @@ app.task('ts.request', { bind: true }, ({ request }) => ({
 
 app.task('ts.progress', { bind: true }, async (task) => {
   await task.updateState({ state: 'PROGRESS', meta: { progress: 0.5 } });
+  await sleep(2000); // long enough for the other side to see the state
   return 'done';
 });
 

@@ -4,9 +4,9 @@ BROKER, BACKEND and QUEUE come from the environment; nothing is configured for t
 """
 
 import os
+import time
 
 from celery import Celery
-from celery.exceptions import Ignore, Reject
 
 app = Celery("interop", broker=os.environ["BROKER"], backend=os.environ["BACKEND"])
 app.conf.update(
@@ -63,23 +63,13 @@ def request(self):
     }
 
 
-@app.task(name="py.ignore")
-def ignore():
-    raise Ignore()
-
-
-@app.task(name="py.reject")
-def reject():
-    raise Reject("no", requeue=False)
-
-
 @app.task(name="py.progress", bind=True)
 def progress(self):
     self.update_state(state="PROGRESS", meta={"progress": 0.5})
+    time.sleep(2)  # long enough for the other side to see the state
     return "done"
 
 
 @app.task(name="py.errback")
 def errback(task_id):
-    app.backend.set(f"interop-errback-{task_id}", "called") if hasattr(app.backend, "set") else None
     return f"errback of {task_id}"

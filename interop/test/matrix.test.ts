@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync, mkdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Decimal, Lovage, PlainDate, Uuid, isLovageError, type AsyncResult } from '@lovage/core';
 import { afterAll, beforeAll, describe, it, type TestContext } from 'vitest';
 import { ECHO_CASES, type EchoCase } from './cases.ts';
@@ -314,7 +315,15 @@ function matrix(peer: string, oldest: boolean, broker: string, meeting: Meeting)
   if (meeting.backend !== 'rpc://') {
     cell('a state of its own', 'Python sends', async () => {
       const id = await python.send({ task: 'ts.progress', options: toTypescript });
+      await until(async () => (await python.peek(id)).state === 'PROGRESS');
+      assert.deepEqual((await python.peek(id)).result, { progress: 0.5 });
       assert.deepEqual(pick(await python.get(id)), { state: 'SUCCESS', result: 'done' });
+    });
+    cell('a state of its own', 'TypeScript sends', async () => {
+      const result = await sendToPython('py.progress');
+      await until(async () => (await result.state()) === 'PROGRESS');
+      assert.deepEqual(await result.result(), { progress: 0.5 });
+      assert.equal(await result.get({ timeout: 20 }), 'done');
     });
     cell('the same result read by both', 'Python sends', async () => {
       const id = await python.send({ task: 'ts.add', args: [4, 5], options: toTypescript });
@@ -325,6 +334,16 @@ function matrix(peer: string, oldest: boolean, broker: string, meeting: Meeting)
       const result = await sendToPython('py.add', [4, 5]);
       await result.get({ timeout: 20 });
       assert.deepEqual(await python.peek(result.id), { state: 'SUCCESS', result: 9 });
+    });
+  }
+
+  if (!meeting.broker.startsWith('sqla')) {
+    cell('revoke', 'TypeScript sends', async () => {
+      const result = await sendToPython('py.add', [1, 2], { countdown: 3 });
+      await until(() => (workers[0] as WorkerProcess).output().includes(`py.add[${result.id}] received`));
+      await result.revoke();
+      await until(() => /[Rr]evoked/.test(linesOf(workers[0] as WorkerProcess, result.id)));
+      assert.doesNotMatch(linesOf(workers[0] as WorkerProcess, result.id), /succeeded/);
     });
   }
 
@@ -340,6 +359,23 @@ function matrix(peer: string, oldest: boolean, broker: string, meeting: Meeting)
     if (meeting.backend === 'rpc://') await (await app.requireBackend('test')).expect([id]);
     assert.deepEqual(await app.asyncResult(id).get({ timeout: 20 }), expected);
   }
+}
+
+/** Waits for a condition that another process brings about. */
+async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = Date.now() + 15_000;
+  while (!(await holds())) {
+    assert.ok(Date.now() < deadline, 'it did not come to pass within 15 s');
+    await sleep(50);
+  }
+}
+
+function linesOf(worker: WorkerProcess, taskId: string): string {
+  return worker
+    .output()
+    .split('\n')
+    .filter((line) => line.includes(taskId))
+    .join('\n');
 }
 
 function pick({ state, result }: { state: string; result: unknown }): { state: string; result: unknown } {

@@ -5,27 +5,16 @@ import {
   type OptionReader,
   type OptionValues,
   readOptions,
+  type RedisConnectionOptions,
   type RedisEndpoint,
   text,
   withoutEffect,
 } from '@lovage/redis';
 
 /** Options in `result_backend_transport_options`, camelCase or snake_case, in Celery's units (seconds). */
-export interface RedisBackendOptions {
+export interface RedisBackendOptions extends RedisConnectionOptions {
   /** Put before every key, with a `_` unless it ends in one of `: _ - .`. Default `''`. */
   readonly globalKeyprefix?: string;
-  /** Seconds the server may stay silent while a command waits. Default 5. */
-  readonly socketTimeout?: number;
-  /** Seconds. Default 4. */
-  readonly socketConnectTimeout?: number;
-  readonly socketKeepalive?: boolean;
-  /** Seconds after which an idle connection is asked with PING. Default 4. */
-  readonly healthCheckInterval?: number;
-  readonly clientName?: string;
-  /** Needed for `sentinel://`. */
-  readonly masterName?: string;
-  /** User and password of the sentinels themselves. */
-  readonly sentinelKwargs?: { readonly username?: string; readonly password?: string };
 }
 
 const READERS = {

@@ -54,8 +54,24 @@ export interface RedisEndpoint {
   readonly clientName: string | undefined;
 }
 
+/** Options of the connection that the transport and the result store share, in seconds. */
+export interface RedisConnectionOptions {
+  /** How long the server may stay silent while a command waits. Default 5. */
+  readonly socketTimeout?: number;
+  /** For opening. Default 4 (`broker_connection_timeout` for the broker). */
+  readonly socketConnectTimeout?: number;
+  readonly socketKeepalive?: boolean;
+  /** After so long an idle connection is asked with PING. Default 4. */
+  readonly healthCheckInterval?: number;
+  readonly clientName?: string;
+  /** Needed for `sentinel://`. */
+  readonly masterName?: string;
+  /** User and password of the sentinels themselves. */
+  readonly sentinelKwargs?: { readonly username?: string; readonly password?: string };
+}
+
 /**
- * Options of the connection, the same for broker and result store, as Kombu names them, in seconds. In the URL's query
+ * Readers of {@link RedisConnectionOptions}, the same for broker and result store, as Kombu names them, in seconds. In the URL's query
  * or in `broker_transport_options` / `result_backend_transport_options`.
  */
 export const CONNECTION_OPTIONS = {

@@ -5,6 +5,7 @@ export {
   type EndpointSettings,
   type HostAndPort,
   readEndpoint,
+  type RedisConnectionOptions,
   type RedisEndpoint,
   type SentinelAddress,
   TRANSPORT_SCHEMES,

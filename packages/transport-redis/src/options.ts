@@ -8,6 +8,7 @@ import {
   type OptionReader,
   type OptionValues,
   readOptions,
+  type RedisConnectionOptions,
   seconds,
   text,
   withoutEffect,
@@ -17,7 +18,7 @@ import {
  * The options of the Redis transport, in `broker_transport_options`, camelCase or snake_case: Kombu's, in Kombu's units
  * (seconds), and `leaseMs`, ours.
  */
-export interface RedisTransportOptions {
+export interface RedisTransportOptions extends RedisConnectionOptions {
   /** Put before every key and channel; no separator is added. Default `''`. */
   readonly globalKeyprefix?: string;
   /**
@@ -49,18 +50,6 @@ export interface RedisTransportOptions {
   readonly unackedRestoreLimit?: number;
   /** Seconds between two looks for them. Default 10. */
   readonly unackedRestoreInterval?: number;
-  /** Seconds the server may stay silent while a command waits. Default 5. */
-  readonly socketTimeout?: number;
-  /** Seconds. Default: `broker_connection_timeout`. */
-  readonly socketConnectTimeout?: number;
-  readonly socketKeepalive?: boolean;
-  /** Seconds after which an idle connection is asked with PING. Default 4. */
-  readonly healthCheckInterval?: number;
-  readonly clientName?: string;
-  /** Needed for `sentinel://`. */
-  readonly masterName?: string;
-  /** User and password of the sentinels themselves. */
-  readonly sentinelKwargs?: { readonly username?: string; readonly password?: string };
 }
 
 const READERS = {

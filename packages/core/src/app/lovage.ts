@@ -221,7 +221,8 @@ export class Lovage implements AsyncDisposable {
   }
 
   /**
-   * Marks tasks as REVOKED in the result store and tells every worker that listens, on brokers with fanout.
+   * Marks tasks as REVOKED in the result store and, on brokers with fanout, broadcasts Celery's `revoke` command. Python
+   * workers heed it; Lovage workers do not listen to commands yet: there use `worker.revoke()` in the worker's process.
    * Source: celery/app/control.py, revoke; kombu/pidbox.py.
    */
   async revoke(
@@ -246,7 +247,6 @@ export class Lovage implements AsyncDisposable {
     });
     if (!connection.capabilities.fanout) return;
     const exchange = `${this.settings.controlExchange}.pidbox`;
-    await connection.declare({ exchanges: [{ name: exchange, type: 'fanout', durable: false }] });
     const command = {
       method: 'revoke',
       arguments: { task_id: taskIds, terminate, signal },
@@ -254,19 +254,15 @@ export class Lovage implements AsyncDisposable {
       pattern: null,
       matcher: null,
     };
-    await connection.publish([
-      {
-        exchange,
-        routingKey: '',
-        message: {
-          body: Buffer.from(JSON.stringify(command)),
-          contentType: 'application/json',
-          contentEncoding: 'utf-8',
-          headers: { clock: 1, expires: 0 },
-          properties: { deliveryMode: 2, priority: 0 },
-        },
-      },
-    ]);
+    const message = {
+      body: Buffer.from(JSON.stringify(command)),
+      contentType: 'application/json',
+      contentEncoding: 'utf-8',
+      headers: { clock: 1, expires: 0 },
+      properties: { deliveryMode: 2, priority: 0 },
+    } as const;
+    const entities = { exchanges: [{ name: exchange, type: 'fanout', durable: false }] } as const;
+    await this.producer.publishMessages([{ exchange, routingKey: '', message }], [{ key: exchange, entities }]);
   }
 
   /** A supervised link of its own: `read` for consuming, `write` for publishing. The caller closes it. */

@@ -50,7 +50,7 @@ export interface PublishOptions {
 /** Builds task messages, finds their queue and publishes them, declaring what they need. */
 export class Producer {
   readonly #app: Lovage;
-  readonly #deadlines = new SharedDeadlines();
+  readonly #deadlines = new SharedDeadlines(notConfirmed);
   readonly #declared = new WeakMap<Connection, Map<string, Promise<void>>>();
 
   constructor(app: Lovage) {
@@ -244,7 +244,7 @@ export class Producer {
     const isReady =
       connection !== undefined && topologies.every(({ key }) => this.#declared.get(connection)?.get(key) === DECLARED);
     return isReady
-      ? this.#deadlines.race(connection.publish(publications), deadline, notConfirmed)
+      ? this.#deadlines.race(connection.publish(publications), deadline)
       : this.#prepareAndPublish(publications, topologies, deadline);
   }
 
@@ -257,9 +257,9 @@ export class Producer {
     const connection = await supervisor.connection({ timeoutMs: Math.max(1, deadline - Date.now()) });
     for (const topology of topologies) {
       const declaring = this.#declare(connection, topology);
-      if (declaring !== undefined) await this.#deadlines.race(declaring, deadline, notConfirmed);
+      if (declaring !== undefined) await this.#deadlines.race(declaring, deadline);
     }
-    await this.#deadlines.race(connection.publish(publications), deadline, notConfirmed);
+    await this.#deadlines.race(connection.publish(publications), deadline);
   }
 
   #declare(connection: Connection, { key, entities }: NonNullable<Destination['topology']>): Promise<void> | undefined {

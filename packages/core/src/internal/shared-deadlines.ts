@@ -8,16 +8,22 @@ interface Waiting {
 
 /** Deadlines for many short waits at once, over one timer: a timer for each would cost more than the wait itself. */
 export class SharedDeadlines {
+  readonly #late: () => Error;
   readonly #waiting = new Set<Waiting>();
   #timer: NodeJS.Timeout | undefined;
 
-  /** Settles as `work` does, or rejects with `late()` once `deadline` (epoch milliseconds) has passed. */
-  race<T>(work: Promise<T>, deadline: number, late: () => Error): Promise<T> {
+  /** `late` makes the error of a wait whose deadline has passed. */
+  constructor(late: () => Error) {
+    this.#late = late;
+  }
+
+  /** Settles as `work` does, or rejects once `deadline` (epoch milliseconds) has passed. */
+  race<T>(work: Promise<T>, deadline: number): Promise<T> {
     return new Promise((resolve, reject) => {
       const waiting: Waiting = { deadline, reject };
       this.#waiting.add(waiting);
       // What is waited for keeps the process; the timer need not. It ends at the first look that finds nobody.
-      this.#timer ??= setInterval(() => this.#look(late), LOOK_MS).unref();
+      this.#timer ??= setInterval(() => this.#look(), LOOK_MS).unref();
       work.then(
         (value) => {
           this.#waiting.delete(waiting);
@@ -31,7 +37,7 @@ export class SharedDeadlines {
     });
   }
 
-  #look(late: () => Error): void {
+  #look(): void {
     if (this.#waiting.size === 0) {
       clearInterval(this.#timer);
       this.#timer = undefined;
@@ -40,7 +46,7 @@ export class SharedDeadlines {
     for (const waiting of this.#waiting) {
       if (waiting.deadline > now) continue;
       this.#waiting.delete(waiting);
-      waiting.reject(late());
+      waiting.reject(this.#late());
     }
   }
 }

@@ -123,7 +123,7 @@ export class AsyncResult<R = unknown> {
     await (await this.app.requireBackend('forget a result')).forget([this.id]);
   }
 
-  /** Tells every worker to skip this task, and with `terminate` to stop it. */
+  /** Marks it as REVOKED and tells Python workers to skip it, with `terminate` to stop it; see {@link Lovage.revoke}. */
   revoke(options: RevokeOptions = {}): Promise<void> {
     return this.app.revoke([this.id], options);
   }
