@@ -2,6 +2,7 @@
 //
 //   node scripts/chaos.mjs [redis|amqp|sqlite|redis-broker|amqp-broker ...] [--tasks 20000] [--kills 40]
 //
+// NAME kills workers, NAME-broker kills the server itself.
 // lost: acknowledged to the producer and never run. phantom: run and never sent. Both must be 0. duplicates: runs
 // beyond the first; at most what was in flight at the faults (prefetch per kill, all workers' prefetch per broker kill).
 import { spawn } from 'node:child_process';
@@ -11,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { BROKERS } from './brokers.mjs';
 import { root } from './run.mjs';
 import { startServices } from './services.mjs';
 
@@ -35,38 +37,29 @@ const random = () => {
 };
 
 const SCENARIOS = {
-  redis: {
-    services: ['redis'],
-    urls: (env) => ({ broker: env.LOVAGE_TEST_REDIS_URL, backend: env.LOVAGE_TEST_REDIS_URL }),
-  },
-  amqp: {
-    services: ['amqp', 'redis'],
-    urls: (env) => ({ broker: env.LOVAGE_TEST_AMQP_URL, backend: env.LOVAGE_TEST_REDIS_URL }),
-  },
-  sqlite: {
-    services: [],
-    urls: (_, dir) => ({ broker: `sqla+sqlite:///${dir}/chaos.db`, backend: `db+sqlite:///${dir}/chaos.db` }),
-  },
+  ...BROKERS,
+  amqp: { ...BROKERS.amqp, services: ['amqp', 'redis'], backend: (env) => env.LOVAGE_TEST_REDIS_URL },
   'redis-broker': {
     services: ['redis-durable'],
     kill: 'redis-durable',
-    urls: (env) => ({ broker: env.LOVAGE_TEST_REDIS_DURABLE_URL, backend: env.LOVAGE_TEST_REDIS_DURABLE_URL }),
+    broker: (env) => env.LOVAGE_TEST_REDIS_DURABLE_URL,
+    backend: (env) => env.LOVAGE_TEST_REDIS_DURABLE_URL,
   },
   'amqp-broker': {
     services: ['amqp-private'],
     kill: 'amqp-private',
-    urls: (env) => ({ broker: env.LOVAGE_TEST_AMQP_PRIVATE_URL, backend: '' }),
+    broker: (env) => env.LOVAGE_TEST_AMQP_PRIVATE_URL,
+    backend: () => undefined,
   },
 };
 
-async function scenario(name, { services, urls, kill }) {
+async function scenario(name, { services, broker, backend, kill }) {
   const dir = mkdtempSync(join(tmpdir(), 'lovage-chaos-'));
   const running = await startServices(services);
-  const { broker, backend } = urls(running.env, dir);
   const env = {
     ...process.env,
-    BROKER: broker,
-    BACKEND: backend === '' ? undefined : backend,
+    BROKER: broker(running.env, dir),
+    BACKEND: backend(running.env, dir),
     QUEUE: `chaos-${seed}`,
     COUNT: String(COUNT),
     LEDGER: join(dir, 'runs'),

@@ -1,13 +1,13 @@
 // `npm test`: sets up, checks, starts real servers and runs every test against them.
 import { join } from 'node:path';
 import { root, run } from './run.mjs';
-import { startServices } from './services.mjs';
+import { servicesOf, startServices } from './services.mjs';
 import { setUp } from './setup.mjs';
 
 const node = (script, ...args) => [process.execPath, [join(root, script), ...args]];
 
 await setUp();
-const { env, skipped, stop } = await startServices(['redis', 'amqp', 'python', 'python-5.2']);
+const { env, skipped, stop } = await startServices([...new Set([...servicesOf(), 'python', 'python-5.2'])]);
 /** @type {[name: string, command: string, args: string[]][]} */
 const steps = [
   ['format', ...node('node_modules/@biomejs/biome/bin/biome', 'format', '.')],

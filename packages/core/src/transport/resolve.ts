@@ -5,8 +5,8 @@ import { memoryTransport } from '../memory/memory-transport.ts';
 import type { Transport } from './contract.ts';
 import type { BrokerUrl } from './url.ts';
 
-/** Which package handles a scheme; undefined: none is released yet. Source: kombu/transport/__init__.py. */
-const PACKAGES: ReadonlyMap<string, string | undefined> = new Map([
+/** Which package handles a scheme. Source: kombu/transport/__init__.py. */
+const PACKAGES: ReadonlyMap<string, string> = new Map([
   ['amqp', '@lovage/transport-amqp'],
   ['amqps', '@lovage/transport-amqp'],
   ['pyamqp', '@lovage/transport-amqp'],
@@ -24,16 +24,16 @@ const PACKAGES: ReadonlyMap<string, string | undefined> = new Map([
   ['sqlalchemy+mariadb', '@lovage/transport-sql'],
   ['sqla+oracle', '@lovage/transport-sql'],
   ['sqlalchemy+oracle', '@lovage/transport-sql'],
-  ['mongodb', undefined],
-  ['mongodb+srv', undefined],
-  ['nats', undefined],
-  ['tls+nats', undefined],
-  ['beanstalk', undefined],
-  ['sqs', undefined],
-  ['couchdb', undefined],
-  ['couchdbs', undefined],
-  ['ironmq', undefined],
-  ['filesystem', undefined],
+  ['mongodb', '@lovage/transport-mongodb'],
+  ['mongodb+srv', '@lovage/transport-mongodb'],
+  ['nats', '@lovage/transport-nats'],
+  ['tls+nats', '@lovage/transport-nats'],
+  ['beanstalk', '@lovage/transport-beanstalk'],
+  ['sqs', '@lovage/transport-sqs'],
+  ['couchdb', '@lovage/transport-couchdb'],
+  ['couchdbs', '@lovage/transport-couchdb'],
+  ['ironmq', '@lovage/transport-ironmq'],
+  ['filesystem', '@lovage/transport-filesystem'],
 ]);
 
 export interface ResolveTransportOptions {
@@ -67,13 +67,7 @@ export async function resolveTransport(
       { facts: { scheme } },
     );
   }
-  const name = PACKAGES.get(known);
-  if (name === undefined) {
-    throw new TransportNotFoundError(
-      `No transport for "${scheme}://" is released yet. Pass one in "transports", or use one of: ${listOf([], PACKAGES)}, memory.`,
-      { facts: { scheme } },
-    );
-  }
+  const name = PACKAGES.get(known) as string;
   const exported = await importInstalled(name, from, fallbacks);
   if (exported === undefined) {
     throw new TransportNotFoundError(

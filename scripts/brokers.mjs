@@ -1,0 +1,18 @@
+// Every broker as the demo, the kill tests and the benchmarks meet it: its services, the URL of it and of a store for
+// results. `restart` names the service that a kill test may kill and start again on its data.
+const file = (dir) => `db+sqlite:///${dir}/results.db`;
+const at = (variable) => (env) => env[variable];
+
+/** A broker that keeps no results: an SQLite file keeps them. */
+const row = (service, variable, more = {}) => ({
+  services: [service],
+  broker: at(variable),
+  backend: (_, dir) => file(dir),
+  ...more,
+});
+
+export const BROKERS = {
+  sqlite: { services: [], broker: (_, dir) => `sqla+sqlite:///${dir}/broker.db`, backend: (_, dir) => file(dir) },
+  redis: row('redis', 'LOVAGE_TEST_REDIS_URL', { backend: at('LOVAGE_TEST_REDIS_URL') }),
+  amqp: row('amqp', 'LOVAGE_TEST_AMQP_URL', { backend: () => 'rpc://' }),
+};

@@ -1,0 +1,63 @@
+// Gets what a service needs: a program that is installed, else by a package manager, else an error that says what to do.
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { has, must, root, run } from './run.mjs';
+
+/** A program of a Debian package; `path` where it is not on the PATH. Gives the command to run it with. */
+export async function debianProgram(program, debian) {
+  if (program.startsWith('/') ? existsSync(program) : has(program)) return program;
+  await installDebian(debian, program);
+  return program;
+}
+
+async function installDebian(debian, what) {
+  if (!has('apt-get') || process.getuid?.() !== 0) {
+    throw new Error(`${what} is not installed. Install it, or set the URL of a running server.`);
+  }
+  console.log(`Installing ${debian} ...`);
+  // A package must not start its server by itself: ours run with folders and ports of their own.
+  const policy = '/usr/sbin/policy-rc.d';
+  const ours = !existsSync(policy);
+  if (ours) writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  try {
+    const install = ['-o', 'DPkg::Lock::Timeout=300', 'install', '-y', '--no-install-recommends', debian];
+    if ((await run('apt-get', install, { env, quiet: true })).code !== 0) {
+      await must('apt-get', ['update'], { env, quiet: true });
+      await must('apt-get', install, { env, quiet: true });
+    }
+  } finally {
+    if (ours) rmSync(policy);
+  }
+}
+
+/** A Go program at one version (`github.com/o/p@v1.2.3`), built once into `.services/bin`. Gives its path. */
+export async function goProgram(module, name) {
+  const version = module.slice(module.lastIndexOf('@') + 1);
+  const folder = join(root, '.services/bin', version);
+  const program = join(folder, name);
+  if (existsSync(program)) return program;
+  if (!has('go')) throw new Error(`${name} is not installed, nor is Go, which could build it.`);
+  console.log(`Building ${module} ...`);
+  mkdirSync(folder, { recursive: true });
+  await must('go', ['install', module], { env: { ...process.env, GOBIN: folder }, quiet: true });
+  return program;
+}
+
+/** A Python environment of its own with the packages of a requirements file. Gives its interpreter. */
+export async function pythonWith(name, requirements) {
+  if ((await run('python3', ['-c', 'import venv, ensurepip'], { quiet: true }).catch(() => ({ code: 1 }))).code !== 0)
+    await installDebian('python3-venv', 'python3 with venv');
+  const dir = join(root, '.venv', name);
+  const python = join(dir, 'bin/python');
+  const wanted = readFileSync(join(root, requirements), 'utf8');
+  const stamp = join(dir, 'installed.txt');
+  if (!existsSync(stamp) || readFileSync(stamp, 'utf8') !== wanted) {
+    console.log(`Installing Python packages (${requirements}) ...`);
+    await must('python3', ['-m', 'venv', '--clear', dir], { quiet: true });
+    const install = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check'];
+    await must(python, [...install, '-r', join(root, requirements)], { quiet: true });
+    writeFileSync(stamp, wanted);
+  }
+  return python;
+}
