@@ -1,5 +1,5 @@
 // Every broker as the demo, the kill tests and the benchmarks meet it: its services, the URL of it and of a store for
-// results. `restart` names the service that a kill test may kill and start again on its data.
+// results. Where `restartable`, a kill test may kill the first service and start it again on its data.
 const file = (dir) => `db+sqlite:///${dir}/results.db`;
 const at = (variable) => (env) => env[variable];
 

@@ -36,8 +36,10 @@ const random = () => {
   return state / 2147483648;
 };
 
+const restartable = Object.entries(BROKERS).filter(([, { restartable }]) => restartable);
 const SCENARIOS = {
   ...BROKERS,
+  ...Object.fromEntries(restartable.map(([name, one]) => [`${name}-broker`, { ...one, kill: one.services[0] }])),
   amqp: { ...BROKERS.amqp, services: ['amqp', 'redis'], backend: (env) => env.LOVAGE_TEST_REDIS_URL },
   'redis-broker': {
     services: ['redis-durable'],
