@@ -1,4 +1,6 @@
 // `npm test`: sets up, checks, starts real servers and runs every test against them.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { root, run } from './run.mjs';
 import { servicesOf, startServices } from './services.mjs';
@@ -16,16 +18,18 @@ const steps = [
   ['packages', ...node('scripts/check-packages.mjs')],
   ['unit and type tests', ...node('node_modules/vitest/vitest.mjs', 'run', '--project', 'unit')],
   ['broker tests', ...node('node_modules/vitest/vitest.mjs', 'run', '--project', 'broker')],
+  ['table of promises', ...node('scripts/promises.mjs', '--check')],
   ['interop with Python Celery', ...node('scripts/interop.mjs')],
   ['kill tests', ...node('scripts/chaos.mjs')],
   ['examples', ...node('scripts/examples.mjs')],
 ];
+const report = mkdtempSync(join(tmpdir(), 'lovage-kit-'));
 let failed = 0;
 try {
   for (const [name, command, args] of steps) {
     const began = Date.now();
     console.log(`\n=== ${name}`);
-    const { code } = await run(command, args, { env: { ...process.env, ...env } });
+    const { code } = await run(command, args, { env: { ...process.env, ...env, LOVAGE_KIT_REPORT: report } });
     if (code !== 0) failed++;
     console.log(
       `=== ${name}: ${code === 0 ? 'passed' : `FAILED (${code})`} in ${((Date.now() - began) / 1000).toFixed(1)} s`,
@@ -33,6 +37,7 @@ try {
   }
 } finally {
   await stop();
+  rmSync(report, { recursive: true, force: true });
 }
 for (const [name, reason] of Object.entries(skipped)) console.log(`skipped ${name}: ${reason}`);
 console.log(`\n${steps.length - failed} passed, ${failed} failed, ${Object.keys(skipped).length} skipped`);

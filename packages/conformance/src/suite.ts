@@ -87,12 +87,22 @@ export interface TrialTest<T extends Trial> {
 /** How long closing and removing after a test may take beyond its deadline. */
 const END_MS = 10_000;
 
+/** How one test ended. */
+export interface TestOutcome {
+  readonly test: string;
+  readonly outcome: 'passed' | 'failed' | 'skipped';
+  /** Why it was skipped. */
+  readonly reason?: string;
+}
+
 export interface SuiteOptions<T extends Trial> {
   readonly test: TestFunction;
   readonly tests: readonly TrialTest<T>[];
   readonly skip: Readonly<Record<string, string>>;
   readonly deadlineMs: number;
   readonly start: (deadline: Deadline) => T;
+  /** Told how each test ended. */
+  readonly report?: (outcome: TestOutcome, trial: T | undefined) => void;
 }
 
 /** Registers every test. Each has a trial of its own. */
@@ -120,7 +130,12 @@ async function runTrial<T extends Trial>(
   test: TrialTest<T>,
   deadlineMs: number,
 ): Promise<string | undefined> {
-  if (Object.hasOwn(suite.skip, test.name)) return suite.skip[test.name];
+  const { report = () => {} } = suite;
+  if (Object.hasOwn(suite.skip, test.name)) {
+    const reason = suite.skip[test.name] as string;
+    report({ test: test.name, outcome: 'skipped', reason }, undefined);
+    return reason;
+  }
   const deadline = new Deadline(deadlineMs);
   const trial = suite.start(deadline);
   let skipped: string | undefined;
@@ -129,6 +144,7 @@ async function runTrial<T extends Trial>(
   } catch (error) {
     // The first failure is the one to report: what ending meets after it is most often its consequence.
     if (!(error instanceof SkipTest)) {
+      report({ test: test.name, outcome: 'failed' }, trial);
       await trial.end().catch(() => {});
       throw error;
     }
@@ -136,7 +152,18 @@ async function runTrial<T extends Trial>(
   } finally {
     deadline.end();
   }
-  await trial.end();
+  try {
+    await trial.end();
+  } catch (error) {
+    report({ test: test.name, outcome: 'failed' }, trial);
+    throw error;
+  }
+  report(
+    skipped === undefined
+      ? { test: test.name, outcome: 'passed' }
+      : { test: test.name, outcome: 'skipped', reason: skipped },
+    trial,
+  );
   return skipped;
 }
 

@@ -67,6 +67,7 @@ export class AmqpConnection implements Connection, ConsumerHost {
       maxDelayMs: settings.nativeDelayedDelivery ? MAX_DELAY_MS : 0,
       leaseMs: 0,
       maxMessageBytes: this.#maxMessageBytes,
+      emulated: settings.nativeDelayedDelivery ? ['delay'] : [],
       guarantee: `${first.serverName}: publisher confirms; durable queues survive a restart, quorum queues also the loss of a node`,
     };
     this.closed = new Promise((resolve, reject) => {

@@ -62,6 +62,7 @@ export const fanout: readonly TransportTest[] = [
       if (declared.status === 'rejected') {
         assert.equal(connection.capabilities.fanout, false, 'fanout is claimed and refused');
         await rejectsWith(Promise.reject(declared.reason), 'ERR_UNSUPPORTED', 'declare() of a fanout exchange');
+        trial.isRefused = true;
         return;
       }
       const receivers = [

@@ -15,6 +15,7 @@ import { prefetch } from './prefetch.ts';
 import { priority } from './priority.ts';
 import { publish } from './publish.ts';
 import { redelivery } from './redelivery.ts';
+import { transportReport } from './report.ts';
 import { routing } from './routing.ts';
 import { settle } from './settle.ts';
 import { type TransportTest, TransportTrial } from './trial.ts';
@@ -84,5 +85,6 @@ export function transportConformance(options: TransportConformanceOptions): void
     skip: options.skip ?? {},
     deadlineMs: options.deadlineMs ?? 15_000,
     start: (deadline) => new TransportTrial(options, deadline),
+    ...transportReport(options.url),
   });
 }

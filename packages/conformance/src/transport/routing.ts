@@ -145,6 +145,7 @@ export const routing: readonly TransportTest[] = [
           return true;
         },
       );
+      trial.isRefused = refused;
       if (refused) return;
       await trial.declare(connection, topology);
       const receiver = await trial.receive(connection, queue);

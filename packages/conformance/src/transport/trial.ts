@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import {
   BrokerUrl,
   type Binding,
+  type Capabilities,
   type Connection,
   type ConnectOptions,
   type Consumer,
@@ -28,6 +29,10 @@ let names = 0;
 export class TransportTrial implements Trial {
   readonly deadline: Deadline;
   readonly options: TransportConformanceOptions;
+  /** Of the session that was opened last. */
+  capabilities: Capabilities | undefined;
+  /** What the test asked for was refused, as the contract allows. */
+  isRefused = false;
   readonly #connections: Connection[] = [];
   readonly #links: FaultyLink[] = [];
   readonly #barriers = new Map<Connection, { queue: string; receiver: Receiver }>();
@@ -63,6 +68,7 @@ export class TransportTrial implements Trial {
     const { link, ...own } = options;
     const connection = await this.options.transport.connect(this.#url(link), { ...this.options.connect, ...own });
     this.#connections.push(connection);
+    this.capabilities = connection.capabilities;
     const topology = { exchanges: this.#exchanges, queues: this.#queues, bindings: this.#bindings };
     if (this.#queues.length + this.#exchanges.length > 0) await connection.declare(topology);
     return connection;

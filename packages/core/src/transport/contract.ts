@@ -137,6 +137,10 @@ export interface Capabilities {
   readonly leaseMs: number;
   /** 0: no limit known. */
   readonly maxMessageBytes: number;
+  /** What this layer does in the broker's stead, `exchanges` for one; what is not named is the broker's own. */
+  readonly emulated?: readonly EmulatedFeature[];
   /** What the at-least-once promise rests on here, in one line for people: `redis, appendfsync everysec: ...`. */
   readonly guarantee: string;
 }
+
+export type EmulatedFeature = 'exchanges' | 'fanout' | 'prefetch' | 'dead letters' | 'priority' | 'delay';

@@ -161,7 +161,11 @@ interface Settling<Receipt> {
   readonly outcome: Outcome;
 }
 
+/** What this layer does for every driver. */
+const EMULATED = ['exchanges', 'prefetch', 'dead letters'] as const;
+
 class VirtualConnection<Receipt> implements Connection {
+  readonly capabilities: Capabilities;
   readonly closed: Promise<void>;
   readonly #driver: QueueDriver<Receipt>;
   readonly #table: RoutingTable;
@@ -203,14 +207,18 @@ class VirtualConnection<Receipt> implements Connection {
     // Whoever does not look at `closed` learns of the loss from the next call.
     this.closed.catch(() => {});
     driver.lost?.catch((error: unknown) => this.#lose(error));
+    this.capabilities = {
+      ...driver.capabilities,
+      emulated: [
+        ...EMULATED,
+        ...(driver.capabilities.fanout && driver.broadcast === undefined ? (['fanout'] as const) : []),
+        ...(driver.capabilities.emulated ?? []),
+      ],
+    };
     const { leaseMs } = driver.capabilities;
     if (leaseMs > 0 && driver.extendLease !== undefined) {
       this.#lease = setInterval(() => void this.#renew(), leaseMs / 3).unref();
     }
-  }
-
-  get capabilities(): Capabilities {
-    return this.#driver.capabilities;
   }
 
   async declare({ exchanges = [], queues = [], bindings = [] }: Topology): Promise<void> {
