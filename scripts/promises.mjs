@@ -77,7 +77,7 @@ const readme = readFileSync(file, 'utf8');
 const [before, rest] = readme.split(MARKS[0]);
 const [old, after] = rest.split(MARKS[1]);
 // A broker that cannot be had on this machine keeps the row that it has.
-const rows = new Map(old.split('\n').flatMap((line) => (/^\| `/.test(line) ? [[line.split('`')[1], line]] : [])));
+const rows = new Map(old.split('\n').flatMap((line) => (line.startsWith('| `') ? [[line.split('`')[1], line]] : [])));
 for (const { broker, lines } of brokers) {
   rows.set(broker, `| \`${broker}\` | ${PROMISES.map((one) => cell(one, lines)).join(' | ')} |`);
 }
