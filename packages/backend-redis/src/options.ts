@@ -1,14 +1,10 @@
 import type { BackendOptions, BackendUrl } from '@lovage/core/backend';
+import { type OptionReader, type OptionValues, readOptions, text, withoutEffect } from '@lovage/core/options';
 import {
   CONNECTION_OPTIONS,
   type EndpointSettings,
-  type OptionReader,
-  type OptionValues,
-  readOptions,
   type RedisConnectionOptions,
   type RedisEndpoint,
-  text,
-  withoutEffect,
 } from '@lovage/redis';
 
 /** Options in `result_backend_transport_options`, camelCase or snake_case, in Celery's units (seconds). */

@@ -13,7 +13,7 @@ import {
   text,
   toCamelCase,
   withoutEffect,
-} from './option-readers.ts';
+} from '@lovage/core/options';
 
 /** URL schemes of Kombu's Redis transport. */
 export const TRANSPORT_SCHEMES = ['redis', 'rediss', 'redis+socket', 'sentinel'] as const;

@@ -12,5 +12,4 @@ export {
 } from './endpoint.ts';
 export { replyCode, toLovageError } from './errors.ts';
 export { type MessageListener, type OpenOptions, openRedis, type RedisLink, type Reply } from './link.ts';
-export * from './option-readers.ts';
 export { RedisScript } from './script.ts';

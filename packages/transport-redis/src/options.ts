@@ -1,18 +1,17 @@
 import { ConfigError, type ConnectOptions, UnsupportedError } from '@lovage/core/transport';
 import {
   boolean,
-  CONNECTION_OPTIONS,
   integer,
   nonEmptyText,
   oneOf,
   type OptionReader,
   type OptionValues,
   readOptions,
-  type RedisConnectionOptions,
   seconds,
   text,
   withoutEffect,
-} from '@lovage/redis';
+} from '@lovage/core/options';
+import { CONNECTION_OPTIONS, type RedisConnectionOptions } from '@lovage/redis';
 
 /**
  * The options of the Redis transport, in `broker_transport_options`, camelCase or snake_case: Kombu's, in Kombu's units

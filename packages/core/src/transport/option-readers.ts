@@ -1,4 +1,5 @@
-import { ConfigError, type LovageError, nearestName } from '@lovage/core/transport';
+import { ConfigError, type LovageError } from '../errors.ts';
+import { nearestName } from '../internal/nearest-name.ts';
 
 /** Checks and converts the value of one option; `name` is for the error. Throws `ConfigError`. */
 export type OptionReader<T> = (value: unknown, name: string) => T;
