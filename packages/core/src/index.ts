@@ -22,8 +22,26 @@ export type {
   TaskHooks,
   TaskOptions,
 } from './app/task.ts';
+export type { LogicalClock } from './app/clock.ts';
 export type { SignatureDict } from './canvas/signature-dict.ts';
 export { Signature } from './canvas/signature.ts';
+export { CONTROL_COMMANDS, Control, findCommand, Inspect } from './control/index.ts';
+export type {
+  Answer,
+  ArgumentType,
+  BroadcastOptions,
+  CommandInfo,
+  ControlOptions,
+  HelloReply,
+  InspectOptions,
+  OkOrError,
+  QueueReply,
+  Replies,
+  RequestReply,
+  RevokeCommandOptions,
+  ScheduledReply,
+  StatsReply,
+} from './control/index.ts';
 export * from './errors.ts';
 export type { Logger, LogFields } from './internal/log.ts';
 export { silentLogger } from './internal/log.ts';

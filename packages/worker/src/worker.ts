@@ -20,6 +20,7 @@ import { DeadLetters } from './dead-letters.ts';
 import { AsyncPool } from './pools/async-pool.ts';
 import type { Pool } from './pools/pool.ts';
 import { guardProcess } from './process-guard.ts';
+import { TaskObservers } from './request/observer.ts';
 import { RevokedIds } from './request/revokes.ts';
 import { Tracer } from './request/trace.ts';
 import type { Work } from './request/work.ts';
@@ -132,6 +133,7 @@ export class Worker implements AsyncDisposable {
   readonly #queues: readonly QueueDefinition[];
   readonly #revoked: RevokedIds;
   readonly #window: PrefetchWindow;
+  readonly #observers: TaskObservers;
   readonly #random: () => number;
   readonly #isReady = deferred();
   readonly #isDone = deferred();
@@ -186,6 +188,9 @@ export class Worker implements AsyncDisposable {
       throw new ConfigError('The worker has no queue to consume from: "excludeQueues" leaves none.');
     }
     this.#revoked = new RevokedIds(this.#clock);
+    this.#observers = new TaskObservers((error) =>
+      this.#logger.error({ error }, 'What is told of a task could not be told.'),
+    );
     this.ready = this.#isReady.promise;
     this.done = this.#isDone.promise;
     // Whoever starts a worker may wait for one of the two only.
@@ -315,6 +320,7 @@ export class Worker implements AsyncDisposable {
         logger: this.#logger,
       }),
       revoked: this.#revoked,
+      observers: this.#observers,
       window: this.#window,
       unknownTaskRetries: this.#options.unknownTaskRetries ?? this.app.settings.workerUnknownTaskRetries,
     });
@@ -325,6 +331,7 @@ export class Worker implements AsyncDisposable {
       random: this.#random,
       logger: this.#logger,
       results: this.#results,
+      observers: this.#observers,
       onFunctionEnd: () => dispatcher.functionEnded(),
       onEnd: (attempt, ending) => dispatcher.ended(attempt, ending),
     });

@@ -4,15 +4,18 @@ import { resolveBackend } from '../backend/resolve.ts';
 import type { Backend, ResultBackend } from '../backend/contract.ts';
 import type { SignatureDict } from '../canvas/signature-dict.ts';
 import { Signature } from '../canvas/signature.ts';
+import { Control } from '../control/control.ts';
 import { BackendDisabledError, ClosedError, ConfigError, UnsupportedError } from '../errors.ts';
 import { silentLogger, type Logger } from '../internal/log.ts';
 import { AsyncResult, type RevokeOptions } from '../result/async-result.ts';
+import { markRevoked } from '../result/mark-revoked.ts';
 import { ResultWaiter } from '../result/waiter.ts';
 import { SerializerRegistry } from '../serialization/registry.ts';
 import type { Transport } from '../transport/contract.ts';
 import { resolveTransport } from '../transport/resolve.ts';
 import { ConnectionSupervisor } from '../transport/supervisor.ts';
 import { BackendUrl, parseBrokerUrls } from '../transport/url.ts';
+import { LogicalClock } from './clock.ts';
 import type { ApplyOptions } from './option-names.ts';
 import { Producer } from './producer.ts';
 import { Queues } from './queues.ts';
@@ -87,6 +90,8 @@ export class Lovage implements AsyncDisposable {
   readonly oid: string = randomUUID();
   /** How this process names itself as a sender. Source: celery/utils/nodenames.py, anon_nodename. */
   readonly nodeName: string = `gen${process.pid}@${hostname()}`;
+  /** Orders what this process and its peers tell each other. */
+  readonly clock: LogicalClock = new LogicalClock();
   readonly #options: LovageOptions;
   readonly #sources: SettingsSource[] = [];
   #settings: Settings | undefined;
@@ -97,6 +102,7 @@ export class Lovage implements AsyncDisposable {
   #backend: Promise<ResultBackend | undefined> | undefined;
   #openedBackend: ResultBackend | undefined;
   #waiter: ResultWaiter | undefined;
+  #control: Control | undefined;
   #closed = false;
   #closing: Promise<void> | undefined;
 
@@ -220,49 +226,25 @@ export class Lovage implements AsyncDisposable {
     return new AsyncResult<R>(this, taskId);
   }
 
+  /** Commands and questions to running workers, this library's and Python's. */
+  get control(): Control {
+    return (this.#control ??= new Control(this));
+  }
+
   /**
-   * Marks tasks as REVOKED in the result store and, on brokers with fanout, broadcasts Celery's `revoke` command. Python
-   * workers heed it; Lovage workers do not listen to commands yet: there use `worker.revoke()` in the worker's process.
-   * Source: celery/app/control.py, revoke; kombu/pidbox.py.
+   * Marks tasks as REVOKED in the result store and, on brokers with fanout, tells every worker by `revoke` not to start
+   * them, or with `terminate` to end them. Source: celery/app/control.py, revoke.
    */
   async revoke(
     taskIds: readonly string[],
     { terminate = false, signal = 'SIGTERM' }: RevokeOptions = {},
   ): Promise<void> {
     const backend = await this.resultBackend();
-    if (backend?.capabilities.shared === true) {
-      const result = { exc_type: 'TaskRevokedError', exc_message: ['revoked'], exc_module: 'celery.exceptions' };
-      const date_done = new Date().toISOString().replace('Z', '+00:00');
-      const known = await backend.load(taskIds);
-      await backend.store(
-        taskIds
-          .filter((_, index) => !['SUCCESS', 'FAILURE', 'REVOKED'].includes(known[index]?.status ?? 'PENDING'))
-          .map((task_id) => ({
-            meta: { status: 'REVOKED', result, traceback: null, children: [], date_done, task_id },
-          })),
-      );
-    }
+    if (backend?.capabilities.shared === true) await markRevoked(backend, taskIds);
     const connection = await this.producerConnection().connection({
       timeoutMs: this.settings.publishTimeoutSeconds * 1000,
     });
-    if (!connection.capabilities.fanout) return;
-    const exchange = `${this.settings.controlExchange}.pidbox`;
-    const command = {
-      method: 'revoke',
-      arguments: { task_id: taskIds, terminate, signal },
-      destination: null,
-      pattern: null,
-      matcher: null,
-    };
-    const message = {
-      body: Buffer.from(JSON.stringify(command)),
-      contentType: 'application/json',
-      contentEncoding: 'utf-8',
-      headers: { clock: 1, expires: 0 },
-      properties: { deliveryMode: 2, priority: 0 },
-    } as const;
-    const entities = { exchanges: [{ name: exchange, type: 'fanout', durable: false }] } as const;
-    await this.producer.publishMessages([{ exchange, routingKey: '', message }], [{ key: exchange, entities }]);
+    if (connection.capabilities.fanout) await this.control.revoke(taskIds, { terminate, signal });
   }
 
   /** A supervised link of its own: `read` for consuming, `write` for publishing. The caller closes it. */

@@ -370,6 +370,12 @@ const WORKER = {
   }),
   workerDisableRateLimits: setting(flag, false, 'Ignore rate limits.', { old: 'CELERY_DISABLE_RATE_LIMITS' }),
   workerEnableRemoteControl: setting(flag, true, 'Listen to remote control.', { old: 'CELERY_ENABLE_REMOTE_CONTROL' }),
+  workerRemoteControlAllow: nullable(
+    nameOrNames,
+    null,
+    'Remote control commands that are carried out, by name; `inspect` and `control` stand for all of their kind. Others answer an error. null: all.',
+    { ours: true },
+  ),
   workerSendTaskEvents: setting(flag, false, 'Send task events.', { old: 'CELERY_SEND_EVENTS' }),
   workerMaxTasksPerChild: optional(integer(1), 'Replace a process after so many tasks.'),
   workerMaxMemoryPerChild: optional(integer(1), 'Replace a process that holds more KiB after a task.'),
@@ -378,9 +384,7 @@ const WORKER = {
     old: 'CELERYD_WORKER_LOST_WAIT',
   }),
   workerPoolPutlocks: setting(flag, true, 'A lock of the Python pool.', { withoutEffect: 'There is no such lock.' }),
-  workerPoolRestarts: setting(flag, false, 'Allow the remote command `pool_restart`.', {
-    withoutEffect: 'There is no such command.',
-  }),
+  workerPoolRestarts: setting(flag, false, 'Allow the remote command `pool_restart`.'),
   workerAutoscaler: setting(text, 'celery.worker.autoscale:Autoscaler', 'A Python class.', {
     withoutEffect: 'It names Python code.',
   }),

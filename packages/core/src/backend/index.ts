@@ -9,3 +9,4 @@ export type * from './key-value-store.ts';
 export { ResultPoll, type ResultPollOptions } from './poll.ts';
 export { resolveBackend, type ResolveBackendOptions } from './resolve.ts';
 export { Decimal, PlainDate, PlainTime, Uuid } from '../serialization/python-values.ts';
+export { markRevoked } from '../result/mark-revoked.ts';

@@ -28,3 +28,12 @@ export { formatTime, parseTime } from './time.ts';
 export { isTaskId, isTaskName } from './names.ts';
 export { encodeTask } from './v2.ts';
 export type { TaskDraft } from './v2.ts';
+export {
+  controlExchange,
+  decodeCommand,
+  encodeReply,
+  isAddressedTo,
+  mailboxTopology,
+  replyExchange,
+} from './pidbox.ts';
+export type { ControlCommand, PidboxSettings, ReplyAddress } from './pidbox.ts';

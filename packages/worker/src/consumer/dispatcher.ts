@@ -22,6 +22,7 @@ import type { DeadLetters, DeadReason } from '../dead-letters.ts';
 import { canLog } from '../log.ts';
 import type { Pool } from '../pools/pool.ts';
 import { Attempt } from '../request/attempt.ts';
+import type { TaskObservers } from '../request/observer.ts';
 import type { RevokedIds } from '../request/revokes.ts';
 import { decideSettlement, type Ending } from '../request/settlement.ts';
 import { publishSuccessors } from '../request/successors.ts';
@@ -62,6 +63,7 @@ export interface DispatcherOptions {
   readonly results: ResultWriter | undefined;
   readonly deadLetters: DeadLetters;
   readonly revoked: RevokedIds;
+  readonly observers: TaskObservers;
   readonly window: PrefetchWindow;
   /** How often a message of an unknown task is put back; 0: never, as Celery does. */
   readonly unknownTaskRetries: number;
@@ -78,6 +80,8 @@ export class Dispatcher {
   readonly #strays = new Map<string, Work>();
   /** What is under way and not an attempt: dead letters, hand-backs, look-ups. */
   readonly #background = new Set<Promise<unknown>>();
+  readonly #totals = new Map<string, number>();
+  #processed = 0;
   readonly #deliveryLimit: number;
   readonly #heldLimit: number;
   readonly #deduplicates: boolean;
@@ -113,6 +117,16 @@ export class Dispatcher {
   /** Attempts whose message is not settled yet. */
   get attempts(): ReadonlySet<Attempt> {
     return this.#attempts;
+  }
+
+  /** How many tasks were started, by name. */
+  get totals(): ReadonlyMap<string, number> {
+    return this.#totals;
+  }
+
+  /** How many tasks were started. */
+  get processed(): number {
+    return this.#processed;
   }
 
   /** Messages that could run and wait for a slot. */
@@ -337,12 +351,14 @@ export class Dispatcher {
         return;
       case 'hold':
         rules.held++;
+        this.#options.observers.received(work);
         this.#held.add(request.eta as number, work.held);
         return;
       case 'hand-back':
         handBacks.push(work);
         return;
       case 'run':
+        this.#options.observers.received(work);
         if (this.#deduplicates && delivery.redelivered && task.options.acksLate) {
           this.#track(this.#runUnlessDone(work));
         } else {
@@ -397,6 +413,9 @@ export class Dispatcher {
     work.attempt = attempt;
     this.#attempts.add(attempt);
     this.#tracer.started(attempt);
+    this.#totals.set(task.name, (this.#totals.get(task.name) ?? 0) + 1);
+    this.#processed++;
+    this.#options.observers.started(attempt);
     pool.execute(attempt);
   }
 
@@ -414,9 +433,10 @@ export class Dispatcher {
   // Ends without a run.
 
   #revoke(work: Work, reason: 'revoked' | 'expired'): void {
-    const { logger, results, nodeName, app, clock } = this.#options;
+    const { logger, results, nodeName, app, clock, observers } = this.#options;
     const { task, session, delivery } = work;
     logger.info({ task: task.name, taskId: work.id, reason }, `Discarding task ${task.name}[${work.id}]: ${reason}`);
+    observers.revoked(work, { terminated: false, expired: reason === 'expired' }, undefined);
     const settle = (): void => session.settle(delivery, 'ack');
     if (results === undefined || (work.request.ignoreResult ?? task.options.ignoreResult)) {
       settle();
@@ -443,7 +463,9 @@ export class Dispatcher {
     const { logger, unknownTaskRetries } = this.#options;
     const count = unknownCount(delivery);
     if (count >= unknownTaskRetries) {
-      this.#setAside(session, delivery, request, 'not-registered', new NotRegistered(request.task));
+      const error = new NotRegistered(request.task);
+      this.#options.observers.unknown(delivery, request, error);
+      this.#setAside(session, delivery, request, 'not-registered', error);
       return;
     }
     const delayMs = Math.min(LONGEST_UNKNOWN_DELAY_MS, FIRST_UNKNOWN_DELAY_MS * 2 ** count);

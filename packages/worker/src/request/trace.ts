@@ -29,6 +29,7 @@ import { describeState } from '../results/task-state.ts';
 import type { Attempt, AttemptEnds } from './attempt.ts';
 import type { ContextHost, Replacement, RunContext } from './context.ts';
 import { matchesAny } from './matchers.ts';
+import type { TaskObservers } from './observer.ts';
 import { retryDraft } from './retry-draft.ts';
 import type { Ending } from './settlement.ts';
 import { callErrbacks, publishSuccessors } from './successors.ts';
@@ -41,6 +42,7 @@ export interface TracerOptions {
   readonly logger: Logger;
   /** undefined: no results are kept. */
   readonly results: ResultWriter | undefined;
+  readonly observers: TaskObservers;
   /** The function's part is over: its slot is free, what follows goes on. */
   readonly onFunctionEnd: (attempt: Attempt) => void;
   /** All that follows is done; what is left is to settle the message. */
@@ -62,10 +64,11 @@ export class Tracer implements AttemptEnds, ContextHost {
   readonly #random: () => number;
   readonly #results: ResultWriter | undefined;
   readonly #extended: boolean;
+  readonly #observers: TaskObservers;
   readonly #onFunctionEnd: (attempt: Attempt) => void;
   readonly #onEnd: (attempt: Attempt, ending: Ending) => void;
 
-  constructor({ app, nodeName, clock, random, logger, results, onFunctionEnd, onEnd }: TracerOptions) {
+  constructor({ app, nodeName, clock, random, logger, results, observers, onFunctionEnd, onEnd }: TracerOptions) {
     this.#app = app;
     this.nodeName = nodeName;
     this.#clock = clock;
@@ -73,6 +76,7 @@ export class Tracer implements AttemptEnds, ContextHost {
     this.logger = logger;
     this.#results = results;
     this.#extended = app.settings.resultExtended;
+    this.#observers = observers;
     this.#onFunctionEnd = onFunctionEnd;
     this.#onEnd = onEnd;
   }
@@ -184,8 +188,10 @@ export class Tracer implements AttemptEnds, ContextHost {
         `${label(attempt)} succeeded in ${seconds}s: ${reprResult(result)}`,
       );
     }
+    this.#observers.succeeded(attempt, result, this.#seconds(attempt));
     const { hooks } = task;
     if (hooks.onSuccess === undefined && hooks.afterReturn === undefined && body.chord === undefined) {
+      this.#observers.ended(attempt, 'SUCCESS', result);
       this.#end(attempt, 'success');
       return;
     }
@@ -202,6 +208,7 @@ export class Tracer implements AttemptEnds, ContextHost {
         hooks.afterReturn?.('SUCCESS', result, work.id, body.args, body.kwargs, undefined),
       );
     }
+    this.#observers.ended(attempt, 'SUCCESS', result);
     this.#end(attempt, 'success');
   }
 
@@ -239,6 +246,7 @@ export class Tracer implements AttemptEnds, ContextHost {
     if (isControl<Ignore>(error, 'ERR_IGNORE')) {
       this.logger.info({ task: task.name, taskId: attempt.work.id }, `${label(attempt)} ignored`);
       await this.#settledWrites(attempt);
+      this.#observers.ended(attempt, 'IGNORED', error);
       this.#end(attempt, 'ignore');
       return;
     }
@@ -248,6 +256,8 @@ export class Tracer implements AttemptEnds, ContextHost {
         `${label(attempt)} rejected${error.requeue ? ', to be run again' : ''}`,
       );
       await this.#settledWrites(attempt);
+      this.#observers.rejected(attempt, error.requeue);
+      this.#observers.ended(attempt, 'REJECTED', error);
       this.#end(attempt, error.requeue ? 'reject-requeue' : 'reject');
       return;
     }
@@ -291,6 +301,8 @@ export class Tracer implements AttemptEnds, ContextHost {
       case 'terminated': {
         const revoked = new TaskRevokedError('terminated');
         await this.#storeRevoked(attempt, revoked);
+        this.#observers.revoked(work, { terminated: true, expired: false }, attempt);
+        this.#observers.ended(attempt, 'REVOKED', revoked);
         this.#end(attempt, 'revoked');
         return;
       }
@@ -347,11 +359,13 @@ export class Tracer implements AttemptEnds, ContextHost {
       // The next attempt is in the broker, and its result will tell more than this state.
       await this.#write(this.#results, attempt, state).catch((failure: unknown) => this.#logUnstored(attempt, failure));
     }
+    this.#observers.retried(attempt, cause, described);
     const { hooks } = task;
     if (hooks.onRetry) {
       const info = failureInfo(described ?? describeError(noRetryLeft(attempt)));
       await this.#hook(attempt, () => hooks.onRetry?.(cause, work.id, body.args, body.kwargs, info));
     }
+    this.#observers.ended(attempt, 'RETRY', cause);
     this.#end(attempt, 'retry');
   }
 
@@ -444,6 +458,7 @@ export class Tracer implements AttemptEnds, ContextHost {
       }
     }
     if (!(await this.#chordPart(attempt, 'FAILURE', described.info))) return;
+    this.#observers.failed(attempt, error, described, this.#seconds(attempt));
     const { hooks } = task;
     if (hooks.onFailure) {
       await this.#hook(attempt, () =>
@@ -454,6 +469,7 @@ export class Tracer implements AttemptEnds, ContextHost {
       const info = failureInfo(described);
       await this.#hook(attempt, () => hooks.afterReturn?.('FAILURE', error, work.id, body.args, body.kwargs, info));
     }
+    this.#observers.ended(attempt, 'FAILURE', error);
     this.#end(attempt, ending);
   }
 
@@ -583,6 +599,7 @@ export class Tracer implements AttemptEnds, ContextHost {
         { error, task: attempt.task.name, taskId: attempt.work.id },
         `${label(attempt)} goes back to the broker: what follows it failed in an unexpected way.`,
       );
+      this.#observers.internalError(attempt, error);
       this.#end(attempt, 'returned');
     });
   }
