@@ -813,6 +813,103 @@ describe('revoke', () => {
   });
 });
 
+describe('changes while it runs', () => {
+  test('the pool grows and shrinks, and the prefetch count with it', async () => {
+    const bench = openBench();
+    const { opened, open } = gate();
+    let running = 0;
+    const slow = bench.app.task('slow', async () => {
+      running++;
+      await opened;
+      running--;
+    });
+    const worker = await bench.worker({ concurrency: 1, prefetchMultiplier: 2 });
+    const results = await Promise.all(Array.from({ length: 8 }, () => slow.delay()));
+    await until(() => running === 1, 'one');
+    worker.grow(3);
+    await until(() => running === 4, 'four');
+    expect(worker.prefetchCount).toBe(8);
+    expect(worker.poolInfo).toMatchObject({ 'max-concurrency': 4, processes: [process.pid] });
+    worker.shrink(10);
+    expect(worker.pool.concurrency).toBe(1);
+    open();
+    await Promise.all(results.map((result) => result.get({ timeout: 5 })));
+    expect(() => worker.setAutoscale({ max: 3 })).toThrow('Autoscale not enabled');
+  });
+
+  test('autoscale: slots come with the work', async () => {
+    const bench = openBench();
+    const { opened, open } = gate();
+    let running = 0;
+    const slow = bench.app.task('slow', async () => {
+      running++;
+      await opened;
+    });
+    const worker = await bench.worker({ autoscale: { max: 5, min: 1 } });
+    for (let n = 0; n < 8; n++) await slow.delay();
+    await until(() => running === 5, 'five');
+    expect(worker.autoscaler).toMatchObject({ max: 5, min: 1, current: 5 });
+    expect(() => worker.grow()).toThrow('autoscaled');
+    expect(worker.setAutoscale({ max: 6 })).toEqual({ max: 6, min: 1 });
+    await until(() => running === 6, 'six');
+    open();
+  });
+
+  test('time limits and rate limits of a task', async () => {
+    const bench = openBench();
+    const deaf = bench.app.task('deaf', { timeLimit: 600 }, () => new Promise<never>(() => {}));
+    const quick = bench.app.task('quick', { rateLimit: '1/h' }, () => 1);
+    const worker = await bench.worker();
+    worker.setTimeLimit('deaf', { hard: 0.05 });
+    const { id } = await deaf.delay();
+    expect((await bench.meta(id)).result).toEqual(exception('TimeLimitExceeded', [0.05]));
+    const results = [await quick.delay(), await quick.delay(), await quick.delay()];
+    await results[0]?.get({ timeout: 5 });
+    await until(() => worker.reserved.length === 2, 'two that wait');
+    worker.setRateLimit('quick', null);
+    await Promise.all(results.map((result) => result.get({ timeout: 5 })));
+    expect(() => worker.setTimeLimit('none', { hard: 1 })).toThrow('none');
+    expect(() => worker.setRateLimit('quick', 'often')).toThrow('often');
+  });
+
+  test('tasks with a revoked stamp do not start, running ones are ended', async () => {
+    const bench = openBench();
+    const begun = gate();
+    const deaf = bench.app.task('deaf', { bind: true }, ({ signal }) => {
+      begun.open();
+      return new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+    });
+    const worker = await bench.worker({ concurrency: 1 });
+    const stamped = (tenant: string) => deaf.applyAsync([], { stamps: { tenant: [tenant] } });
+    const [first, second] = [await stamped('x'), await stamped('x')];
+    await within(begun.opened, 'the start');
+    expect(worker.revokeByStampedHeaders({ tenant: 'x' }, { terminate: true })).toEqual([first.id]);
+    expect((await bench.meta(first.id)).status).toBe('REVOKED');
+    expect((await bench.meta(second.id)).result).toEqual(exception('TaskRevokedError', ['revoked']));
+  });
+
+  test("beforeStart runs before the function, and its error is the task's", async () => {
+    const bench = openBench();
+    const order: string[] = [];
+    const task = bench.app.task(
+      'task',
+      {
+        async beforeStart(_id, args) {
+          await Promise.resolve();
+          order.push(`before ${String(args[0])}`);
+          if (args[0] === 2) throw new RangeError('not ready');
+        },
+      },
+      (n: number) => void order.push(`run ${n}`),
+    );
+    await bench.worker();
+    await (await task.delay(1)).get({ timeout: 5 });
+    const { id } = await task.delay(2);
+    expect((await bench.meta(id)).result).toEqual(exception('RangeError', ['not ready']));
+    expect(order).toEqual(['before 1', 'run 1', 'before 2']);
+  });
+});
+
 describe('redelivery', () => {
   /** Somebody takes the first message, does `meanwhile` and dies without settling. */
   async function dieHolding(bench: Bench, meanwhile: () => Promise<void>): Promise<void> {

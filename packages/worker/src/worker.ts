@@ -2,7 +2,10 @@ import { hostname } from 'node:os';
 import {
   ClosedError,
   ConfigError,
+  defaultConcurrency,
   isLovageError,
+  NotRegistered,
+  type Settings,
   UnsupportedError,
   workerDirectQueue,
   type Logger,
@@ -18,10 +21,13 @@ import { parseRateLimit } from './consumer/rate-limit.ts';
 import { ConsumerSession } from './consumer/session.ts';
 import { DeadLetters } from './dead-letters.ts';
 import { AsyncPool } from './pools/async-pool.ts';
-import type { Pool } from './pools/pool.ts';
+import { Autoscaler, checkRange, type AutoscaleRange } from './pools/autoscaler.ts';
+import type { Pool, PoolInfo } from './pools/pool.ts';
 import { guardProcess } from './process-guard.ts';
 import { TaskObservers } from './request/observer.ts';
-import { RevokedIds } from './request/revokes.ts';
+import type { Attempt } from './request/attempt.ts';
+import { hasStampOf, Revokes, type StampedHeaders } from './request/revokes.ts';
+import { TimeLimits, type LimitChange } from './request/time-limits.ts';
 import { Tracer } from './request/trace.ts';
 import type { Work } from './request/work.ts';
 import { ResultWriter } from './results/result-writer.ts';
@@ -36,8 +42,10 @@ export interface WorkerOptions {
   readonly concurrency?: number;
   /** Messages fetched ahead, for each task that may run at once; 0: no limit. Default `workerPrefetchMultiplier`: 1. */
   readonly prefetchMultiplier?: number;
-  /** `async` or `solo`. Default `workerPool`. */
+  /** `async` (also `eventlet`, `gevent`) or `solo`. Default `workerPool`. */
   readonly pool?: string;
+  /** Let the pool grow to `max` and shrink to `min` slots with the work there is. Default: it keeps its size. */
+  readonly autoscale?: AutoscaleRange;
   /** Node name: `name@host`. Default `celery@` and the host's name. */
   readonly nodeName?: string;
   /** Default: the app's. */
@@ -71,6 +79,13 @@ export interface StopOptions {
   readonly graceMs?: number;
 }
 
+/** Whether, and how hard, running tasks are ended with a revoke. */
+export interface TerminateOptions {
+  readonly terminate?: boolean;
+  /** What a child that does not end gets before SIGKILL. Default SIGTERM; SIGKILL: at once. */
+  readonly signal?: NodeJS.Signals;
+}
+
 /** `running`, then in this order. Each state has a deadline, so the last one is always reached. */
 export type WorkerState = 'new' | 'running' | 'draining' | 'returning' | 'closed';
 
@@ -89,6 +104,7 @@ const OPTION_NAMES: ReadonlySet<string> = new Set<keyof WorkerOptions>([
   'concurrency',
   'prefetchMultiplier',
   'pool',
+  'autoscale',
   'nodeName',
   'logger',
   'unknownTaskRetries',
@@ -102,8 +118,6 @@ const OPTION_NAMES: ReadonlySet<string> = new Set<keyof WorkerOptions>([
 const REACTION_MS = 700;
 const RETURNING_MS = 1100;
 const CLOSING_STEP_MS = 400;
-/** How long a revoked task with terminate may take to heed its signal. */
-const TERMINATE_MS = 5000;
 const CONSUME_AGAIN_FIRST_MS = 500;
 const CONSUME_AGAIN_LONGEST_MS = 10_000;
 
@@ -131,7 +145,10 @@ export class Worker implements AsyncDisposable {
   readonly #logger: Logger;
   readonly #options: WorkerOptions;
   readonly #queues: readonly QueueDefinition[];
-  readonly #revoked: RevokedIds;
+  readonly #revoked: Revokes;
+  readonly #limits = new TimeLimits();
+  readonly #autoscaler: Autoscaler | undefined;
+  readonly #multiplier: number;
   readonly #window: PrefetchWindow;
   readonly #observers: TaskObservers;
   readonly #random: () => number;
@@ -164,22 +181,23 @@ export class Worker implements AsyncDisposable {
     this.#random = options.random ?? Math.random;
     this.#logger = options.logger ?? app.logger;
     this.nodeName = options.nodeName ?? `celery@${hostname()}`;
-    this.pool = makePool(
-      options.pool ?? settings.workerPool,
-      options.concurrency ?? settings.workerConcurrency,
-      this.#clock,
-    );
+    const poolName = namePool(options.pool ?? settings.workerPool);
+    const range = options.autoscale === undefined ? undefined : checkRange(options.autoscale);
+    this.pool = makePool(poolName, range?.min ?? concurrencyOf(poolName, options, settings), this.#clock);
+    this.pool.onRoom = () => this.#dispatcher?.pump();
     const multiplier = options.prefetchMultiplier ?? settings.workerPrefetchMultiplier;
     if (!(multiplier >= 0)) {
       throw new ConfigError(`The prefetch multiplier ${String(multiplier)} is not one. Expected 0 (no limit) or more.`);
     }
-    const base = settings.workerDisablePrefetch
-      ? this.pool.concurrency
-      : multiplier === 0
-        ? 0
-        : Math.max(1, Math.round(this.pool.concurrency * multiplier));
-    this.#window = new PrefetchWindow(base, settings.workerEtaTaskLimit ?? Number.POSITIVE_INFINITY, (error) =>
-      this.#logger.warn({ error }, 'The prefetch count could not be changed.'),
+    this.#multiplier = settings.workerDisablePrefetch ? 1 : multiplier;
+    if (range !== undefined) {
+      if (poolName === 'solo') throw new UnsupportedError('The pool "solo" has one slot: it cannot be autoscaled.');
+      this.#autoscaler = new Autoscaler(this.pool, range, this.#clock, () => this.#dispatcher?.load ?? 0);
+    }
+    this.#window = new PrefetchWindow(
+      this.#prefetchBase(),
+      settings.workerEtaTaskLimit ?? Number.POSITIVE_INFINITY,
+      (error) => this.#logger.warn({ error }, 'The prefetch count could not be changed.'),
     );
     for (const task of app.tasks.values()) parseRateLimit(task.options.rateLimit);
     if (settings.workerDirect) app.queues.add(workerDirectQueue(this.nodeName));
@@ -187,10 +205,10 @@ export class Worker implements AsyncDisposable {
     if (this.#queues.length === 0) {
       throw new ConfigError('The worker has no queue to consume from: "excludeQueues" leaves none.');
     }
-    this.#revoked = new RevokedIds(this.#clock);
     this.#observers = new TaskObservers((error) =>
       this.#logger.error({ error }, 'What is told of a task could not be told.'),
     );
+    this.#revoked = new Revokes(this.#clock);
     this.ready = this.#isReady.promise;
     this.done = this.#isDone.promise;
     // Whoever starts a worker may wait for one of the two only.
@@ -254,29 +272,130 @@ export class Worker implements AsyncDisposable {
   }
 
   /**
-   * These tasks will not start here; with `terminate` one that runs gets its abort signal, and is REVOKED at the latest
-   * five seconds later, though its function may go on.
+   * These tasks will not start here. With `terminate` those that run get their abort signal, and are REVOKED at the
+   * latest a moment later (`pool.terminateMs`): a child is killed then, in `async` the function may go on. Returns the
+   * ids that run.
    */
-  revoke(ids: readonly string[], { terminate = false }: { readonly terminate?: boolean } = {}): void {
-    for (const id of ids) {
-      this.#revoked.add(id);
-      if (!terminate || this.#dispatcher?.terminate(id) !== true) continue;
-      const dispatcher = this.#dispatcher;
-      this.#clock.after(TERMINATE_MS, () => {
-        dispatcher.abandon(
-          [...dispatcher.attempts].filter(({ work, interruption }) => work.id === id && interruption === 'terminated'),
-        );
-      });
+  revoke(ids: readonly string[], options: TerminateOptions = {}): readonly string[] {
+    for (const id of ids) this.#revoked.add(id);
+    const wanted = new Set(ids);
+    return options.terminate === true ? this.#terminate(({ id }) => wanted.has(id), options.signal) : [];
+  }
+
+  /** The same for tasks that have one of these stamps. */
+  revokeByStampedHeaders(headers: StampedHeaders, options: TerminateOptions = {}): readonly string[] {
+    this.#revoked.addStamps(headers);
+    return options.terminate === true ? this.#terminate(hasStampOf(headers), options.signal) : [];
+  }
+
+  /** What must not run here: ids in order of age, and stamps. {@link Revokes.load} takes what another worker knows. */
+  get revoked(): Revokes {
+    return this.#revoked;
+  }
+
+  /** Ends a running task as {@link revoke} with `terminate` does. False: it does not run here. */
+  terminate(id: string, signal?: NodeJS.Signals): boolean {
+    return this.revoke([id], { terminate: true, ...(signal === undefined ? {} : { signal }) }).length > 0;
+  }
+
+  /**
+   * Seconds, for tasks of this name that start from now on and whose call gave none; undefined: no limit. Throws
+   * `NotRegistered`.
+   */
+  setTimeLimit(task: string, limits: LimitChange): void {
+    if (this.app.tasks.get(task) === undefined) throw new NotRegistered(task);
+    for (const seconds of [limits.soft, limits.hard]) {
+      if (seconds !== undefined && seconds !== null && !(Number.isFinite(seconds) && seconds >= 0)) {
+        throw new ConfigError(`The time limit ${String(seconds)} is not one. Expected seconds, or null for none.`);
+      }
     }
+    this.#limits.set(task, limits);
+  }
+
+  /** `10/m`; null, 0 or "": no limit. Throws `NotRegistered` and `ConfigError`. */
+  setRateLimit(task: string, limit: string | number | null): void {
+    if (this.app.tasks.get(task) === undefined) throw new NotRegistered(task);
+    parseRateLimit(limit);
+    this.#dispatcher?.setRateLimit(task, limit);
+  }
+
+  /** Adds slots. Throws `ConfigError` while the pool is autoscaled, `UnsupportedError` for `solo`. */
+  grow(slots = 1): void {
+    this.#resize(this.pool.concurrency + slots);
+  }
+
+  /** Takes slots away, down to one; those in use go when their task has ended. Throws as {@link grow}. */
+  shrink(slots = 1): void {
+    this.#resize(this.pool.concurrency - slots);
+  }
+
+  /** Changes the range of an autoscaled pool. Throws `ConfigError` when it is none. */
+  setAutoscale({ max, min }: Partial<AutoscaleRange>): AutoscaleRange {
+    const autoscaler = this.#autoscaler;
+    if (autoscaler === undefined) {
+      throw new ConfigError(
+        'Autoscale not enabled. Start the worker with --autoscale=max,min, or the option "autoscale".',
+      );
+    }
+    const { range } = autoscaler;
+    const low = min ?? Math.min(range.min, max ?? range.max);
+    autoscaler.setRange({ max: max ?? Math.max(range.max, low), min: low });
+    this.#window.setBase(this.#prefetchBase());
+    return autoscaler.range;
+  }
+
+  /** undefined: the pool keeps its size. */
+  get autoscaler(): Autoscaler['info'] | undefined {
+    return this.#autoscaler?.info;
+  }
+
+  /** Replaces the pool's children, which load the code anew. Throws `UnsupportedError` where there are none. */
+  restartPool(): void {
+    this.pool.restart();
+  }
+
+  /** The pool as `inspect stats` shows it. */
+  get poolInfo(): PoolInfo {
+    return this.pool.info;
+  }
+
+  /** How many messages the broker may hand out unsettled; 0: no limit. */
+  get prefetchCount(): number {
+    return this.#window.size;
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop('warm');
   }
 
+  #terminate(test: (request: Attempt['work']['request']) => boolean, signal: NodeJS.Signals = 'SIGTERM'): string[] {
+    const dispatcher = this.#dispatcher;
+    const found = dispatcher?.terminate(test) ?? [];
+    const isOurs = ({ interruption }: Attempt): boolean => interruption === 'terminated';
+    const end = (): void => dispatcher?.abandon(found.filter(isOurs), signal);
+    if (found.length > 0) this.#clock.after(signal === 'SIGKILL' ? 0 : this.pool.terminateMs, end);
+    return found.map(({ work }) => work.id);
+  }
+
+  #resize(concurrency: number): void {
+    if (this.#autoscaler !== undefined) {
+      throw new ConfigError('The pool is autoscaled: change its range instead (setAutoscale, "autoscale").');
+    }
+    this.pool.resize(Math.max(1, concurrency));
+    this.#window.setBase(this.#prefetchBase());
+  }
+
+  /** Of the largest size that the pool may have. 0: no limit. */
+  #prefetchBase(): number {
+    const slots = this.#autoscaler?.range.max ?? this.pool.concurrency;
+    return this.#multiplier === 0 ? 0 : Math.max(1, Math.round(slots * this.#multiplier));
+  }
+
   async #run(): Promise<void> {
     try {
       await this.#prepare();
+      if (this.#state !== 'running') return;
+      await this.pool.start();
       await this.#connect();
     } catch (error) {
       this.#fail(error);
@@ -321,6 +440,8 @@ export class Worker implements AsyncDisposable {
       }),
       revoked: this.#revoked,
       observers: this.#observers,
+      limits: this.#limits,
+      onLoad: () => this.#autoscaler?.look(),
       window: this.#window,
       unknownTaskRetries: this.#options.unknownTaskRetries ?? this.app.settings.workerUnknownTaskRetries,
     });
@@ -332,6 +453,7 @@ export class Worker implements AsyncDisposable {
       logger: this.#logger,
       results: this.#results,
       observers: this.#observers,
+      callHook: (attempt, call, value) => this.pool.hook(attempt, call, value),
       onFunctionEnd: () => dispatcher.functionEnded(),
       onEnd: (attempt, ending) => dispatcher.ended(attempt, ending),
     });
@@ -466,6 +588,7 @@ export class Worker implements AsyncDisposable {
     const flushed = session?.isLive === true ? session.settler.drained() : Promise.resolve();
     await this.#within(Promise.all([cancelled.catch(() => {}), flushed]), CLOSING_STEP_MS);
     await this.#within(Promise.all([this.#supervisor?.close(), this.pool.close()]), CLOSING_STEP_MS);
+    this.#autoscaler?.stop();
     this.#unguard?.();
     this.#state = 'closed';
     this.#logger.info({ node: this.nodeName }, `${this.nodeName} stopped`);
@@ -527,22 +650,36 @@ export class Worker implements AsyncDisposable {
   }
 }
 
-function makePool(name: string, concurrency: number, clock: Clock): Pool {
-  if (!Number.isInteger(concurrency) || concurrency < 1) {
-    throw new ConfigError(`The concurrency ${String(concurrency)} is not one. Expected a whole number above 0.`);
+type PoolName = Settings['workerPool'];
+
+const POOL_NAMES: Readonly<Record<string, PoolName>> = {
+  async: 'async',
+  eventlet: 'async',
+  gevent: 'async',
+  solo: 'solo',
+};
+
+function namePool(name: string): PoolName {
+  const pool = POOL_NAMES[name];
+  if (pool !== undefined) return pool;
+  throw new UnsupportedError(
+    `The pool "${name}" is not available. Expected "async" (Celery's eventlet and gevent) or "solo".`,
+  );
+}
+
+/** The setting's default belongs to the pool of the settings; another one has its own. */
+function concurrencyOf(pool: PoolName, { concurrency }: WorkerOptions, settings: Settings): number {
+  const { workerConcurrency, workerPool } = settings;
+  const isDefault = workerConcurrency === defaultConcurrency(workerPool);
+  const count = concurrency ?? (isDefault ? defaultConcurrency(pool) : workerConcurrency);
+  if (!Number.isInteger(count) || count < 1) {
+    throw new ConfigError(`The concurrency ${String(count)} is not one. Expected a whole number above 0.`);
   }
-  switch (name) {
-    case 'async':
-    case 'eventlet':
-    case 'gevent':
-      return new AsyncPool(concurrency, clock);
-    case 'solo':
-      return new AsyncPool(1, clock, 'solo');
-    default:
-      throw new UnsupportedError(
-        `The pool "${name}" is not available. Expected "async" (Celery's eventlet and gevent) or "solo".`,
-      );
-  }
+  return count;
+}
+
+function makePool(name: PoolName, concurrency: number, clock: Clock): Pool {
+  return name === 'solo' ? new AsyncPool(1, clock, 'solo') : new AsyncPool(concurrency, clock);
 }
 
 function joinTopologies(queues: readonly QueueDefinition[]): Topology {

@@ -131,9 +131,10 @@ export class Producer {
       group: options.groupId,
       groupIndex: options.groupIndex,
       retries: options.retries ?? 0,
+      // The settings' limits are the worker's own: a message would carry the sender's into it.
       timeLimit: [
-        options.timeLimit ?? task?.options.timeLimit ?? settings.taskTimeLimit ?? undefined,
-        options.softTimeLimit ?? task?.options.softTimeLimit ?? settings.taskSoftTimeLimit ?? undefined,
+        options.timeLimit ?? task?.declared.timeLimit ?? undefined,
+        options.softTimeLimit ?? task?.declared.softTimeLimit ?? undefined,
       ],
       rootId: options.rootId ?? parent?.rootId ?? id,
       parentId: options.parentId ?? parent?.id,

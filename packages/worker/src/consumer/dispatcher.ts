@@ -23,9 +23,10 @@ import { canLog } from '../log.ts';
 import type { Pool } from '../pools/pool.ts';
 import { Attempt } from '../request/attempt.ts';
 import type { TaskObservers } from '../request/observer.ts';
-import type { RevokedIds } from '../request/revokes.ts';
+import type { Revokes } from '../request/revokes.ts';
 import { decideSettlement, type Ending } from '../request/settlement.ts';
 import { publishSuccessors } from '../request/successors.ts';
+import type { TimeLimits } from '../request/time-limits.ts';
 import type { Tracer } from '../request/trace.ts';
 import { Work } from '../request/work.ts';
 import type { ResultWriter } from '../results/result-writer.ts';
@@ -62,8 +63,11 @@ export interface DispatcherOptions {
   readonly logger: Logger;
   readonly results: ResultWriter | undefined;
   readonly deadLetters: DeadLetters;
-  readonly revoked: RevokedIds;
   readonly observers: TaskObservers;
+  readonly revoked: Revokes;
+  readonly limits: TimeLimits;
+  /** {@link Dispatcher.load} may have changed. */
+  readonly onLoad: () => void;
   readonly window: PrefetchWindow;
   /** How often a message of an unknown task is put back; 0: never, as Celery does. */
   readonly unknownTaskRetries: number;
@@ -129,6 +133,11 @@ export class Dispatcher {
     return this.#processed;
   }
 
+  /** How many tasks run or wait for a slot. */
+  get load(): number {
+    return this.#options.pool.busy + this.#ready.size;
+  }
+
   /** Messages that could run and wait for a slot. */
   get reserved(): readonly Work[] {
     return [...this.#ready.items(), ...this.#limiter.items()];
@@ -152,6 +161,7 @@ export class Dispatcher {
     }
     if (handBacks.length > 0) this.#track(this.#handBack(session, handBacks));
     this.#heldChanged();
+    this.#options.onLoad();
     this.pump();
   }
 
@@ -185,15 +195,16 @@ export class Dispatcher {
     }
   }
 
-  /** True when a task with this id was told to end. */
-  terminate(id: string): boolean {
-    let found = false;
-    for (const attempt of this.#attempts) {
-      if (attempt.work.id !== id || attempt.isOver) continue;
-      attempt.interrupt('terminated', new TaskRevokedError('terminated'));
-      found = true;
-    }
+  /** Tells running tasks to end, and returns them. */
+  terminate(test: (request: TaskRequest) => boolean): readonly Attempt[] {
+    const found = [...this.#attempts].filter(({ isOver, work }) => !isOver && test(work.request));
+    for (const attempt of found) attempt.interrupt('terminated', new TaskRevokedError('terminated'));
     return found;
+  }
+
+  /** What waits for its turn follows the new rate at once. Throws `ConfigError` for what is no limit. */
+  setRateLimit(task: string, limit: string | number | null): void {
+    this.#limiter.setLimit(task, limit);
   }
 
   /** Takes nothing more and returns all that was not started. */
@@ -211,10 +222,10 @@ export class Dispatcher {
   }
 
   /** Ends the claim of attempts whose function goes on. */
-  abandon(attempts: Iterable<Attempt>): void {
+  abandon(attempts: Iterable<Attempt>, signal?: NodeJS.Signals): void {
     for (const attempt of attempts) {
       if (attempt.isOver) continue;
-      this.#options.pool.abandon(attempt);
+      this.#options.pool.abandon(attempt, signal);
       this.#tracer.abandon(attempt);
     }
   }
@@ -238,7 +249,7 @@ export class Dispatcher {
     const { pool, clock } = this.#options;
     const begin = clock.monotonic();
     let started = 0;
-    while (pool.free > 0 && this.#attempts.size - (pool.concurrency - pool.free) < MOST_ENDING) {
+    while (pool.free > 0 && this.#attempts.size - pool.busy < MOST_ENDING) {
       const work = this.#ready.shift();
       if (work === undefined) break;
       this.#start(work);
@@ -255,6 +266,7 @@ export class Dispatcher {
     if (!this.#attempts.delete(attempt)) return;
     const { work, task } = attempt;
     work.attempt = undefined;
+    this.#options.pool.release(attempt);
     if (this.#strays.size > 0) this.#strays.delete(work.id);
     const { acksOnFailureOrTimeout, rejectOnWorkerLost } = task.options;
     const { settings } = this.#options.app;
@@ -320,7 +332,7 @@ export class Dispatcher {
         expires: request.expires,
         deliveryCount: delivery.deliveryCount,
         isRegistered: task !== undefined,
-        isRevoked: revoked.size > 0 && revoked.has(request.id),
+        isRevoked: !revoked.isEmpty && revoked.matches(request),
       },
       rules,
     );
@@ -388,9 +400,9 @@ export class Dispatcher {
   }
 
   #start(work: Work): void {
-    const { app, pool, clock, revoked } = this.#options;
+    const { app, pool, clock, revoked, limits } = this.#options;
     const { request, task, session, delivery } = work;
-    if (revoked.size > 0 && revoked.has(work.id)) {
+    if (!revoked.isEmpty && revoked.matches(request)) {
       this.#revoke(work, 'revoked');
       return;
     }
@@ -409,7 +421,7 @@ export class Dispatcher {
       session.settle(delivery, 'ack');
       work.settled = true;
     }
-    const attempt = new Attempt(this.#tracer, this.#tracer, work, body, clock.monotonic());
+    const attempt = new Attempt(this.#tracer, this.#tracer, work, body, clock.monotonic(), limits.of(request, task));
     work.attempt = attempt;
     this.#attempts.add(attempt);
     this.#tracer.started(attempt);
@@ -540,7 +552,7 @@ export class Dispatcher {
         const body = decodeTaskBody(delivery.message, app.serializers);
         const follows = body.callbacks.length + body.chain.length > 0;
         if (follows && (meta.children ?? []).length === 0) {
-          const attempt = new Attempt(this.#tracer, this.#tracer, work, body, 0);
+          const attempt = new Attempt(this.#tracer, this.#tracer, work, body, 0, undefined);
           await publishSuccessors(app, attempt, meta.result);
         }
         isDone = true;

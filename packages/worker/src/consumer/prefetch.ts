@@ -8,7 +8,7 @@ const MOST = 65_535;
  * time, so that those do not take the place of messages that could run.
  */
 export class PrefetchWindow {
-  readonly #base: number;
+  #base: number;
   readonly #heldLimit: number;
   readonly #onError: (error: unknown) => void;
   #consumer: Consumer | undefined;
@@ -43,9 +43,19 @@ export class PrefetchWindow {
     this.#consumer = undefined;
   }
 
-  /** Changes of one turn reach the broker as one. */
+  /** 0: no limit. */
+  setBase(base: number): void {
+    this.#base = base;
+    this.#changed();
+  }
+
   setHeld(count: number): void {
     this.#held = count;
+    this.#changed();
+  }
+
+  /** Changes of one turn reach the broker as one. */
+  #changed(): void {
     if (this.#scheduled || this.#telling || this.#consumer === undefined || this.size === this.#told) return;
     this.#scheduled = true;
     setImmediate(() => {

@@ -46,6 +46,28 @@ describe('RateLimiter', () => {
     expect(released).toEqual([1, 2]);
   });
 
+  test('a new limit holds at once for what waits, and taking it away releases all', () => {
+    const clock = new ManualClock();
+    const released: number[] = [];
+    const limiter = new RateLimiter<number>(clock, (items) => released.push(...items));
+    for (const n of [0, 1, 2, 3]) limiter.pass('a', '1/h', n);
+    limiter.setLimit('a', '1/s');
+    clock.advance(1000);
+    expect(released).toEqual([1]);
+    limiter.setLimit('a', '1/m');
+    clock.advance(59_999);
+    expect(released).toEqual([1]);
+    clock.advance(1);
+    expect(released).toEqual([1, 2]);
+    limiter.setLimit('a', null);
+    expect(released).toEqual([1, 2, 3]);
+    expect(limiter.pass('a', '1/h', 4)).toBe(true);
+    limiter.setLimit('b', '1/s');
+    expect(limiter.pass('b', null, 5)).toBe(true);
+    expect(limiter.pass('b', null, 6)).toBe(false);
+    expect(() => limiter.setLimit('b', 'fast')).toThrow('fast');
+  });
+
   test('after a pause one passes at once, not as many as the pause was long', () => {
     const clock = new ManualClock();
     const limiter = new RateLimiter<number>(clock, () => {});

@@ -1,6 +1,6 @@
 import { ConfigError } from '@lovage/core';
 import type { Clock } from '../clock.ts';
-import { DeadlineHeap } from './deadline-heap.ts';
+import { DeadlineHeap, type HeapEntry } from './deadline-heap.ts';
 import { Fifo } from './fifo.ts';
 
 const UNIT_SECONDS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600 };
@@ -23,10 +23,12 @@ export function parseRateLimit(limit: string | number | null | undefined): numbe
 }
 
 interface Bucket<T> {
-  readonly intervalMs: number;
-  /** Monotonic; when the next one may start. */
-  nextAt: number;
+  intervalMs: number;
+  /** Monotonic; when the last one started. */
+  lastAt: number;
   readonly waiting: Fifo<T>;
+  /** When the first that waits may start. */
+  alarm: HeapEntry<Bucket<T>> | undefined;
 }
 
 /**
@@ -37,6 +39,8 @@ export class RateLimiter<T> {
   readonly #clock: Clock;
   readonly #release: (items: readonly T[]) => void;
   readonly #buckets = new Map<string, Bucket<T> | undefined>();
+  /** Limits that were set while the worker runs. */
+  readonly #changed = new Map<string, string | number | null>();
   readonly #alarms: DeadlineHeap<Bucket<T>>;
   #waiting = 0;
 
@@ -55,22 +59,48 @@ export class RateLimiter<T> {
   pass(name: string, limit: string | number | null, item: T): boolean {
     let bucket = this.#buckets.get(name);
     if (bucket === undefined) {
-      if (limit === null || this.#buckets.has(name)) return true;
-      const intervalMs = parseRateLimit(limit);
+      if (this.#buckets.has(name)) return true;
+      const intervalMs = parseRateLimit(this.#changed.has(name) ? this.#changed.get(name) : limit);
       bucket =
-        intervalMs === undefined ? undefined : { intervalMs, nextAt: Number.NEGATIVE_INFINITY, waiting: new Fifo() };
+        intervalMs === undefined
+          ? undefined
+          : { intervalMs, lastAt: Number.NEGATIVE_INFINITY, waiting: new Fifo(), alarm: undefined };
       this.#buckets.set(name, bucket);
       if (bucket === undefined) return true;
     }
     const now = this.#clock.monotonic();
-    if (bucket.waiting.size === 0 && now >= bucket.nextAt) {
-      bucket.nextAt = now + bucket.intervalMs;
+    if (bucket.waiting.size === 0 && now >= bucket.lastAt + bucket.intervalMs) {
+      bucket.lastAt = now;
       return true;
     }
     bucket.waiting.push(item);
     this.#waiting++;
-    if (bucket.waiting.size === 1) this.#alarms.add(bucket.nextAt, bucket);
+    if (bucket.alarm === undefined) this.#arm(bucket);
     return false;
+  }
+
+  /** What waits follows the new limit at once; null, 0 and "" take it away. Throws `ConfigError`. */
+  setLimit(name: string, limit: string | number | null): void {
+    const intervalMs = parseRateLimit(limit);
+    this.#changed.set(name, limit);
+    const bucket = this.#buckets.get(name);
+    // Made anew with the next task; without a limit nothing is kept.
+    if (bucket === undefined || intervalMs === undefined) this.#buckets.delete(name);
+    if (bucket === undefined) return;
+    if (bucket.alarm !== undefined) this.#alarms.remove(bucket.alarm);
+    bucket.alarm = undefined;
+    if (intervalMs !== undefined) {
+      bucket.intervalMs = intervalMs;
+      if (bucket.waiting.size > 0) this.#arm(bucket);
+      return;
+    }
+    const released = bucket.waiting.extract(() => true);
+    this.#waiting -= released.length;
+    if (released.length > 0) this.#release(released);
+  }
+
+  #arm(bucket: Bucket<T>): void {
+    bucket.alarm = this.#alarms.add(bucket.lastAt + bucket.intervalMs, bucket);
   }
 
   /** Takes out all for which `test` holds. */
@@ -92,13 +122,14 @@ export class RateLimiter<T> {
   #open(due: readonly Bucket<T>[]): void {
     const released: T[] = [];
     for (const bucket of due) {
+      bucket.alarm = undefined;
       const item = bucket.waiting.shift();
       if (item === undefined) continue;
       released.push(item);
       this.#waiting--;
       // From the time it was due, not from now: a late timer does not lower the rate.
-      bucket.nextAt = Math.max(bucket.nextAt, this.#clock.monotonic() - bucket.intervalMs) + bucket.intervalMs;
-      if (bucket.waiting.size > 0) this.#alarms.add(bucket.nextAt, bucket);
+      bucket.lastAt = Math.max(bucket.lastAt + bucket.intervalMs, this.#clock.monotonic() - bucket.intervalMs);
+      if (bucket.waiting.size > 0) this.#arm(bucket);
     }
     if (released.length > 0) this.#release(released);
   }

@@ -8,7 +8,7 @@ function job(run: (context: TaskContext) => unknown, limits: { softLimitMs?: num
   const events: unknown[] = [];
   const context = { name: 'context' } as unknown as TaskContext;
   const value: PoolJob = {
-    task: { run: () => run(context) } as unknown as AnyTask,
+    task: { hooks: {}, run: () => run(context) } as unknown as AnyTask,
     context,
     args: [],
     kwargs: {},

@@ -1,8 +1,9 @@
-import { currentTask } from '@lovage/core';
+import { currentTask, UnsupportedError } from '@lovage/core';
 import { SoftTimeLimitExceeded } from '@lovage/core/protocol';
 import type { Clock } from '../clock.ts';
 import { DeadlineHeap, type HeapEntry } from '../consumer/deadline-heap.ts';
-import type { Pool, PoolJob } from './pool.ts';
+import { callHook, runTask, type HookCall } from '../request/hooks.ts';
+import { poolInfo, type Pool, type PoolInfo, type PoolJob } from './pool.ts';
 
 interface Limit {
   readonly slot: Slot;
@@ -23,29 +24,48 @@ interface Slot {
  */
 export class AsyncPool implements Pool {
   readonly name: string;
-  readonly concurrency: number;
+  readonly terminateMs = 5000;
+  onRoom: () => void = () => {};
+  #concurrency: number;
+  #total = 0;
   readonly #slots = new Map<PoolJob, Slot>();
   readonly #limits: DeadlineHeap<Limit>;
   readonly #clock: Clock;
 
   constructor(concurrency: number, clock: Clock, name = 'async') {
     this.name = name;
-    this.concurrency = concurrency;
+    this.#concurrency = concurrency;
     this.#clock = clock;
     this.#limits = new DeadlineHeap<Limit>(clock, 'monotonic', (due) => this.#expire(due));
   }
 
-  get free(): number {
-    return this.concurrency - this.#slots.size;
+  get concurrency(): number {
+    return this.#concurrency;
   }
+
+  get busy(): number {
+    return this.#slots.size;
+  }
+
+  get free(): number {
+    return Math.max(0, this.#concurrency - this.#slots.size);
+  }
+
+  get info(): PoolInfo {
+    const facts = { processes: [process.pid], writes: [this.#total], busy: this.busy };
+    return poolInfo(`lovage:${this.name}`, this.#concurrency, facts);
+  }
+
+  async start(): Promise<void> {}
 
   execute(job: PoolJob): void {
     const slot: Slot = { job, soft: undefined, hard: undefined };
     this.#slots.set(job, slot);
+    this.#total++;
     if (job.softLimitMs !== undefined || job.hardLimitMs !== undefined) this.#limit(slot, job);
     let value: unknown;
     try {
-      value = currentTask.run(job.context, start, job);
+      value = currentTask.run(job.context, runTask, job);
     } catch (error) {
       this.#threw(job, error);
       return;
@@ -61,8 +81,27 @@ export class AsyncPool implements Pool {
     }
   }
 
+  hook(job: PoolJob, call: HookCall, value: unknown): Promise<void> {
+    return callHook(job, call, value);
+  }
+
+  release(): void {}
+
   abandon(job: PoolJob): void {
     this.#free(job);
+  }
+
+  resize(concurrency: number): void {
+    if (this.name === 'solo') throw new UnsupportedError('The pool "solo" has one slot and cannot grow or shrink.');
+    this.#concurrency = concurrency;
+    this.onRoom();
+  }
+
+  /** Nothing to replace: code that was imported stays imported. */
+  restart(): void {
+    throw new UnsupportedError(
+      `The pool "${this.name}" runs tasks in the worker's own process and cannot load their code anew. Restart the worker, or use "threads" or "processes".`,
+    );
   }
 
   async close(): Promise<void> {
@@ -104,10 +143,6 @@ export class AsyncPool implements Pool {
       }
     }
   }
-}
-
-function start({ task, context, args, kwargs }: PoolJob): unknown {
-  return task.run(context, args, kwargs);
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {

@@ -2,6 +2,7 @@ import type { AnyTask } from '@lovage/core';
 import type { TaskBody } from '@lovage/core/protocol';
 import type { PoolJob } from '../pools/pool.ts';
 import { RunContext, type ContextHost } from './context.ts';
+import type { Limits } from './time-limits.ts';
 import type { Work } from './work.ts';
 
 /** What happens after the function: see `Tracer`. */
@@ -31,16 +32,21 @@ export class Attempt implements PoolJob {
   readonly softLimitMs: number | undefined;
   readonly hardLimitMs: number | undefined;
 
-  constructor(host: ContextHost, ends: AttemptEnds, work: Work, body: TaskBody, startedAt: number) {
+  constructor(
+    host: ContextHost,
+    ends: AttemptEnds,
+    work: Work,
+    body: TaskBody,
+    startedAt: number,
+    limits: Limits | undefined,
+  ) {
     this.work = work;
     this.body = body;
     this.context = new RunContext(host, work, body);
     this.#ends = ends;
     this.startedAt = startedAt;
-    const [hard, soft] = work.request.timeLimit;
-    const { timeLimit, softTimeLimit } = work.task.options;
-    this.softLimitMs = milliseconds(soft ?? softTimeLimit);
-    this.hardLimitMs = milliseconds(hard ?? timeLimit);
+    this.softLimitMs = limits?.softMs;
+    this.hardLimitMs = limits?.hardMs;
   }
 
   get task(): AnyTask {
@@ -91,8 +97,4 @@ export class Attempt implements PoolJob {
     this.isOver = true;
     return true;
   }
-}
-
-function milliseconds(seconds: number | undefined): number | undefined {
-  return seconds === undefined ? undefined : seconds * 1000;
 }

@@ -27,6 +27,7 @@ import { canLog } from '../log.ts';
 import type { ResultWriter } from '../results/result-writer.ts';
 import { describeState } from '../results/task-state.ts';
 import type { Attempt, AttemptEnds } from './attempt.ts';
+import type { HookCall } from './hooks.ts';
 import type { ContextHost, Replacement, RunContext } from './context.ts';
 import { matchesAny } from './matchers.ts';
 import type { TaskObservers } from './observer.ts';
@@ -43,6 +44,8 @@ export interface TracerOptions {
   /** undefined: no results are kept. */
   readonly results: ResultWriter | undefined;
   readonly observers: TaskObservers;
+  /** Calls a handler of the task where its function ran. */
+  readonly callHook: (attempt: Attempt, call: HookCall, value: unknown) => Promise<void>;
   /** The function's part is over: its slot is free, what follows goes on. */
   readonly onFunctionEnd: (attempt: Attempt) => void;
   /** All that follows is done; what is left is to settle the message. */
@@ -65,10 +68,12 @@ export class Tracer implements AttemptEnds, ContextHost {
   readonly #results: ResultWriter | undefined;
   readonly #extended: boolean;
   readonly #observers: TaskObservers;
+  readonly #callHook: TracerOptions['callHook'];
   readonly #onFunctionEnd: (attempt: Attempt) => void;
   readonly #onEnd: (attempt: Attempt, ending: Ending) => void;
 
-  constructor({ app, nodeName, clock, random, logger, results, observers, onFunctionEnd, onEnd }: TracerOptions) {
+  constructor(options: TracerOptions) {
+    const { app, nodeName, clock, random, logger, results, observers, callHook, onFunctionEnd, onEnd } = options;
     this.#app = app;
     this.nodeName = nodeName;
     this.#clock = clock;
@@ -77,6 +82,7 @@ export class Tracer implements AttemptEnds, ContextHost {
     this.#results = results;
     this.#extended = app.settings.resultExtended;
     this.#observers = observers;
+    this.#callHook = callHook;
     this.#onFunctionEnd = onFunctionEnd;
     this.#onEnd = onEnd;
   }
@@ -199,14 +205,12 @@ export class Tracer implements AttemptEnds, ContextHost {
   }
 
   async #afterSuccess(attempt: Attempt, result: unknown): Promise<void> {
-    const { task, work, body } = attempt;
+    const { task } = attempt;
     if (!(await this.#chordPart(attempt, 'SUCCESS', result))) return;
     const { hooks } = task;
-    if (hooks.onSuccess) await this.#hook(attempt, () => hooks.onSuccess?.(result, work.id, body.args, body.kwargs));
+    if (hooks.onSuccess) await this.#hook(attempt, { hook: 'onSuccess' }, result);
     if (hooks.afterReturn) {
-      await this.#hook(attempt, () =>
-        hooks.afterReturn?.('SUCCESS', result, work.id, body.args, body.kwargs, undefined),
-      );
+      await this.#hook(attempt, { hook: 'afterReturn', state: 'SUCCESS', info: undefined }, result);
     }
     this.#observers.ended(attempt, 'SUCCESS', result);
     this.#end(attempt, 'success');
@@ -363,7 +367,7 @@ export class Tracer implements AttemptEnds, ContextHost {
     const { hooks } = task;
     if (hooks.onRetry) {
       const info = failureInfo(described ?? describeError(noRetryLeft(attempt)));
-      await this.#hook(attempt, () => hooks.onRetry?.(cause, work.id, body.args, body.kwargs, info));
+      await this.#hook(attempt, { hook: 'onRetry', info }, cause);
     }
     this.#observers.ended(attempt, 'RETRY', cause);
     this.#end(attempt, 'retry');
@@ -461,13 +465,11 @@ export class Tracer implements AttemptEnds, ContextHost {
     this.#observers.failed(attempt, error, described, this.#seconds(attempt));
     const { hooks } = task;
     if (hooks.onFailure) {
-      await this.#hook(attempt, () =>
-        hooks.onFailure?.(error, work.id, body.args, body.kwargs, failureInfo(described)),
-      );
+      await this.#hook(attempt, { hook: 'onFailure', info: failureInfo(described) }, error);
     }
     if (hooks.afterReturn) {
       const info = failureInfo(described);
-      await this.#hook(attempt, () => hooks.afterReturn?.('FAILURE', error, work.id, body.args, body.kwargs, info));
+      await this.#hook(attempt, { hook: 'afterReturn', state: 'FAILURE', info }, error);
     }
     this.#observers.ended(attempt, 'FAILURE', error);
     this.#end(attempt, ending);
@@ -528,9 +530,9 @@ export class Tracer implements AttemptEnds, ContextHost {
     }
   }
 
-  async #hook(attempt: Attempt, call: () => unknown): Promise<void> {
+  async #hook(attempt: Attempt, call: HookCall, value: unknown): Promise<void> {
     try {
-      await currentTask.run(attempt.context, call);
+      await this.#callHook(attempt, call, value);
     } catch (error) {
       this.logger.error(
         { error, task: attempt.task.name, taskId: attempt.work.id },
