@@ -1,5 +1,6 @@
 // Every broker as the demo, the kill tests and the benchmarks meet it: its services, the URL of it and of a store for
-// results. Where `restartable`, a kill test may kill the first service and start it again on its data.
+// results. Where `restartable`, a kill test may kill the first service and start it again on its data. `transport` and
+// `driver` are what an application installs where that is not `transport-NAME` alone.
 const file = (dir) => `db+sqlite:///${dir}/results.db`;
 const at = (variable) => (env) => env[variable];
 
@@ -12,7 +13,12 @@ const row = (service, variable, more = {}) => ({
 });
 
 export const BROKERS = {
-  sqlite: { services: [], broker: (_, dir) => `sqla+sqlite:///${dir}/broker.db`, backend: (_, dir) => file(dir) },
+  sqlite: {
+    services: [],
+    transport: 'transport-sql',
+    broker: (_, dir) => `sqla+sqlite:///${dir}/broker.db`,
+    backend: (_, dir) => file(dir),
+  },
   redis: row('redis', 'LOVAGE_TEST_REDIS_URL', { backend: at('LOVAGE_TEST_REDIS_URL') }),
   amqp: row('amqp', 'LOVAGE_TEST_AMQP_URL', { backend: () => 'rpc://' }),
 };

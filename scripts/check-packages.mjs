@@ -1,21 +1,20 @@
 // Packs every package as it would be published and looks at the result: publint, are-the-types-wrong, no install
 // scripts in what users get, and no adapter that brings another broker's client along.
-import { mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, realpathSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { must, pnpm, root, run } from './run.mjs';
+import { must, root, run } from './run.mjs';
+import { clients, clientsOf, manifest, pack, packageNames } from './workspace.mjs';
 
 const folder = mkdtempSync(join(tmpdir(), 'lovage-pack-'));
-const names = readdirSync(join(root, 'packages'));
-const manifest = (path) => JSON.parse(readFileSync(join(path, 'package.json'), 'utf8'));
+const manifestAt = (path) => JSON.parse(readFileSync(join(path, 'package.json'), 'utf8'));
 const problems = [];
 
 try {
-  for (const name of names) {
+  for (const name of packageNames) {
     const cwd = join(root, 'packages', name);
-    await pnpm(['pack', '--pack-destination', folder], { cwd, quiet: true });
-    const { version, name: full } = manifest(cwd);
-    const tarball = join(folder, `${full.replace('@', '').replace('/', '-')}-${version}.tgz`);
+    const full = manifest(name).name;
+    const tarball = await pack(name, folder);
     const lint = await run(process.execPath, [join(root, 'node_modules/publint/src/cli.js'), '--strict', tarball], {
       quiet: true,
     });
@@ -30,22 +29,15 @@ try {
     const stray = files.split('\n').filter((file) => /\.test(-d)?\.ts$|\/test\/|tsbuildinfo/.test(file));
     if (stray.length > 0) problems.push(`${full}: files that users do not need: ${stray.join(', ')}`);
     for (const [dependency, path] of runtimeTree(cwd)) {
-      const { scripts = {} } = manifest(path);
+      const { scripts = {} } = manifestAt(path);
       const atInstall = ['preinstall', 'install', 'postinstall'].filter((script) => scripts[script] !== undefined);
       if (atInstall.length > 0)
         problems.push(`${full}: ${dependency} runs ${atInstall.join(', ')} when it is installed`);
     }
-    const clients = [...runtimeTree(cwd).keys()].filter((dependency) =>
-      ['amqplib', 'ioredis', 'libsql'].includes(dependency),
+    const allowed = clientsOf(name);
+    const foreign = [...runtimeTree(cwd).keys()].filter(
+      (dependency) => clients.includes(dependency) && !allowed.includes(dependency),
     );
-    const allowed = /redis/.test(name)
-      ? ['ioredis']
-      : /sql/.test(name)
-        ? ['libsql']
-        : /amqp/.test(name)
-          ? ['amqplib']
-          : [];
-    const foreign = clients.filter((client) => !allowed.includes(client));
     if (foreign.length > 0) problems.push(`${full}: brings along ${foreign.join(', ')}`);
   }
 } finally {
@@ -53,7 +45,7 @@ try {
 }
 
 for (const problem of problems) console.error(problem);
-console.log(`${names.length} packages looked at, ${problems.length} problems`);
+console.log(`${packageNames.length} packages looked at, ${problems.length} problems`);
 process.exitCode = problems.length === 0 ? 0 : 1;
 
 /** Every package that an installation of this one brings along, by name. */
@@ -61,7 +53,7 @@ function runtimeTree(start) {
   const seen = new Map();
   const queue = [start];
   for (let path = queue.shift(); path !== undefined; path = queue.shift()) {
-    const { dependencies = {} } = manifest(path);
+    const { dependencies = {} } = manifestAt(path);
     for (const name of Object.keys(dependencies)) {
       if (seen.has(name)) continue;
       const found = locate(name, path);
@@ -91,6 +83,6 @@ function locate(name, from) {
 }
 
 function realPathOf(path) {
-  manifest(path);
+  manifestAt(path);
   return realpathSync(path);
 }

@@ -16,6 +16,7 @@ const steps = [
   ['lint', ...node('node_modules/oxlint/bin/oxlint', '--type-aware', '--quiet')],
   ['generated tables', ...node('scripts/option-tables.mjs', '--check')],
   ['packages', ...node('scripts/check-packages.mjs')],
+  ['an application installs', ...node('scripts/check-install.mjs', 'sqlite', 'amqp')],
   ['new packages', ...node('scripts/check-scaffold.mjs')],
   ['unit and type tests', ...node('node_modules/vitest/vitest.mjs', 'run', '--project', 'unit')],
   ['broker tests', ...node('node_modules/vitest/vitest.mjs', 'run', '--project', 'broker')],
