@@ -12,13 +12,14 @@ import { root, run } from './run.mjs';
 const example = join(root, 'examples/quickstart');
 const folder = mkdtempSync(join(tmpdir(), 'lovage-demo-'));
 const broker = process.env.LOVAGE_BROKER ?? `sqla+sqlite:///${join(folder, 'lovage.db')}`;
+/** Brokers that keep results under the same URL; with others a file of SQLite keeps them. */
 const backend =
   process.env.LOVAGE_BACKEND ??
-  (broker.startsWith('sqla+sqlite')
-    ? `db+sqlite:///${join(folder, 'lovage.db')}`
-    : broker.startsWith('amqp')
+  (/^(redis|rediss|sentinel)/.test(broker)
+    ? broker
+    : /^(amqp|pyamqp)/.test(broker)
       ? 'rpc://'
-      : broker);
+      : `db+sqlite:///${join(folder, 'lovage.db')}`);
 const env = { ...process.env, LOVAGE_BROKER: broker, LOVAGE_BACKEND: backend };
 
 console.log(`\nBroker ${maskUrl(broker)}, results in ${maskUrl(backend)}\n`);

@@ -24,6 +24,7 @@ const steps = [
   ['interop with Python Celery', ...node('scripts/interop.mjs')],
   ['kill tests', ...node('scripts/chaos.mjs')],
   ['examples', ...node('scripts/examples.mjs')],
+  ['the demo on every broker', ...node('scripts/check-demo.mjs')],
 ];
 const report = mkdtempSync(join(tmpdir(), 'lovage-kit-'));
 let failed = 0;
