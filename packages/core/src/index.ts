@@ -42,6 +42,8 @@ export type {
   ScheduledReply,
   StatsReply,
 } from './control/index.ts';
+export { ClusterState, ClusterTask, ClusterWorker, Events } from './events/index.ts';
+export type { ClusterStateOptions, EventHandler, ReceivedEvent, ReceiveOptions } from './events/index.ts';
 export * from './errors.ts';
 export type { Logger, LogFields } from './internal/log.ts';
 export { silentLogger } from './internal/log.ts';

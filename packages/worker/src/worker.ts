@@ -10,11 +10,13 @@ import {
   workerDirectQueue,
   type Logger,
   type Lovage,
+  type NamedQueueOptions,
   type QueueDefinition,
 } from '@lovage/core';
 import { WorkerLostError } from '@lovage/core/protocol';
 import type { Connection, ConnectionSupervisor, Topology } from '@lovage/core/transport';
 import { systemClock, type Clock } from './clock.ts';
+import { Cluster, HEARTBEAT_SECONDS } from './cluster.ts';
 import { Dispatcher } from './consumer/dispatcher.ts';
 import { PrefetchWindow } from './consumer/prefetch.ts';
 import { parseRateLimit } from './consumer/rate-limit.ts';
@@ -62,6 +64,16 @@ export interface WorkerOptions {
    * they come from. Default true.
    */
   readonly guardProcess?: boolean;
+  /** Answer remote control. Default `workerEnableRemoteControl`. */
+  readonly remoteControl?: boolean;
+  /** Send task events from the start (`-E`); remote control switches them. Default `workerSendTaskEvents`. */
+  readonly taskEvents?: boolean;
+  /** Seconds between heartbeat events; 0: none (`--without-heartbeat`). Default 2. */
+  readonly heartbeatInterval?: number;
+  /** Hear what other workers tell (`--without-gossip`). Default true. */
+  readonly gossip?: boolean;
+  /** At the start ask other workers what is revoked (`--without-mingle`). Default true. */
+  readonly mingle?: boolean;
   /** Default: the system's. */
   readonly clock?: Clock;
   /** Numbers from 0 to 1. Default `Math.random`. */
@@ -110,6 +122,11 @@ const OPTION_NAMES: ReadonlySet<string> = new Set<keyof WorkerOptions>([
   'unknownTaskRetries',
   'resultDeadlineMs',
   'guardProcess',
+  'remoteControl',
+  'taskEvents',
+  'heartbeatInterval',
+  'gossip',
+  'mingle',
   'clock',
   'random',
 ]);
@@ -118,6 +135,7 @@ const OPTION_NAMES: ReadonlySet<string> = new Set<keyof WorkerOptions>([
 const REACTION_MS = 700;
 const RETURNING_MS = 1100;
 const CLOSING_STEP_MS = 400;
+const LAST_EVENTS_MS = 300;
 const CONSUME_AGAIN_FIRST_MS = 500;
 const CONSUME_AGAIN_LONGEST_MS = 10_000;
 
@@ -144,13 +162,15 @@ export class Worker implements AsyncDisposable {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #options: WorkerOptions;
-  readonly #queues: readonly QueueDefinition[];
+  #queues: readonly QueueDefinition[];
   readonly #revoked: Revokes;
   readonly #limits = new TimeLimits();
   readonly #autoscaler: Autoscaler | undefined;
   readonly #multiplier: number;
   readonly #window: PrefetchWindow;
   readonly #observers: TaskObservers;
+  readonly #cluster: Cluster;
+  readonly #rates = new Map<string, string | number | null>();
   readonly #random: () => number;
   readonly #isReady = deferred();
   readonly #isDone = deferred();
@@ -166,6 +186,7 @@ export class Worker implements AsyncDisposable {
   #hurry: (() => void) | undefined;
   #failure: unknown;
   #wasReady = false;
+  #changing: Promise<void> = Promise.resolve();
 
   /** Throws `ConfigError` and `UnsupportedError` for what cannot work. */
   constructor(app: Lovage, options: WorkerOptions = {}) {
@@ -209,6 +230,7 @@ export class Worker implements AsyncDisposable {
       this.#logger.error({ error }, 'What is told of a task could not be told.'),
     );
     this.#revoked = new Revokes(this.#clock);
+    this.#cluster = this.#joinCluster();
     this.ready = this.#isReady.promise;
     this.done = this.#isDone.promise;
     // Whoever starts a worker may wait for one of the two only.
@@ -316,7 +338,32 @@ export class Worker implements AsyncDisposable {
   setRateLimit(task: string, limit: string | number | null): void {
     if (this.app.tasks.get(task) === undefined) throw new NotRegistered(task);
     parseRateLimit(limit);
+    this.#rates.set(task, limit);
     this.#dispatcher?.setRateLimit(task, limit);
+  }
+
+  /** The limit that holds now: the one set last, else the task's own. null: none. */
+  rateLimitOf(task: string): string | number | null {
+    return this.#rates.get(task) ?? this.app.tasks.get(task)?.options.rateLimit ?? null;
+  }
+
+  /** Consumes from one more queue; one that is not configured is made. Resolves when it does, or will on the next connection. */
+  addConsumer(queue: string | NamedQueueOptions): Promise<void> {
+    const definition = this.app.queues.add(queue);
+    if (this.#queues.some(({ name }) => name === definition.name)) return Promise.resolve();
+    return this.#setQueues([...this.#queues, definition]);
+  }
+
+  /** Consumes from this queue no more. What came from it runs. */
+  cancelConsumer(queue: string): Promise<void> {
+    const name = this.app.queues.find(queue)?.name ?? queue;
+    if (!this.#queues.some((other) => other.name === name)) return Promise.resolve();
+    return this.#setQueues(this.#queues.filter((other) => other.name !== name));
+  }
+
+  /** Other workers that were heard of lately. */
+  get neighbours(): readonly string[] {
+    return this.#cluster.neighbours;
   }
 
   /** Adds slots. Throws `ConfigError` while the pool is autoscaled, `UnsupportedError` for `solo`. */
@@ -483,6 +530,47 @@ export class Worker implements AsyncDisposable {
     await supervisor.connection(waits ? {} : { timeoutMs: brokerConnectionTimeout * 1000 });
   }
 
+  #joinCluster(): Cluster {
+    const { app, nodeName } = this;
+    const { settings } = app;
+    const options = this.#options;
+    const clock = this.#clock;
+    const logger = this.#logger;
+    const interval = options.heartbeatInterval ?? HEARTBEAT_SECONDS;
+    if (!(interval >= 0)) {
+      throw new ConfigError(`The heartbeat interval ${String(interval)} is not one. Expected seconds, 0 for none.`);
+    }
+    return new Cluster({
+      app,
+      nodeName,
+      logger,
+      clock,
+      observers: this.#observers,
+      revoked: this.#revoked,
+      remoteControl: options.remoteControl ?? settings.workerEnableRemoteControl,
+      taskEvents: options.taskEvents ?? settings.workerSendTaskEvents,
+      gossip: options.gossip ?? true,
+      mingle: options.mingle ?? true,
+      heartbeatInterval: interval,
+      heart: () => ({
+        active: this.pool.busy,
+        processed: this.#dispatcher?.processed ?? 0,
+      }),
+      onHeartbeat: () => {},
+      host: {
+        app,
+        worker: this,
+        clock,
+        logger,
+        startedAt: clock.monotonic(),
+        dispatcher: () => this.#dispatcher,
+        queues: () => this.#queues,
+        addQueue: (queue) => this.addConsumer(queue),
+        cancelQueue: (name) => this.cancelConsumer(name),
+      },
+    });
+  }
+
   /** A worker that was up does not end because the broker refuses it for a while. */
   #askAgain(supervisor: ConnectionSupervisor): void {
     if (!this.#wasReady) return;
@@ -503,7 +591,10 @@ export class Worker implements AsyncDisposable {
       () => this.#lose(session),
       () => this.#lose(session),
     );
+    const url = this.#supervisor?.status.url ?? '';
+    await this.#cluster.prepare(connection, url);
     await this.#startConsumer(session, dispatcher);
+    await this.#cluster.join(connection, url);
     this.#logger.info(
       { node: this.nodeName, queues: this.queueNames, guarantee: connection.capabilities.guarantee },
       `${this.nodeName} ready: consuming from ${this.queueNames.join(', ')}`,
@@ -515,7 +606,7 @@ export class Worker implements AsyncDisposable {
   async #startConsumer(session: ConsumerSession, dispatcher: Dispatcher): Promise<void> {
     const { connection } = session;
     await connection.declare(joinTopologies(this.#queues));
-    if (this.#state !== 'running' || !session.isLive) return;
+    if (this.#state !== 'running' || !session.isLive || this.#queues.length === 0) return;
     const prefetch = this.#window.size;
     const consumer = await connection.consume(
       this.queueNames,
@@ -528,10 +619,32 @@ export class Worker implements AsyncDisposable {
     session.consumer = consumer;
     this.#window.attach(consumer, prefetch);
     const ended = (error?: unknown): void => {
+      if (session.consumer !== consumer) return;
       if (session.isLive && this.#state === 'running') void this.#consumeAgain(session, dispatcher, error);
     };
     consumer.done.then(() => ended(), ended);
     if ((this.#state as WorkerState) !== 'running') await consumer.cancel();
+  }
+
+  /** One change after the other; what is held of the former consumer stays ours to settle. */
+  #setQueues(queues: readonly QueueDefinition[]): Promise<void> {
+    this.#queues = queues;
+    const change = this.#changing.then(async () => {
+      const session = this.#session;
+      const dispatcher = this.#dispatcher;
+      if (session?.isLive !== true || dispatcher === undefined || this.#state !== 'running') return;
+      const former = session.consumer;
+      session.consumer = undefined;
+      this.#window.detach();
+      await former?.cancel();
+      await this.#startConsumer(session, dispatcher);
+    });
+    this.#changing = change.catch((error: unknown) => {
+      const session = this.#session;
+      if (session === undefined || this.#dispatcher === undefined) return;
+      void this.#consumeAgain(session, this.#dispatcher, error);
+    });
+    return change;
   }
 
   /** The consumer ended and its connection lives: a queue was removed, a broker node went. Nothing but `stop` ends this. */
@@ -575,6 +688,7 @@ export class Worker implements AsyncDisposable {
     const session = this.#session;
     if (this.#state !== 'closed') this.#state = 'draining';
     this.#logger.info({ node: this.nodeName }, `${this.nodeName} stops: ${dispatcher?.attempts.size ?? 0} tasks run`);
+    this.#cluster.leave();
     // A half-open link answers nothing: neither of these is waited for beyond its deadline.
     const cancelled = session?.consumer?.cancel() ?? Promise.resolve();
     cancelled.catch(() => {});
@@ -586,7 +700,8 @@ export class Worker implements AsyncDisposable {
     }
     this.#state = 'returning';
     const flushed = session?.isLive === true ? session.settler.drained() : Promise.resolve();
-    await this.#within(Promise.all([cancelled.catch(() => {}), flushed]), CLOSING_STEP_MS);
+    const left = this.#cluster.close(LAST_EVENTS_MS);
+    await this.#within(Promise.all([cancelled.catch(() => {}), flushed, left]), CLOSING_STEP_MS);
     await this.#within(Promise.all([this.#supervisor?.close(), this.pool.close()]), CLOSING_STEP_MS);
     this.#autoscaler?.stop();
     this.#unguard?.();

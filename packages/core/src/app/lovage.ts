@@ -5,6 +5,7 @@ import type { Backend, ResultBackend } from '../backend/contract.ts';
 import type { SignatureDict } from '../canvas/signature-dict.ts';
 import { Signature } from '../canvas/signature.ts';
 import { Control } from '../control/control.ts';
+import { Events } from '../events/events.ts';
 import { BackendDisabledError, ClosedError, ConfigError, UnsupportedError } from '../errors.ts';
 import { silentLogger, type Logger } from '../internal/log.ts';
 import { AsyncResult, type RevokeOptions } from '../result/async-result.ts';
@@ -103,6 +104,7 @@ export class Lovage implements AsyncDisposable {
   #openedBackend: ResultBackend | undefined;
   #waiter: ResultWaiter | undefined;
   #control: Control | undefined;
+  #events: Events | undefined;
   #closed = false;
   #closing: Promise<void> | undefined;
 
@@ -231,6 +233,11 @@ export class Lovage implements AsyncDisposable {
     return (this.#control ??= new Control(this));
   }
 
+  /** What workers and clients tell of themselves and of tasks. */
+  get events(): Events {
+    return (this.#events ??= new Events(this));
+  }
+
   /**
    * Marks tasks as REVOKED in the result store and, on brokers with fanout, tells every worker by `revoke` not to start
    * them, or with `terminate` to end them. Source: celery/app/control.py, revoke.
@@ -323,6 +330,7 @@ export class Lovage implements AsyncDisposable {
       (opened) => opened?.close(),
       () => undefined, // it was never open; whoever asked for it has the error
     );
+    await this.#events?.close();
     await this.#producing?.close();
   }
 

@@ -11,7 +11,8 @@ import {
 } from '../errors.ts';
 import { newTaskId } from '../internal/ids.ts';
 import { SharedDeadlines } from '../internal/shared-deadlines.ts';
-import { parseTime } from '../protocol/time.ts';
+import { reprArgs, reprKwargs } from '../protocol/repr.ts';
+import { formatTime, parseTime } from '../protocol/time.ts';
 import { encodeTask, type TaskDraft } from '../protocol/v2.ts';
 import { AsyncResult } from '../result/async-result.ts';
 import { publishRetryDelays } from '../retry/policy.ts';
@@ -88,13 +89,37 @@ export class Producer {
           : expecting.then(() => this.publish(items, { retry, retryPolicy, mandatory }));
       const result = new AsyncResult<R>(app, draft.id);
       const parent = options.addToParent === false ? undefined : currentTask.getStore();
+      const tellSent =
+        app.settings.taskSendSentEvent && (task?.options.sendEvents ?? true)
+          ? this.#sentEvent(draft, route)
+          : undefined;
       return publishing.then(() => {
+        tellSent?.();
         parent?.addChild(result.toTuple());
         return result;
       });
     } catch (error) {
       return Promise.reject(error as Error);
     }
+  }
+
+  /** Source: celery/app/amqp.py, send_task_message. */
+  #sentEvent(draft: TaskDraft, { exchange, routingKey, queue }: Route): () => void {
+    const fields = {
+      uuid: draft.id,
+      root_id: draft.rootId ?? null,
+      parent_id: draft.parentId ?? null,
+      name: draft.task,
+      args: draft.argsrepr ?? reprArgs(draft.args),
+      kwargs: draft.kwargsrepr ?? reprKwargs(draft.kwargs),
+      retries: draft.retries,
+      eta: draft.eta === undefined ? null : formatTime(draft.eta),
+      expires: draft.expires === undefined ? null : formatTime(draft.expires),
+      queue: queue ?? null,
+      exchange,
+      routing_key: routingKey,
+    };
+    return () => this.#app.events.send('task-sent', fields);
   }
 
   /** Makes a store that only its asker can read ready for an answer; undefined when nothing is to be waited for. */

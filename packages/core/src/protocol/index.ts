@@ -37,3 +37,6 @@ export {
   replyExchange,
 } from './pidbox.ts';
 export type { ControlCommand, PidboxSettings, ReplyAddress } from './pidbox.ts';
+export { EventReceiver, EventSender, schemeOf } from '../events/index.ts';
+export { eventExchange, eventQueueTopology, softwareInfo } from './events.ts';
+export type { EventMessage, EventSettings, SoftwareInfo } from './events.ts';
