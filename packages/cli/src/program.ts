@@ -2,6 +2,7 @@ import { isLovageError, type ErrorCode } from '@lovage/core';
 import { Command, CommanderError, Option } from 'commander';
 import { callCommand } from './commands/call.ts';
 import { purgeCommand } from './commands/purge.ts';
+import { controlCommand, inspectCommand, statusCommand } from './commands/remote.ts';
 import { reportCommand } from './commands/report.ts';
 import { resultCommand } from './commands/result.ts';
 import { workerCommand } from './commands/worker.ts';
@@ -39,11 +40,23 @@ Examples:
   lovage -A ./tasks worker -l info -c 10          run a worker
   lovage -A ./tasks call tasks.add -a '[2, 2]'    call a task
   lovage -A ./tasks result TASK_ID                print its result
+  lovage -A ./tasks status                        which workers are online
+  lovage -A ./tasks inspect active                what they do
+  lovage -A ./tasks control rate_limit t 10/m     tell them what to do
   lovage -b amqp://localhost purge -Q slow        empty a queue
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 69 broker or store out of reach, 78 app or setting wrong.`,
+Exit codes: 0 done, 1 failed, 2 wrong usage, 69 broker, store or workers out of reach, 78 app or setting wrong.`,
     );
-  for (const command of [workerCommand(), callCommand(), resultCommand(), purgeCommand(), reportCommand()]) {
+  for (const command of [
+    workerCommand(),
+    callCommand(),
+    resultCommand(),
+    statusCommand(),
+    inspectCommand(),
+    controlCommand(),
+    purgeCommand(),
+    reportCommand(),
+  ]) {
     program.addCommand(
       command.exitOverride().showHelpAfterError('(add --help for the options)').copyInheritedSettings(program),
     );

@@ -25,6 +25,12 @@ interface WorkerCommandOptions {
   readonly purge?: boolean;
   readonly timeLimit?: number;
   readonly softTimeLimit?: number;
+  readonly taskEvents: boolean;
+  readonly events?: boolean;
+  readonly withoutGossip?: boolean;
+  readonly withoutMingle?: boolean;
+  readonly withoutHeartbeat?: boolean;
+  readonly heartbeatInterval?: number;
 }
 
 /** `lovage worker`: takes tasks and runs them until a signal says stop. */
@@ -44,6 +50,12 @@ export function workerCommand(): Command {
     .option('--discard, --purge', 'drop all waiting messages first')
     .option('--time-limit <seconds>', 'hard limit for tasks that have none', number)
     .option('--soft-time-limit <seconds>', 'soft limit for tasks that have none', number)
+    .option('-E, --task-events', 'send task events, for monitors', false)
+    .addOption(new Option('--events', 'the same').hideHelp())
+    .option('--without-gossip', 'do not listen to other workers')
+    .option('--without-mingle', 'do not ask other workers at the start')
+    .option('--without-heartbeat', 'send no heartbeat events')
+    .option('--heartbeat-interval <seconds>', 'between heartbeat events (default: 2)', number)
     .addHelpText(
       'after',
       `
@@ -56,8 +68,6 @@ stops at once, a third one kills; QUIT (or TERM with REMAP_SIGTERM=SIGQUIT) stop
 to the broker.`,
     )
     .action(run);
-  // Celery's switches for parts that this worker does not have: scripts may keep them.
-  for (const name of ['gossip', 'mingle', 'heartbeat']) command.addOption(new Option(`--without-${name}`).hideHelp());
   return command;
 }
 
@@ -101,6 +111,12 @@ async function work(app: Lovage, options: WorkerCommandOptions, globals: GlobalO
     ...(options.concurrency !== undefined && { concurrency: options.concurrency }),
     ...(options.prefetchMultiplier !== undefined && { prefetchMultiplier: options.prefetchMultiplier }),
     ...(options.pool !== undefined && { pool: options.pool }),
+    ...((options.taskEvents || options.events === true) && { taskEvents: true }),
+    gossip: options.withoutGossip !== true,
+    mingle: options.withoutMingle !== true,
+    ...(options.withoutHeartbeat === true
+      ? { heartbeatInterval: 0 }
+      : options.heartbeatInterval !== undefined && { heartbeatInterval: options.heartbeatInterval }),
   });
   const removePidfile = options.pidfile === undefined ? undefined : takePidfile(resolve(options.pidfile));
   const forget = stopOnSignals(worker);
