@@ -2,7 +2,7 @@ import { existsSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { extname, isAbsolute, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { isLovageApp, type Lovage } from '@lovage/core';
+import { pickApp, type Lovage } from '@lovage/core';
 import { CommandError, EXIT } from './exit-codes.ts';
 
 const EXTENSIONS = ['.ts', '.mts', '.cts', '.js', '.mjs', '.cjs'];
@@ -23,7 +23,7 @@ export async function loadApp(reference: string, workdir: string): Promise<Lovag
   const { target, exportName } = splitReference(reference);
   const file = locate(target, workdir);
   const module = await importModule(file);
-  const app = pickApp(module, exportName, reference);
+  const app = pick(module, exportName, reference);
   // Its transports are installed beside it, wherever the command was started.
   app.resolveFrom ??= pathToFileURL(file).href;
   return app;
@@ -85,31 +85,10 @@ async function importModule(file: string): Promise<Record<string, unknown>> {
   }
 }
 
-function pickApp(module: Record<string, unknown>, exportName: string | undefined, reference: string): Lovage {
-  // A CommonJS module has its exports under `default`.
-  const exported = { ...(typeof module.default === 'object' ? (module.default as object) : {}), ...module } as Record<
-    string,
-    unknown
-  >;
-  if (exportName !== undefined) {
-    const value = exported[exportName];
-    if (isLovageApp(value)) return value;
-    throw new CommandError(
-      `"${exportName}" of "${reference}" is not a Lovage app. It exports: ${Object.keys(exported).join(', ') || 'nothing'}.`,
-      EXIT.config,
-    );
+function pick(module: Record<string, unknown>, exportName: string | undefined, reference: string): Lovage {
+  try {
+    return pickApp(module, exportName, reference);
+  } catch (cause) {
+    throw new CommandError((cause as Error).message, EXIT.config, { cause });
   }
-  const apps = new Set(
-    [exported.app, exported.celery, exported.default, ...Object.values(exported)].filter(isLovageApp),
-  );
-  const [first] = apps;
-  const preferred = [exported.app, exported.celery, exported.default].find(isLovageApp);
-  if (preferred !== undefined) return preferred;
-  if (first !== undefined && apps.size === 1) return first;
-  throw new CommandError(
-    apps.size === 0
-      ? `"${reference}" exports no Lovage app. Expected: export const app = new Lovage('name', { ... }).`
-      : `"${reference}" exports ${apps.size} apps. Pick one with -A ${reference}:name.`,
-    EXIT.config,
-  );
 }

@@ -1,6 +1,7 @@
 /** What an application imports. Adapters and the worker use `/transport`, `/backend`, `/protocol` and `/memory` too. */
 export { isLovageApp, Lovage } from './app/lovage.ts';
 export type { ContinuationOptions, LovageOptions, RemoteTask, SendTaskOptions } from './app/lovage.ts';
+export { pickApp } from './app/pick-app.ts';
 export { currentTask } from './app/current-task.ts';
 export type { ApplyOptions, RetryPolicy, SignatureLike } from './app/option-names.ts';
 export { Producer, destinationOf } from './app/producer.ts';

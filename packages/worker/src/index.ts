@@ -1,5 +1,6 @@
 export { Worker } from './worker.ts';
 export type { StopKind, StopOptions, TerminateOptions, WorkerOptions, WorkerState, WorkInfo } from './worker.ts';
+export type { AppModule } from './pools/children/messages.ts';
 export type { AutoscaleRange } from './pools/autoscaler.ts';
 export type { RevokedState, Revokes, StampedHeaders } from './request/revokes.ts';
 export type { LimitChange } from './request/time-limits.ts';

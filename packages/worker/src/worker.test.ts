@@ -1062,8 +1062,10 @@ describe('shutdown', () => {
 describe('options', () => {
   test('a pool that is not there is refused with the ones that are', async () => {
     const bench = openBench();
-    expect(() => new Worker(bench.app, { pool: 'processes' })).toThrow(
-      expect.toSatisfy((error) => isLovageError(error, 'ERR_UNSUPPORTED')),
+    expect(() => new Worker(bench.app, { pool: 'fibers' })).toThrow('async, eventlet, gevent, threads, processes');
+    expect(() => new Worker(bench.app, { pool: 'prefork' })).toThrow('appModule: import.meta.url');
+    expect(() => new Worker(bench.app, { pool: 'threads', appModule: 'x', maxTasksPerChild: 0 })).toThrow(
+      'maxTasksPerChild',
     );
     expect(() => new Worker(bench.app, { concurency: 1 } as never)).toThrow(
       expect.toSatisfy((error) => isLovageError(error, 'ERR_CONFIG')),

@@ -23,6 +23,9 @@ import { parseRateLimit } from './consumer/rate-limit.ts';
 import { ConsumerSession } from './consumer/session.ts';
 import { DeadLetters } from './dead-letters.ts';
 import { AsyncPool } from './pools/async-pool.ts';
+import { ChildPool } from './pools/children/child-pool.ts';
+import { isInChild } from './pools/children/in-child.ts';
+import type { AppModule } from './pools/children/messages.ts';
 import { Autoscaler, checkRange, type AutoscaleRange } from './pools/autoscaler.ts';
 import type { Pool, PoolInfo } from './pools/pool.ts';
 import { guardProcess } from './process-guard.ts';
@@ -44,8 +47,23 @@ export interface WorkerOptions {
   readonly concurrency?: number;
   /** Messages fetched ahead, for each task that may run at once; 0: no limit. Default `workerPrefetchMultiplier`: 1. */
   readonly prefetchMultiplier?: number;
-  /** `async` (also `eventlet`, `gevent`) or `solo`. Default `workerPool`. */
+  /**
+   * Where tasks run: `async` (also `eventlet`, `gevent`), `threads`, `processes` (also `prefork`) or `solo`. Default
+   * `workerPool`.
+   */
   readonly pool?: string;
+  /**
+   * For `threads` and `processes`: the module from which each child loads the app, often `import.meta.url` of the file
+   * that makes it. It must not start a worker by itself.
+   */
+  readonly appModule?: string | URL | AppModule;
+  /** A child is replaced after so many tasks. Default `workerMaxTasksPerChild`: never. */
+  readonly maxTasksPerChild?: number;
+  /**
+   * A child that holds more KiB after a task is replaced: a process by its resident memory, a thread by its heap.
+   * Default `workerMaxMemoryPerChild`: never.
+   */
+  readonly maxMemoryPerChild?: number;
   /** Let the pool grow to `max` and shrink to `min` slots with the work there is. Default: it keeps its size. */
   readonly autoscale?: AutoscaleRange;
   /** Node name: `name@host`. Default `celery@` and the host's name. */
@@ -116,6 +134,9 @@ const OPTION_NAMES: ReadonlySet<string> = new Set<keyof WorkerOptions>([
   'concurrency',
   'prefetchMultiplier',
   'pool',
+  'appModule',
+  'maxTasksPerChild',
+  'maxMemoryPerChild',
   'autoscale',
   'nodeName',
   'logger',
@@ -204,7 +225,7 @@ export class Worker implements AsyncDisposable {
     this.nodeName = options.nodeName ?? `celery@${hostname()}`;
     const poolName = namePool(options.pool ?? settings.workerPool);
     const range = options.autoscale === undefined ? undefined : checkRange(options.autoscale);
-    this.pool = makePool(poolName, range?.min ?? concurrencyOf(poolName, options, settings), this.#clock);
+    this.pool = this.#makePool(poolName, range?.min ?? concurrencyOf(poolName, options, settings));
     this.pool.onRoom = () => this.#dispatcher?.pump();
     const multiplier = options.prefetchMultiplier ?? settings.workerPrefetchMultiplier;
     if (!(multiplier >= 0)) {
@@ -268,6 +289,11 @@ export class Worker implements AsyncDisposable {
    */
   start(): Promise<void> {
     if (this.#state !== 'new') throw new ClosedError('A worker starts once. Make another one.');
+    if (isInChild()) {
+      throw new ConfigError(
+        'The module that exports the app starts a worker, and children of a pool load that module. Put the worker into a file of its own.',
+      );
+    }
     this.#state = 'running';
     void this.#run();
     return this.ready;
@@ -415,6 +441,25 @@ export class Worker implements AsyncDisposable {
     return this.stop('warm');
   }
 
+  #makePool(name: PoolName, concurrency: number): Pool {
+    if (name === 'solo') return new AsyncPool(1, this.#clock, 'solo');
+    if (name === 'async') return new AsyncPool(concurrency, this.#clock);
+    const { settings } = this.app;
+    const { appModule, maxTasksPerChild, maxMemoryPerChild } = this.#options;
+    return new ChildPool({
+      kind: name,
+      concurrency,
+      app: locateApp(appModule, name),
+      nodeName: this.nodeName,
+      clock: this.#clock,
+      logger: this.#logger,
+      maxTasksPerChild: positive('maxTasksPerChild', maxTasksPerChild ?? settings.workerMaxTasksPerChild),
+      maxMemoryKiB: positive('maxMemoryPerChild', maxMemoryPerChild ?? settings.workerMaxMemoryPerChild),
+      aliveTimeoutMs: settings.workerProcAliveTimeout * 1000,
+      limits: [settings.taskSoftTimeLimit ?? 0, settings.taskTimeLimit ?? 0],
+    });
+  }
+
   #terminate(test: (request: Attempt['work']['request']) => boolean, signal: NodeJS.Signals = 'SIGTERM'): string[] {
     const dispatcher = this.#dispatcher;
     const found = dispatcher?.terminate(test) ?? [];
@@ -500,6 +545,7 @@ export class Worker implements AsyncDisposable {
       logger: this.#logger,
       results: this.#results,
       observers: this.#observers,
+      fate: this.pool.fate,
       callHook: (attempt, call, value) => this.pool.hook(attempt, call, value),
       onFunctionEnd: () => dispatcher.functionEnded(),
       onEnd: (attempt, ending) => dispatcher.ended(attempt, ending),
@@ -767,19 +813,20 @@ export class Worker implements AsyncDisposable {
 
 type PoolName = Settings['workerPool'];
 
-const POOL_NAMES: Readonly<Record<string, PoolName>> = {
-  async: 'async',
-  eventlet: 'async',
-  gevent: 'async',
-  solo: 'solo',
-};
+const POOL_NAMES: ReadonlyMap<string, PoolName> = new Map([
+  ['async', 'async'],
+  ['eventlet', 'async'],
+  ['gevent', 'async'],
+  ['threads', 'threads'],
+  ['processes', 'processes'],
+  ['prefork', 'processes'],
+  ['solo', 'solo'],
+]);
 
 function namePool(name: string): PoolName {
-  const pool = POOL_NAMES[name];
+  const pool = POOL_NAMES.get(name);
   if (pool !== undefined) return pool;
-  throw new UnsupportedError(
-    `The pool "${name}" is not available. Expected "async" (Celery's eventlet and gevent) or "solo".`,
-  );
+  throw new ConfigError(`There is no pool "${name}". Expected one of: ${[...POOL_NAMES.keys()].join(', ')}.`);
 }
 
 /** The setting's default belongs to the pool of the settings; another one has its own. */
@@ -793,8 +840,18 @@ function concurrencyOf(pool: PoolName, { concurrency }: WorkerOptions, settings:
   return count;
 }
 
-function makePool(name: PoolName, concurrency: number, clock: Clock): Pool {
-  return name === 'solo' ? new AsyncPool(1, clock, 'solo') : new AsyncPool(concurrency, clock);
+function locateApp(given: string | URL | AppModule | undefined, pool: string): AppModule {
+  if (given === undefined) {
+    throw new ConfigError(
+      `The pool "${pool}" runs tasks in children that load the app themselves. Say from where: new Worker(app, { pool: "${pool}", appModule: import.meta.url }), or use "lovage -A <module> worker -P ${pool}".`,
+    );
+  }
+  return typeof given === 'string' || given instanceof URL ? { module: String(given) } : given;
+}
+
+function positive(name: string, count: number | undefined): number | undefined {
+  if (count === undefined || (Number.isInteger(count) && count > 0)) return count;
+  throw new ConfigError(`The worker option ${name} ${String(count)} is not one. Expected a whole number above 0.`);
 }
 
 function joinTopologies(queues: readonly QueueDefinition[]): Topology {

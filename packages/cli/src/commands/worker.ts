@@ -31,6 +31,9 @@ interface WorkerCommandOptions {
   readonly withoutMingle?: boolean;
   readonly withoutHeartbeat?: boolean;
   readonly heartbeatInterval?: number;
+  readonly autoscale?: { readonly max: number; readonly min: number };
+  readonly maxTasksPerChild?: number;
+  readonly maxMemoryPerChild?: number;
 }
 
 /** `lovage worker`: takes tasks and runs them until a signal says stop. */
@@ -41,8 +44,11 @@ export function workerCommand(): Command {
     .addOption(new Option('-l, --loglevel <level>', `${LOG_LEVELS.join(', ')}`).default('warning').argParser(logLevel))
     .option('-f, --logfile <file>', 'write the log to this file')
     .option('--pidfile <file>', 'write the process id to this file; refuse to start when its process runs')
-    .option('-c, --concurrency <n>', 'tasks that run at once (default: 100 for async)', number)
-    .option('-P, --pool <name>', 'async (also named gevent, eventlet) or solo')
+    .option('-c, --concurrency <n>', 'tasks that run at once (default: 100 for async, else the number of CPUs)', number)
+    .option('-P, --pool <name>', 'async (also gevent, eventlet), threads, processes (also prefork) or solo')
+    .option('--autoscale <max,min>', 'let the pool grow and shrink with the work between these sizes', range)
+    .option('--max-tasks-per-child <n>', 'replace a thread or process after so many tasks', number)
+    .option('--max-memory-per-child <KiB>', 'replace a thread or process that holds more after a task', number)
     .option('--prefetch-multiplier <n>', 'messages fetched ahead for each slot', number)
     .option('-Q, --queues <names>', 'consume from these, separated by commas', list)
     .option('-X, --exclude-queues <names>', 'consume from all but these', list)
@@ -62,12 +68,15 @@ export function workerCommand(): Command {
 Examples:
   lovage -A ./tasks worker -l info
   lovage -A ./tasks.ts:app worker -c 50 -Q mail,images -n mail@%h
+  lovage -A ./tasks worker -P processes --autoscale=8,2 --max-tasks-per-child 1000
 
 Signals: TERM finishes running tasks within workerShutdownTimeout and ends with 0; INT does the same, a second one
 stops at once, a third one kills; QUIT (or TERM with REMAP_SIGTERM=SIGQUIT) stops at once. What has not run goes back
 to the broker.`,
     )
     .action(run);
+  // Celery's switch for what is always so here: scripts may keep it.
+  command.addOption(new Option('-O <strategy>', 'fair is the only one').hideHelp());
   return command;
 }
 
@@ -117,6 +126,14 @@ async function work(app: Lovage, options: WorkerCommandOptions, globals: GlobalO
     ...(options.withoutHeartbeat === true
       ? { heartbeatInterval: 0 }
       : options.heartbeatInterval !== undefined && { heartbeatInterval: options.heartbeatInterval }),
+    ...(options.autoscale && { autoscale: options.autoscale }),
+    ...(options.maxTasksPerChild !== undefined && { maxTasksPerChild: options.maxTasksPerChild }),
+    ...(options.maxMemoryPerChild !== undefined && { maxMemoryPerChild: options.maxMemoryPerChild }),
+    appModule: {
+      module: new URL('../child-app.js', import.meta.url).href,
+      export: 'loadChildApp',
+      args: [{ app: globals.app, workdir: process.cwd(), include: options.include ?? [] }],
+    },
   });
   const removePidfile = options.pidfile === undefined ? undefined : takePidfile(resolve(options.pidfile));
   const forget = stopOnSignals(worker);
@@ -127,6 +144,13 @@ async function work(app: Lovage, options: WorkerCommandOptions, globals: GlobalO
     forget();
     removePidfile?.();
   }
+}
+
+/** Celery takes them in either order. */
+function range(text: string): { max: number; min: number } {
+  const sizes = text.split(',').map((part) => number(part.trim()));
+  if (sizes.length > 2) throw new CommandError(`"${text}" is no range. Expected --autoscale=max,min.`, EXIT.usage);
+  return { max: Math.max(...sizes), min: sizes.length === 1 ? 0 : Math.min(...sizes) };
 }
 
 function selection({ queues, excludeQueues }: WorkerCommandOptions): Parameters<Lovage['queues']['select']>[0] {

@@ -377,11 +377,19 @@ const WORKER = {
     { ours: true },
   ),
   workerSendTaskEvents: setting(flag, false, 'Send task events.', { old: 'CELERY_SEND_EVENTS' }),
-  workerMaxTasksPerChild: optional(integer(1), 'Replace a process after so many tasks.'),
-  workerMaxMemoryPerChild: optional(integer(1), 'Replace a process that holds more KiB after a task.'),
-  workerProcAliveTimeout: setting(seconds({ above: true }), 4, 'Seconds that a new process has to report.'),
+  workerMaxTasksPerChild: optional(integer(1), 'Replace a child of `threads` and `processes` after so many tasks.'),
+  workerMaxMemoryPerChild: optional(
+    integer(1),
+    'Replace a child that holds more KiB after a task: resident memory of a process, heap of a thread.',
+  ),
+  workerProcAliveTimeout: setting(
+    seconds({ above: true }),
+    4,
+    'Seconds that a new child has until its first sign of life, before it loads the app.',
+  ),
   workerLostWait: setting(seconds(), 10, "Seconds between a process' death and its task's failure.", {
     old: 'CELERYD_WORKER_LOST_WAIT',
+    withoutEffect: 'What a lost process has said before is read within a second.',
   }),
   workerPoolPutlocks: setting(flag, true, 'A lock of the Python pool.', { withoutEffect: 'There is no such lock.' }),
   workerPoolRestarts: setting(flag, false, 'Allow the remote command `pool_restart`.'),

@@ -13,6 +13,19 @@ export interface DescribedError {
   readonly repr: string;
 }
 
+/** Something that was thrown in another process or thread, as it was described there. */
+export class RemoteError extends Error {
+  readonly described: DescribedError;
+
+  constructor(described: DescribedError) {
+    const { exc_message: message } = described.info;
+    super(Array.isArray(message) ? message.map((part) => textOf(part)).join(', ') : textOf(message));
+    this.described = described;
+    this.name = described.info.exc_type;
+    this.stack = described.traceback ?? described.repr;
+  }
+}
+
 const MAX_TRACEBACK = 64 * 1024;
 const MAX_CAUSES = 16;
 /** A module that no Python program has loaded: its reader then makes a class of the name and looks nothing up. */
@@ -40,6 +53,7 @@ const PYTHON_TYPES: ReadonlyMap<string, { readonly name: string; readonly module
 export function describeError(thrown: unknown): DescribedError {
   try {
     if (!isError(thrown)) return described('Exception', [textOf(thrown)], 'builtins', null);
+    if (thrown instanceof RemoteError) return thrown.described;
     const { name, module, args } = pythonTypeOf(thrown);
     return described(name, args, module, tracebackOf(thrown));
   } catch {

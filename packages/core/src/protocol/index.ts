@@ -15,7 +15,7 @@ export type {
   SerializerRegistryOptions,
 } from '../serialization/registry.ts';
 export { decodeTaskBody, decodeTaskHeaders } from './decode.ts';
-export { describeError, readExceptionInfo, taskFailure, TaskFailedError } from './exception-info.ts';
+export { describeError, readExceptionInfo, RemoteError, taskFailure, TaskFailedError } from './exception-info.ts';
 export type { DescribedError } from './exception-info.ts';
 export { readTaskMeta } from './read-task-meta.ts';
 export { reprArgs, reprKwargs, reprResult, safeRepr } from './repr.ts';

@@ -89,10 +89,14 @@ function call(
   }
 }
 
-/** `init()` of bzip2-wasm 1.0.1 sets `globalThis.require` and `globalThis.__dirname` and leaves them there. */
+/**
+ * `init()` of bzip2-wasm 1.0.1 sets `globalThis.require` and `globalThis.__dirname`, and listens to uncaught errors of
+ * the process to throw them again, which ends it whoever else listens.
+ */
 async function withGlobalsKept(work: () => Promise<void>): Promise<void> {
   const names = ['require', '__dirname'] as const;
   const before = names.map((name) => Object.getOwnPropertyDescriptor(globalThis, name));
+  const heard = new Set(uncaughtListeners());
   try {
     await work();
   } finally {
@@ -101,5 +105,17 @@ async function withGlobalsKept(work: () => Promise<void>): Promise<void> {
       if (descriptor === undefined) delete (globalThis as Record<string, unknown>)[name];
       else Object.defineProperty(globalThis, name, descriptor);
     });
+    for (const listener of uncaughtListeners()) {
+      if (heard.has(listener) || !EMSCRIPTENS_OWN.test(String(listener))) continue;
+      process.off('uncaughtException', listener as NodeJS.UncaughtExceptionListener);
+      process.off('unhandledRejection', listener as NodeJS.UnhandledRejectionListener);
+    }
   }
 }
+
+function uncaughtListeners(): readonly unknown[] {
+  return [...process.listeners('uncaughtException'), ...process.listeners('unhandledRejection')];
+}
+
+/** Others may begin to listen meanwhile. */
+const EMSCRIPTENS_OWN = /ExitStatus|throw reason/;

@@ -107,4 +107,7 @@ test('loading leaves the globals alone', async () => {
   expect(isCompressionLoaded('bzip')).toBe(true);
   expect(Object.getOwnPropertyDescriptor(globalThis, 'require')).toBeUndefined();
   expect(Object.getOwnPropertyDescriptor(globalThis, '__dirname')).toBeUndefined();
+  // It would end the process with every error that nobody caught.
+  const listeners = [...process.listeners('uncaughtException'), ...process.listeners('unhandledRejection')];
+  expect(listeners.filter((listener) => /ExitStatus|throw reason/.test(String(listener)))).toEqual([]);
 });

@@ -1,17 +1,19 @@
 import { describe, expect, test } from 'vitest';
 import { currentTask, type AnyTask, type TaskContext } from '@lovage/core';
 import { ManualClock } from '../../test/support/manual-clock.ts';
+import type { RunContext } from '../request/context.ts';
 import { AsyncPool } from './async-pool.ts';
 import type { PoolJob } from './pool.ts';
 
 function job(run: (context: TaskContext) => unknown, limits: { softLimitMs?: number; hardLimitMs?: number } = {}) {
   const events: unknown[] = [];
-  const context = { name: 'context' } as unknown as TaskContext;
+  const context = { name: 'context' } as unknown as RunContext;
   const value: PoolJob = {
     task: { hooks: {}, run: () => run(context) } as unknown as AnyTask,
     context,
     args: [],
     kwargs: {},
+    usesResult: true,
     softLimitMs: limits.softLimitMs,
     hardLimitMs: limits.hardLimitMs,
     abort: (reason) => void events.push(['abort', reason.name]),

@@ -24,6 +24,7 @@ interface Slot {
  */
 export class AsyncPool implements Pool {
   readonly name: string;
+  readonly fate = 'Its function is left to itself.';
   readonly terminateMs = 5000;
   onRoom: () => void = () => {};
   #concurrency: number;

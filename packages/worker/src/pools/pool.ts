@@ -1,12 +1,15 @@
-import type { AnyTask, TaskContext } from '@lovage/core';
+import type { AnyTask } from '@lovage/core';
+import type { RunContext } from '../request/context.ts';
 import type { HookCall } from '../request/hooks.ts';
 
 /** One run of a task's function. Exactly one of the last four is called, once; what comes later is dropped by the job. */
 export interface PoolJob {
   readonly task: AnyTask;
-  readonly context: TaskContext;
+  readonly context: RunContext;
   readonly args: readonly unknown[];
   readonly kwargs: Readonly<Record<string, unknown>>;
+  /** False: nobody looks at what the function returns. */
+  readonly usesResult: boolean;
   /** Milliseconds; undefined: none. */
   readonly softLimitMs: number | undefined;
   readonly hardLimitMs: number | undefined;
@@ -53,6 +56,8 @@ export interface Pool {
   /** How many more may start now. */
   readonly free: number;
   readonly info: PoolInfo;
+  /** What becomes of a function that does not end when it should, in words. */
+  readonly fate: string;
   /** How long a job that was told to end because it is revoked may take before {@link abandon}. */
   readonly terminateMs: number;
   /** Called when {@link free} grew for another reason than the end of a job. */

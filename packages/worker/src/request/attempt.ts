@@ -61,6 +61,12 @@ export class Attempt implements PoolJob {
     return this.body.kwargs;
   }
 
+  get usesResult(): boolean {
+    const { callbacks, chain, chord } = this.body;
+    const isIgnored = this.work.request.ignoreResult ?? this.task.options.ignoreResult;
+    return !isIgnored || callbacks.length > 0 || chain.length > 0 || chord !== undefined;
+  }
+
   /** Somebody else may run the message now: no result, no successor, no settlement may come from here. */
   get isFenced(): boolean {
     return this.interruption === 'lease-lost';

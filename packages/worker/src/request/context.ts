@@ -1,4 +1,5 @@
 import {
+  type AnyTask,
   ConfigError,
   type LogFields,
   type Logger,
@@ -7,15 +8,26 @@ import {
   type Signature,
   type TaskContext,
 } from '@lovage/core';
-import { Ignore, MaxRetriesExceededError, Retry, type TaskBody } from '@lovage/core/protocol';
+import { Ignore, MaxRetriesExceededError, Retry, type TaskBody, type TaskRequest } from '@lovage/core/protocol';
+import type { Delivery } from '@lovage/core/transport';
 import type { Work } from './work.ts';
 
+/** What a context knows of the message. */
+export interface ContextWork {
+  readonly id: string;
+  readonly task: AnyTask;
+  readonly request: TaskRequest;
+  readonly delivery: Pick<Delivery, 'exchange' | 'routingKey' | 'redelivered'> & {
+    readonly message: { readonly properties: Pick<Delivery['message']['properties'], 'priority'> };
+  };
+}
+
 /** What a context asks of the worker. */
-export interface ContextHost {
+export interface ContextHost<W extends ContextWork = Work> {
   readonly nodeName: string;
   readonly logger: Logger;
   /** Stores a state that is not the last one. */
-  storeState(context: RunContext, state: string, meta: unknown): Promise<void>;
+  storeState(context: RunContext<W>, state: string, meta: unknown): Promise<void>;
 }
 
 /** What the task wants to happen after it has thrown `thrown`. */
@@ -32,10 +44,10 @@ export interface Replacement {
 const NO_CHILDREN: readonly unknown[] = [];
 
 /** The {@link TaskContext} of one attempt. What few tasks ask for is made when it is asked for. */
-export class RunContext implements TaskContext {
-  readonly work: Work;
+export class RunContext<W extends ContextWork = Work> implements TaskContext {
+  readonly work: W;
   readonly body: TaskBody;
-  readonly #host: ContextHost;
+  readonly #host: ContextHost<W>;
   retryPlan: RetryPlan | undefined;
   replacement: Replacement | undefined;
   /** State writes under way: the last state must not overtake them. */
@@ -46,7 +58,7 @@ export class RunContext implements TaskContext {
   #log: Logger | undefined;
   #children: unknown[] | undefined;
 
-  constructor(host: ContextHost, work: Work, body: TaskBody) {
+  constructor(host: ContextHost<W>, work: W, body: TaskBody) {
     this.#host = host;
     this.work = work;
     this.body = body;
@@ -120,7 +132,7 @@ export class RunContext implements TaskContext {
   }
 }
 
-function describeRequest(work: Work, body: TaskBody, hostname: string): RequestInfo {
+function describeRequest(work: ContextWork, body: TaskBody, hostname: string): RequestInfo {
   const { request, delivery } = work;
   return {
     ...request,

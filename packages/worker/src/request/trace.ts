@@ -1,8 +1,6 @@
 import {
-  AsyncResult,
   currentTask,
   isLovageError,
-  type ErrorCode,
   type FailureInfo,
   type Logger,
   type Lovage,
@@ -29,10 +27,11 @@ import { describeState } from '../results/task-state.ts';
 import type { Attempt, AttemptEnds } from './attempt.ts';
 import type { HookCall } from './hooks.ts';
 import type { ContextHost, Replacement, RunContext } from './context.ts';
-import { matchesAny } from './matchers.ts';
+import { isAbort, isControl, judgeError } from './matchers.ts';
 import type { TaskObservers } from './observer.ts';
 import { retryDraft } from './retry-draft.ts';
 import type { Ending } from './settlement.ts';
+import { toStorable } from './storable.ts';
 import { callErrbacks, publishSuccessors } from './successors.ts';
 
 export interface TracerOptions {
@@ -44,6 +43,8 @@ export interface TracerOptions {
   /** undefined: no results are kept. */
   readonly results: ResultWriter | undefined;
   readonly observers: TaskObservers;
+  /** What becomes of a function that does not end when it should, in words. */
+  readonly fate: string;
   /** Calls a handler of the task where its function ran. */
   readonly callHook: (attempt: Attempt, call: HookCall, value: unknown) => Promise<void>;
   /** The function's part is over: its slot is free, what follows goes on. */
@@ -68,12 +69,13 @@ export class Tracer implements AttemptEnds, ContextHost {
   readonly #results: ResultWriter | undefined;
   readonly #extended: boolean;
   readonly #observers: TaskObservers;
+  readonly #fate: string;
   readonly #callHook: TracerOptions['callHook'];
   readonly #onFunctionEnd: (attempt: Attempt) => void;
   readonly #onEnd: (attempt: Attempt, ending: Ending) => void;
 
   constructor(options: TracerOptions) {
-    const { app, nodeName, clock, random, logger, results, observers, callHook, onFunctionEnd, onEnd } = options;
+    const { app, nodeName, clock, random, logger, results, observers, fate, callHook, onFunctionEnd, onEnd } = options;
     this.#app = app;
     this.nodeName = nodeName;
     this.#clock = clock;
@@ -82,6 +84,7 @@ export class Tracer implements AttemptEnds, ContextHost {
     this.#results = results;
     this.#extended = app.settings.resultExtended;
     this.#observers = observers;
+    this.#fate = fate;
     this.#callHook = callHook;
     this.#onFunctionEnd = onFunctionEnd;
     this.#onEnd = onEnd;
@@ -114,7 +117,7 @@ export class Tracer implements AttemptEnds, ContextHost {
       return;
     }
     const { body, context } = attempt;
-    const result = value instanceof AsyncResult ? value.toTuple() : value;
+    const result = toStorable(value);
     if (body.callbacks.length === 0 && body.chain.length === 0 && context.writes === undefined) {
       this.#storeSuccess(attempt, result);
     } else {
@@ -134,7 +137,7 @@ export class Tracer implements AttemptEnds, ContextHost {
     attempt.abort(error);
     this.logger.error(
       { task: attempt.task.name, taskId: attempt.work.id, seconds },
-      `Hard time limit (${seconds}s) exceeded for ${label(attempt)}. Its function is left to itself.`,
+      `Hard time limit (${seconds}s) exceeded for ${label(attempt)}. ${this.#fate}`,
     );
     this.#guard(attempt, this.#fail(attempt, error, 'timeout'));
   }
@@ -150,7 +153,7 @@ export class Tracer implements AttemptEnds, ContextHost {
     this.#functionEnded(attempt);
     this.logger.warn(
       { task: attempt.task.name, taskId: attempt.work.id, interruption: attempt.interruption },
-      `${label(attempt)} did not heed its abort signal. Its function is left to itself.`,
+      `${label(attempt)} did not heed its abort signal. ${this.#fate}`,
     );
     this.#guard(attempt, this.#interrupted(attempt));
   }
@@ -266,11 +269,7 @@ export class Tracer implements AttemptEnds, ContextHost {
       return;
     }
     const auto = task.options.retry;
-    if (
-      auto !== undefined &&
-      !matchesAny(auto.notFor, error) &&
-      (auto.for === undefined || matchesAny(auto.for, error))
-    ) {
+    if (auto !== undefined && judgeError(task, error).isRetried) {
       const { retries } = attempt.work.request;
       const limit = auto.maxRetries === undefined ? task.options.maxRetries : auto.maxRetries;
       if (this.#mayRetry(attempt, limit)) {
@@ -427,7 +426,7 @@ export class Tracer implements AttemptEnds, ContextHost {
     }
     const { task, work, body } = attempt;
     const described = describeError(error);
-    const isExpected = matchesAny(task.options.throws, error);
+    const { isExpected } = judgeError(task, error);
     const line = `${label(attempt)} raised ${isExpected ? 'expected' : 'unexpected'}: ${described.repr}`;
     const fields = { task: task.name, taskId: work.id, seconds: this.#seconds(attempt) };
     if (isExpected) this.logger.info(fields, line);
@@ -642,25 +641,4 @@ function asList<T>(value: T | readonly T[] | undefined): readonly T[] {
 
 function isPassing(error: unknown): boolean {
   return isLovageError(error) && error.retryable;
-}
-
-/** By code, so that another installed copy's errors count. User code throws anything, a proxy that throws when looked at too. */
-function isControl<T>(value: unknown, code: ErrorCode): value is T {
-  try {
-    return isLovageError(value, code);
-  } catch {
-    return false;
-  }
-}
-
-/** True when what was thrown is only the signal's doing. Node's own functions throw an `AbortError` with the reason as cause. */
-function isAbort(thrown: unknown, reason: Error): boolean {
-  if (thrown === reason) return true;
-  try {
-    return (
-      thrown instanceof Error && thrown.name === 'AbortError' && (thrown.cause === undefined || thrown.cause === reason)
-    );
-  } catch {
-    return false;
-  }
 }
