@@ -1,0 +1,5 @@
+export { type CrontabField } from './crontab-fields.ts';
+export { Crontab, crontab, type CrontabOptions } from './crontab.ts';
+export { every, Interval, type IntervalOptions, toSchedule } from './interval.ts';
+export type { Schedule, ScheduleContext, ScheduleInput } from './schedule.ts';
+export { Zone } from './zone.ts';
