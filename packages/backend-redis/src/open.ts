@@ -1,6 +1,6 @@
 import type { BackendOptions, BackendUrl } from '@lovage/core/backend';
 import { openRedis, readEndpoint } from '@lovage/redis';
-import { completeEndpoint, readBackendOptions } from './options.ts';
+import { completeEndpoint, isChordOrdered, readBackendOptions } from './options.ts';
 import { RedisStore } from './store.ts';
 
 /** Opens a store. Rejects with `ConnectError`, `AuthError`, `ConfigError` or `UnsupportedError`. */
@@ -10,5 +10,5 @@ export async function openRedisStore(
 ): Promise<RedisStore> {
   const endpoint = completeEndpoint(readEndpoint(url, readBackendOptions(options)), url, options);
   const link = await openRedis(endpoint, { signal: options.signal });
-  return new RedisStore(link, () => openRedis(endpoint));
+  return new RedisStore(link, () => openRedis(endpoint), isChordOrdered(options));
 }

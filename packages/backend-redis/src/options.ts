@@ -1,5 +1,5 @@
 import type { BackendOptions, BackendUrl } from '@lovage/core/backend';
-import { type OptionReader, type OptionValues, readOptions, text, withoutEffect } from '@lovage/core/options';
+import { boolean, type OptionReader, type OptionValues, readOptions, text, withoutEffect } from '@lovage/core/options';
 import {
   CONNECTION_OPTIONS,
   type EndpointSettings,
@@ -11,20 +11,26 @@ import {
 export interface RedisBackendOptions extends RedisConnectionOptions {
   /** Put before every key, with a `_` unless it ends in one of `: _ - .`. Default `''`. */
   readonly globalKeyprefix?: string;
+  /** Keep a chord's parts in the order of its header, as Celery since 5.0; false: as they end. All workers must agree. Default `true`. */
+  readonly resultChordOrdered?: boolean;
 }
 
 const READERS = {
   ...CONNECTION_OPTIONS,
   globalKeyprefix: text,
-  // How often an operation is tried again is decided by its caller; parts of chords are ordered by Lovage's core.
+  // How often an operation is tried again is decided by its caller.
   retryPolicy: withoutEffect,
-  resultChordOrdered: withoutEffect,
+  resultChordOrdered: boolean,
   visibilityTimeout: withoutEffect,
 } as const satisfies Record<string, OptionReader<unknown>>;
 
 /** Options and the `redis_...` settings, of which the URL and the options win. Throws `ConfigError`. */
 export function readBackendOptions({ transportOptions = {}, settings, logger }: BackendOptions): EndpointSettings {
-  const { globalKeyprefix: _, ...options } = readOptions(transportOptions, READERS, 'The Redis result backend');
+  const {
+    globalKeyprefix: _,
+    resultChordOrdered: __,
+    ...options
+  } = readOptions(transportOptions, READERS, 'The Redis result backend');
   const fromSettings: OptionValues<typeof CONNECTION_OPTIONS> = readOptions(
     {
       // Celery's default of two minutes is longer than any call here waits.
@@ -45,6 +51,11 @@ export function readBackendOptions({ transportOptions = {}, settings, logger }: 
         : undefined,
     logger,
   };
+}
+
+/** False for parts in the order in which they end. Source: celery/backends/redis.py, _chord_zset. */
+export function isChordOrdered({ transportOptions = {} }: BackendOptions): boolean {
+  return readOptions(transportOptions, READERS, 'The Redis result backend').resultChordOrdered ?? true;
 }
 
 /** The server of `redis_host` and its neighbours, for a URL that names none. Source: celery/backends/redis.py, __init__. */

@@ -9,6 +9,7 @@ import {
   type SuccessGuard,
 } from '@lovage/core/backend';
 import { deferred, type RedisLink } from '@lovage/redis';
+import { RedisChords } from './chords.ts';
 import { READ_THEN_WRITE, WRITE } from './scripts.ts';
 
 /** One script writes at most so many results, or about so many bytes: Redis serves nobody else meanwhile. */
@@ -25,6 +26,7 @@ export class RedisStore implements KeyValueStore {
   readonly autoExpires = true;
   readonly lost: Promise<never>;
   readonly feed: KeyFeed;
+  readonly chords: RedisChords;
   readonly #link: RedisLink;
   readonly #openFeed: () => Promise<RedisLink>;
   readonly #lose: (error: unknown) => void;
@@ -34,8 +36,9 @@ export class RedisStore implements KeyValueStore {
   #careful: Promise<unknown> = Promise.resolve();
   #isClosed = false;
 
-  constructor(link: RedisLink, openFeed: () => Promise<RedisLink>) {
+  constructor(link: RedisLink, openFeed: () => Promise<RedisLink>, chordOrdered = true) {
     this.#link = link;
+    this.chords = new RedisChords(link, chordOrdered);
     this.#openFeed = openFeed;
     const loss = deferred<never>();
     this.lost = loss.promise;

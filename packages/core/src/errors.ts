@@ -38,6 +38,7 @@ export const ERROR_CODES = {
   ERR_WORKER_LOST: { retryable: false, summary: 'The worker, or the process of it that ran the task, is gone.' },
   ERR_REVOKED: { retryable: false, summary: 'The task was revoked, or expired before it ran.' },
   ERR_CHORD: { retryable: false, summary: 'A part of a chord failed, so its body does not run.' },
+  ERR_INCOMPLETE_STREAM: { retryable: true, summary: 'A result in the tree that was walked has not ended.' },
   ERR_LEASE_LOST: { retryable: true, summary: 'Another worker may have taken this message over.' },
 } as const satisfies Record<string, { retryable: boolean; summary: string }>;
 
@@ -114,6 +115,7 @@ export const NotRegisteredError: ErrorClass = define('NotRegisteredError', 'ERR_
 export const TaskArgumentsError: ErrorClass = define('TaskArgumentsError', 'ERR_TASK_ARGUMENTS');
 export const QueueNotFoundError: ErrorClass = define('QueueNotFoundError', 'ERR_QUEUE_NOT_FOUND');
 export const BackendDisabledError: ErrorClass = define('BackendDisabledError', 'ERR_BACKEND_DISABLED');
+export const IncompleteStreamError: ErrorClass = define('IncompleteStreamError', 'ERR_INCOMPLETE_STREAM');
 export const LeaseLostError: ErrorClass = define('LeaseLostError', 'ERR_LEASE_LOST');
 
 /** One message of a batch that the broker does not own. */

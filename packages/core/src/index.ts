@@ -25,6 +25,16 @@ export type {
 } from './app/task.ts';
 export type { LogicalClock } from './app/clock.ts';
 export type { SignatureDict } from './canvas/signature-dict.ts';
+export { chain, chord, group } from './canvas/canvas.ts';
+export type {
+  Accepts,
+  CannotTake,
+  Chain,
+  Chord,
+  Group,
+  ImmutableSignature,
+  SomeSignature,
+} from './canvas/canvas-types.ts';
 export { Signature } from './canvas/signature.ts';
 export { CONTROL_COMMANDS, Control, findCommand, Inspect } from './control/index.ts';
 export type {
@@ -45,12 +55,15 @@ export type {
 } from './control/index.ts';
 export { ClusterState, ClusterTask, ClusterWorker, Events } from './events/index.ts';
 export type { ClusterStateOptions, EventHandler, ReceivedEvent, ReceiveOptions } from './events/index.ts';
+export type { StampingVisitor, StampOptions, Stamps } from './canvas/stamping.ts';
 export * from './errors.ts';
 export type { Logger, LogFields } from './internal/log.ts';
 export { silentLogger } from './internal/log.ts';
 export { nearestName } from './internal/nearest-name.ts';
 export { AsyncResult } from './result/async-result.ts';
 export type { GetOptions, RevokeOptions } from './result/async-result.ts';
+export { EagerResult } from './result/eager-result.ts';
+export { GroupResult } from './result/group-result.ts';
 export { EXCEPTION_STATES, PROPAGATE_STATES, READY_STATES } from './result/states.ts';
 export { TaskFailedError } from './protocol/exception-info.ts';
 export {

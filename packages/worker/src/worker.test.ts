@@ -763,18 +763,6 @@ describe('what cannot be run', () => {
     expect((await bench.meta(id)).result).toEqual(exception('WorkerLostError'));
     expect(runs).toBe(3);
   });
-
-  test('a part of a chord says so where the store cannot join', async () => {
-    const bench = openBench();
-    const part = bench.app.task('part', () => 1);
-    await bench.worker();
-    const result = await part.applyAsync([], { chord: part.s().toJSON(), groupId: 'g' });
-    expect(await result.get({ timeout: 5 })).toBe(1);
-    await until(
-      () => bench.lines.some(({ level, message }) => level === 'error' && message.includes('part of a chord')),
-      'the error',
-    );
-  });
 });
 
 describe('revoke', () => {

@@ -35,6 +35,7 @@ import { hasStampOf, Revokes, type StampedHeaders } from './request/revokes.ts';
 import { TimeLimits, type LimitChange } from './request/time-limits.ts';
 import { Tracer } from './request/trace.ts';
 import type { Work } from './request/work.ts';
+import { Workflow } from './request/workflow.ts';
 import { ResultWriter } from './results/result-writer.ts';
 
 /** Options of a {@link Worker}. What is left out comes from the app's settings. */
@@ -198,6 +199,8 @@ export class Worker implements AsyncDisposable {
   #state: WorkerState = 'new';
   #dispatcher: Dispatcher | undefined;
   #results: ResultWriter | undefined;
+  /** What a store or broker that is away keeps from happening is given up. */
+  #isTryingOver = false;
   #supervisor: ConnectionSupervisor | undefined;
   #session: ConsumerSession | undefined;
   #unguard: (() => void) | undefined;
@@ -508,15 +511,23 @@ export class Worker implements AsyncDisposable {
     // Bodies are decoded in the middle of a turn, so what decoding needs is there before the first message.
     await app.serializers.loadAccepted();
     if (this.#state !== 'running') return;
+    const deadlineMs = this.#options.resultDeadlineMs ?? 60_000;
     if (keepsResults) {
       this.#results = new ResultWriter({
         open: () => app.requireBackend('store results'),
         clock: this.#clock,
         random: this.#random,
         logger: this.#logger,
-        deadlineMs: this.#options.resultDeadlineMs ?? 60_000,
+        deadlineMs,
       });
     }
+    const workflow = new Workflow({
+      app,
+      clock: this.#clock,
+      logger: this.#logger,
+      deadlineMs,
+      isStopped: () => this.#isTryingOver,
+    });
     const dispatcher = new Dispatcher({
       app,
       nodeName: this.nodeName,
@@ -532,6 +543,7 @@ export class Worker implements AsyncDisposable {
       }),
       revoked: this.#revoked,
       observers: this.#observers,
+      workflow,
       limits: this.#limits,
       onLoad: () => this.#autoscaler?.look(),
       window: this.#window,
@@ -544,6 +556,7 @@ export class Worker implements AsyncDisposable {
       random: this.#random,
       logger: this.#logger,
       results: this.#results,
+      workflow,
       observers: this.#observers,
       fate: this.pool.fate,
       callHook: (attempt, call, value) => this.pool.hook(attempt, call, value),
@@ -770,6 +783,7 @@ export class Worker implements AsyncDisposable {
     dispatcher.abandon([...dispatcher.attempts]);
     await this.#within(dispatcher.idle(), end - this.#clock.monotonic());
     // Retryable: somebody else will have the message, and the task has not failed.
+    this.#isTryingOver = true;
     this.#results?.stop(new ClosedError('The worker stopped before the result was stored.', { retryable: true }));
     dispatcher.returnEnding();
   }

@@ -160,16 +160,3 @@ test('revoke reaches the workers that listen, as Celery sends it', async () => {
     destination: null,
   });
 });
-
-test('a composed callback that this version cannot send is refused by name', async () => {
-  const app = openApp();
-  const dict = {
-    task: 'celery.chord',
-    args: [],
-    kwargs: {},
-    options: {},
-    subtask_type: 'chord',
-    immutable: false,
-  } as const;
-  expect(() => app.applySignature(dict)).toThrow(expect.objectContaining({ code: 'ERR_UNSUPPORTED' }));
-});

@@ -3,13 +3,18 @@ import { hostname } from 'node:os';
 import { resolveBackend } from '../backend/resolve.ts';
 import type { Backend, ResultBackend } from '../backend/contract.ts';
 import type { SignatureDict } from '../canvas/signature-dict.ts';
+import { builtinTask } from '../canvas/builtins.ts';
+import { readFields } from '../canvas/fields.ts';
+import type { ResultNode } from '../canvas/freeze.ts';
 import { Signature } from '../canvas/signature.ts';
 import { Control } from '../control/control.ts';
 import { Events } from '../events/events.ts';
-import { BackendDisabledError, ClosedError, ConfigError, UnsupportedError } from '../errors.ts';
+import { BackendDisabledError, ClosedError, ConfigError } from '../errors.ts';
 import { silentLogger, type Logger } from '../internal/log.ts';
+import { fromResultTuple } from '../protocol/result-tuple.ts';
 import { AsyncResult, type RevokeOptions } from '../result/async-result.ts';
 import { markRevoked } from '../result/mark-revoked.ts';
+import { GroupResult } from '../result/group-result.ts';
 import { ResultWaiter } from '../result/waiter.ts';
 import { SerializerRegistry } from '../serialization/registry.ts';
 import type { Transport } from '../transport/contract.ts';
@@ -18,6 +23,7 @@ import { ConnectionSupervisor } from '../transport/supervisor.ts';
 import { BackendUrl, parseBrokerUrls } from '../transport/url.ts';
 import { LogicalClock } from './clock.ts';
 import type { ApplyOptions } from './option-names.ts';
+import { EagerRunner } from './eager.ts';
 import { Producer } from './producer.ts';
 import { Queues } from './queues.ts';
 import { TaskRegistry } from './registry.ts';
@@ -25,7 +31,13 @@ import { Router } from './router.ts';
 import { readSettings, type SettingsSource } from './settings.ts';
 import type { Settings, SettingsInput } from './settings-table.ts';
 import type { TaskContext } from './task-context.ts';
-import type { AnySchema, SchemaInput, SchemaOutput } from './task-types.ts';
+import type {
+  AnySchema,
+  ImmutableSignatureFactory,
+  SchemaInput,
+  SchemaOutput,
+  SignatureFactory,
+} from './task-types.ts';
 import { Task, type AnyTask, type TaskFunction, type TaskOptions } from './task.ts';
 
 /** What an app is made with: any setting, under any of Celery's spellings, and the parts that are not settings. */
@@ -57,7 +69,10 @@ export interface RemoteTask<P extends readonly unknown[], R> {
   readonly name: string;
   delay(...args: P): Promise<AsyncResult<R>>;
   applyAsync(args: P, options?: ApplyOptions): Promise<AsyncResult<R>>;
-  s(...args: unknown[]): Signature<unknown, R>;
+  /** Makes a signature; see {@link SignatureFactory}. */
+  readonly s: SignatureFactory<P, R>;
+  /** Makes an immutable signature. */
+  readonly si: ImmutableSignatureFactory<P, R>;
 }
 
 const BRAND = Symbol.for('@lovage/app');
@@ -81,8 +96,10 @@ type Named = (...args: never[]) => unknown;
 export class Lovage implements AsyncDisposable {
   readonly [BRAND] = true;
   readonly name: string;
-  readonly tasks: TaskRegistry = new TaskRegistry();
+  readonly tasks: TaskRegistry = new TaskRegistry((name) => builtinTask(this, name));
   readonly producer: Producer;
+  /** Runs signatures in this process: `apply()`, and every call while `taskAlwaysEager`. */
+  readonly eager: EagerRunner;
   /** Where everything of this app logs to. The `lovage` command puts its own here when the app was given none. */
   logger: Logger;
   /** {@link LovageOptions.resolveFrom}; the `lovage` command puts the app's own module here when it was given none. */
@@ -117,6 +134,7 @@ export class Lovage implements AsyncDisposable {
     this.resolveFrom = resolveFrom;
     this.#sources.push({ from: `new Lovage("${name}")`, values: settings });
     this.producer = new Producer(this);
+    this.eager = new EagerRunner(this);
   }
 
   /** All settings with their defaults. Reading it ends {@link configFrom}. Throws `ConfigError` on a wrong one. */
@@ -188,12 +206,14 @@ export class Lovage implements AsyncDisposable {
   remote<F extends Named>(name: string): RemoteTask<Parameters<F>, Awaited<ReturnType<F>>> {
     type P = Parameters<F>;
     type R = Awaited<ReturnType<F>>;
+    const signature = (args: readonly unknown[], immutable: boolean): Signature =>
+      new Signature(this, { task: name, args, kwargs: {}, options: {}, immutable });
     return {
       name,
       delay: (...args: P) => this.producer.send<R>(name, args, {}),
       applyAsync: (args: P, options?: ApplyOptions) => this.producer.send<R>(name, args, {}, options),
-      s: (...args: unknown[]) =>
-        new Signature<unknown, R>(this, { task: name, args, kwargs: {}, options: {}, immutable: false }),
+      s: ((...args: unknown[]) => signature(args, false)) as SignatureFactory<P, R>,
+      si: ((...args: unknown[]) => signature(args, true)) as unknown as ImmutableSignatureFactory<P, R>,
     };
   }
 
@@ -213,14 +233,9 @@ export class Lovage implements AsyncDisposable {
     return new Signature(this, { task: name, args, kwargs, options, immutable });
   }
 
-  /** Sends a signature that came with a message: a callback, an errback, the next of a chain. */
+  /** Sends a signature that came with a message: a callback, an errback, the next of a chain, whatever it is made of. */
   applySignature(dict: SignatureDict, { args = [], ...options }: ContinuationOptions = {}): Promise<AsyncResult> {
-    if (dict.subtask_type !== null && dict.subtask_type !== undefined) {
-      throw new UnsupportedError(`A ${dict.subtask_type} as a callback cannot be sent by this version.`, {
-        facts: { task: dict.task },
-      });
-    }
-    return Signature.fromJSON(this, dict).applyAsync(args, options);
+    return this.producer.apply(readFields(dict), args, {}, options);
   }
 
   /** The result of a task whose id is known. */
@@ -236,6 +251,43 @@ export class Lovage implements AsyncDisposable {
   /** What workers and clients tell of themselves and of tasks. */
   get events(): Events {
     return (this.#events ??= new Events(this));
+  }
+
+  /** The result that a tuple refers to, a group's with its members. Throws `DecodeError` when it is no result tuple. */
+  resultFromTuple(tuple: unknown): AsyncResult {
+    const { id, parent, children } = fromResultTuple(tuple);
+    const before = parent === null ? undefined : this.resultFromTuple(parent);
+    if (children === null) return new AsyncResult(this, id, before);
+    return new GroupResult(
+      this,
+      id,
+      children.map((child) => this.resultFromTuple(child)),
+      before,
+    );
+  }
+
+  /** The group that {@link GroupResult.save} has kept under this id; undefined when nothing is kept. */
+  async restoreGroup(groupId: string): Promise<GroupResult | undefined> {
+    const tuple = await (await this.requireBackend('restore a group')).loadGroup(groupId);
+    if (tuple === undefined || tuple === null) return undefined;
+    const result = this.resultFromTuple(tuple);
+    return result instanceof GroupResult ? result : undefined;
+  }
+
+  /** The results of what was frozen or sent. */
+  resultOf({ id, parent, children }: ResultNode): AsyncResult {
+    const before = parent === undefined ? undefined : this.resultOf(parent);
+    return children === undefined ? new AsyncResult(this, id, before) : this.groupResult(id, children, before);
+  }
+
+  /** The result of a group whose members' results are known. */
+  groupResult(id: string, members: readonly ResultNode[], parent?: AsyncResult): GroupResult {
+    return new GroupResult(
+      this,
+      id,
+      members.map((member) => this.resultOf(member)),
+      parent,
+    );
   }
 
   /**

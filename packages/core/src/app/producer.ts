@@ -1,4 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { ChordStore, ResultBackend } from '../backend/contract.ts';
+import { bodyOf, isChain, isChord, isGroup, partsOf, readFields, type SignatureFields } from '../canvas/fields.ts';
+import { chunksAsGroup, Plan, type PlannedCall, type PlannedChord } from '../canvas/plan.ts';
 import type { SignatureDict } from '../canvas/signature-dict.ts';
 import {
   ConfigError,
@@ -68,31 +71,13 @@ export class Producer {
   ): Promise<AsyncResult<R>> {
     // No async function here: while a call is in flight its frame would hold all of this, and thousands may be.
     try {
-      validateApplyOptions(given);
-      checkArguments(name, args, kwargs);
-      const app = this.#app;
-      if (app.settings.taskAlwaysEager) {
-        throw new UnsupportedError(
-          'taskAlwaysEager is not supported by this version. In tests use the broker "memory://" with a Worker in the same process.',
-        );
-      }
-      const options: ApplyOptions =
-        task === undefined ? withoutNull(given) : { ...task.callOptions, ...withoutNull(given) };
-      const route = app.router.route(options.routeName ?? name, args, kwargs, options, task);
-      const draft = this.draft(name, args, kwargs, route.options, task);
-      const { retry, retryPolicy, mandatory } = route.options;
-      const items = [{ draft, destination: destinationOf(route) }];
-      const expecting = draft.ignoreResult === true ? undefined : this.#expect(draft.id);
+      const { item, options, tellSent } = this.#item(name, args, kwargs, given, task);
+      const { draft } = item;
+      const expecting = draft.ignoreResult === true ? undefined : this.#expect([draft.id]);
       const publishing =
-        expecting === undefined
-          ? this.publish(items, { retry, retryPolicy, mandatory })
-          : expecting.then(() => this.publish(items, { retry, retryPolicy, mandatory }));
-      const result = new AsyncResult<R>(app, draft.id);
-      const parent = options.addToParent === false ? undefined : currentTask.getStore();
-      const tellSent =
-        app.settings.taskSendSentEvent && (task?.options.sendEvents ?? true)
-          ? this.#sentEvent(draft, route)
-          : undefined;
+        expecting === undefined ? this.publish([item], options) : expecting.then(() => this.publish([item], options));
+      const result = new AsyncResult<R>(this.#app, draft.id);
+      const parent = given.addToParent === false ? undefined : currentTask.getStore();
       return publishing.then(() => {
         tellSent?.();
         parent?.addChild(result.toTuple());
@@ -122,14 +107,131 @@ export class Producer {
     return () => this.#app.events.send('task-sent', fields);
   }
 
+  /**
+   * Sends a signature, whatever it is made of: all its messages in one batch, its chords made known to the result store
+   * before. With `taskAlwaysEager` it runs here instead, if its tasks are known here.
+   */
+  async apply(
+    fields: SignatureFields,
+    args: readonly unknown[],
+    kwargs: Readonly<Record<string, unknown>>,
+    given: ApplyOptions,
+  ): Promise<AsyncResult> {
+    const app = this.#app;
+    const { taskAlwaysEager, taskAllowErrorCbOnChordHeader } = app.settings;
+    const isPlain = fields.subtaskType === null || fields.subtaskType === undefined;
+    const task = isPlain ? app.tasks.get(fields.task) : undefined;
+    if (taskAlwaysEager && (!isPlain || task !== undefined)) return app.eager.apply(fields, args, kwargs, given);
+    const plan = new Plan(app.oid, taskAllowErrorCbOnChordHeader);
+    const result = plan.add(
+      isPlain && fields.task === 'celery.chunks' ? chunksAsGroup(fields) : fields,
+      args,
+      kwargs,
+      given,
+    );
+    const store = plan.chords.length === 0 ? undefined : await this.#chordStore();
+    if (store !== undefined && store.chords === undefined) {
+      plan.calls.push(...plan.chords.map((chord) => this.#unlocking(chord)));
+    }
+    // All of them, before anything is done: a mistake in one sends none.
+    const items = plan.calls.map((call) =>
+      this.#item(call.task, call.args, call.kwargs, call.options, app.tasks.get(call.task)),
+    );
+    if (store?.chords !== undefined) await this.#beginChords(plan, store.chords);
+    const asked = items.filter(({ item }) => item.draft.ignoreResult !== true).map(({ item }) => item.draft.id);
+    if (asked.length > 0) await this.#expect(asked);
+    const options = items[0]?.options ?? {};
+    if (items.length > 0)
+      await this.publish(
+        items.map(({ item }) => item),
+        options,
+      );
+    for (const { tellSent } of items) tellSent?.();
+    const parent = currentTask.getStore();
+    for (const node of plan.trail) parent?.addChild(app.resultOf(node).toTuple());
+    return app.resultOf(result);
+  }
+
+  async #chordStore(): Promise<ResultBackend> {
+    const store = await this.#app.requireBackend('run a chord');
+    if (store.capabilities.shared) return store;
+    throw new UnsupportedError(
+      'A chord needs a result store that every worker can read, and this one answers only who asked. Use redis://, db+sqlite:/// or another store as "backend".',
+    );
+  }
+
+  /** Source: celery/backends/redis.py, apply_chord and set_chord_size. */
+  async #beginChords({ chords }: Plan, store: ChordStore): Promise<void> {
+    await Promise.all(
+      chords.map(async ({ groupId, size, header }) => {
+        // Parts that are groups give lists: whoever joins the chord learns which from the saved group.
+        if (header.some(({ children }) => children !== undefined)) {
+          await this.#app.groupResult(groupId, header).save();
+        }
+        await store.begin(groupId, size);
+      }),
+    );
+  }
+
+  /** Source: celery/backends/base.py, fallback_chord_unlock. */
+  #unlocking({ groupId, body, header }: PlannedChord): PlannedCall {
+    const app = this.#app;
+    const { task: name, args, kwargs, options } = firstTask(readFields(body));
+    const task = app.tasks.get(name);
+    const queue =
+      options.queue ?? app.router.route(name, args, kwargs, { ...task?.callOptions, ...options }, task).queue;
+    return {
+      task: 'celery.chord_unlock',
+      args: [groupId, body],
+      kwargs: {
+        interval: null,
+        max_retries: null,
+        result: header.map((node) => app.resultOf(node).toTuple()),
+      },
+      options: {
+        countdown: 1,
+        ...(queue === undefined ? {} : { queue }),
+        priority: options.priority ?? task?.declared.priority ?? 0,
+        addToParent: false,
+      },
+    };
+  }
+
+  #item(
+    name: string,
+    args: readonly unknown[],
+    kwargs: Readonly<Record<string, unknown>>,
+    given: ApplyOptions,
+    task: AnyTask | undefined,
+  ): {
+    readonly item: { readonly draft: TaskDraft; readonly destination: Destination };
+    readonly options: PublishOptions;
+    /** To be called when the broker has it; undefined: nobody is told. */
+    readonly tellSent: (() => void) | undefined;
+  } {
+    validateApplyOptions(given);
+    checkArguments(name, args, kwargs);
+    const options: ApplyOptions =
+      task === undefined ? withoutNull(given) : { ...task.callOptions, ...withoutNull(given) };
+    const route = this.#app.router.route(options.routeName ?? name, args, kwargs, options, task);
+    const draft = this.draft(name, args, kwargs, route.options, task);
+    const { retry, retryPolicy, mandatory } = route.options;
+    const tells = this.#app.settings.taskSendSentEvent && (task?.options.sendEvents ?? true);
+    return {
+      item: { draft, destination: destinationOf(route) },
+      options: { retry, retryPolicy, mandatory },
+      tellSent: tells ? this.#sentEvent(draft, route) : undefined,
+    };
+  }
+
   /** Makes a store that only its asker can read ready for an answer; undefined when nothing is to be waited for. */
-  #expect(taskId: string): Promise<void> | undefined {
+  #expect(taskIds: readonly string[]): Promise<void> | undefined {
     const backend = this.#app.openedBackend();
     if (backend?.capabilities.shared === true) return undefined;
-    if (backend !== undefined) return backend.expect([taskId]);
+    if (backend !== undefined) return backend.expect(taskIds);
     return this.#app
       .resultBackend()
-      .then((opened) => (opened === undefined || opened.capabilities.shared ? undefined : opened.expect([taskId])));
+      .then((opened) => (opened === undefined || opened.capabilities.shared ? undefined : opened.expect(taskIds)));
   }
 
   /** What the message of a call will hold. Throws `ConfigError` and `EncodeError`. */
@@ -307,6 +409,15 @@ export class Producer {
 }
 
 const DECLARED = Promise.resolve();
+
+/** The first task of a signature: where it goes, what looks after it goes too. */
+function firstTask(fields: SignatureFields): SignatureFields {
+  if (isChain(fields) || isGroup(fields) || isChord(fields)) {
+    const [first = isChord(fields) ? bodyOf(fields) : undefined] = partsOf(fields);
+    return first === undefined ? fields : firstTask(first);
+  }
+  return fields;
+}
 
 /** The destination that a route leads to. */
 export function destinationOf({ exchange, routingKey, topologyKey, topology }: Route): Destination {

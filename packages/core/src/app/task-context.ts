@@ -1,6 +1,8 @@
 import type { Logger } from '../internal/log.ts';
 import type { TaskRequest } from '../protocol/task-message.ts';
+import type { SomeSignature } from '../canvas/canvas-types.ts';
 import type { Signature } from '../canvas/signature.ts';
+import type { AsyncResult } from '../result/async-result.ts';
 
 /** Where a task message came from. Source: celery/app/task.py, Context.delivery_info. */
 export interface DeliveryInfo {
@@ -55,8 +57,18 @@ export interface TaskContext {
    * `MaxRetriesExceededError`. The worker publishes the new message, with the same id, before it settles this one.
    */
   retry(options?: RetryOptions): never;
-  /** Ends this task and runs `signature` in its place, under the same id. Throws `Ignore`'s kin; never returns. */
-  replace(signature: Signature): never;
+  /**
+   * Ends this task and runs `signature` in its place, under the same id: a task, chain, group or chord. What was to
+   * follow this task follows it. Throws `Ignore`'s kin; never returns.
+   */
+  replace(signature: SomeSignature): never;
+  /**
+   * Adds a part to the chord that this task is a part of: its result comes after this task's in what the body is given.
+   * `lazy` only prepares it and leaves the sending to you. Rejects with `ConfigError` outside of a chord, with
+   * `UnsupportedError` on a store that does not count parts. Source: celery/app/task.py, add_to_chord.
+   */
+  addToChord(signature: SomeSignature, options: { readonly lazy: true }): Promise<Signature>;
+  addToChord(signature: SomeSignature, options?: { readonly lazy?: false }): Promise<AsyncResult>;
   /** Stores a state of your own (upper-case text) with `meta` as its result. Readable from Python. */
   updateState(update: { readonly state: string; readonly meta?: unknown }): Promise<void>;
   /** Stores `PROGRESS` with `{ progress, note }`; `progress` goes from 0 to 1. */

@@ -1,4 +1,5 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
+import type { ImmutableSignature } from '../canvas/canvas-types.ts';
 import type { Signature } from '../canvas/signature.ts';
 
 /** What a task takes: a tuple for a positional task, an object for one with an `input` schema. */
@@ -39,8 +40,8 @@ export type SignatureFactory<P, R> = P extends readonly unknown[]
 
 /** `task.si(...)`: a signature that takes nothing from its predecessor. */
 export type ImmutableSignatureFactory<P, R> = P extends readonly unknown[]
-  ? (...args: P) => Signature<[], R>
-  : (kwargs: P) => Signature<[], R>;
+  ? (...args: P) => ImmutableSignature<R>
+  : (kwargs: P) => ImmutableSignature<R>;
 
 export type AnySchema = StandardSchemaV1;
 export type SchemaInput<S extends AnySchema> =

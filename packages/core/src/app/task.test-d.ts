@@ -1,6 +1,6 @@
 import { expectTypeOf, test } from 'vitest';
 import { z } from 'zod';
-import { Lovage, Task, type AsyncResult, type Signature, type TaskContext } from '../index.ts';
+import { Lovage, Task, type AsyncResult, type ImmutableSignature, type Signature, type TaskContext } from '../index.ts';
 
 const app = new Lovage('types', { broker: 'memory://' });
 
@@ -59,7 +59,7 @@ test('a signature still asks for what it was not given; stored arguments are the
   expectTypeOf(add.s(1)).toEqualTypeOf<Signature<[x: number], number>>();
   expectTypeOf(add.s(1).delay).parameters.toEqualTypeOf<[x: number]>();
   expectTypeOf(add.s(1, 2).delay).parameters.toEqualTypeOf<[]>();
-  expectTypeOf(add.si(1, 2)).toEqualTypeOf<Signature<[], number>>();
+  expectTypeOf(add.si(1, 2)).toEqualTypeOf<ImmutableSignature<number>>();
   // @ts-expect-error not a number
   add.s('1');
   // @ts-expect-error too many

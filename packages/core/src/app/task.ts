@@ -1,5 +1,6 @@
 import type { AsyncResult } from '../result/async-result.ts';
 import { ConfigError, TaskArgumentsError } from '../errors.ts';
+import type { Group, ImmutableSignature } from '../canvas/canvas-types.ts';
 import { Signature } from '../canvas/signature.ts';
 import { nearestName } from '../internal/nearest-name.ts';
 import type { ExceptionInfo } from '../protocol/task-meta.ts';
@@ -272,10 +273,60 @@ export class Task<P = unknown[], R = unknown> implements TaskHooks {
         );
       }
       this.#parameters.check(args);
-      return this.app.producer.send<R>(this.name, args, {}, options, this);
+      return this.#send(args, {}, options);
     }
     await this.#parameters.bind([], given as Kwargs);
-    return this.app.producer.send<R>(this.name, [], given as Kwargs, options, this);
+    return this.#send([], given as Kwargs, options);
+  }
+
+  #send(args: readonly unknown[], kwargs: Kwargs, options: ApplyOptions = {}): Promise<AsyncResult<R>> {
+    if (this.app.settings.taskAlwaysEager)
+      return this.app.eager.asIfSent(this, args, kwargs, options) as Promise<AsyncResult<R>>;
+    return this.app.producer.send<R>(this.name, args, kwargs, options, this);
+  }
+
+  /**
+   * Runs it here and now, without a broker, and gives its end, with retries, callbacks and handlers as a worker would run
+   * them. An error is in the result, or thrown with `taskEagerPropagates`. Source: celery/app/task.py, apply.
+   */
+  apply(...[given, options = {}]: ApplyAsyncArguments<P>): Promise<AsyncResult<R>> {
+    const positional = this.declared.input === undefined;
+    const call = {
+      task: this.name,
+      args: positional ? ((given ?? []) as readonly unknown[]) : [],
+      kwargs: positional ? {} : (given as Kwargs),
+      options,
+      immutable: false,
+    };
+    return this.app.eager.apply(call) as Promise<AsyncResult<R>>;
+  }
+
+  /** One message that runs the task with each item in turn; gives the list of its results. `celery.map`. */
+  map(items: readonly FirstOf<P>[]): ImmutableSignature<R[]> {
+    return this.#mapped('celery.map', { it: items });
+  }
+
+  /** {@link map} with the arguments of each call: `add.starmap([[1, 2], [3, 4]])`. `celery.starmap`. */
+  starmap(items: readonly ListOf<P>[]): ImmutableSignature<R[]> {
+    return this.#mapped('celery.starmap', { it: items });
+  }
+
+  /**
+   * A group of messages that run the task with `size` argument lists each; gives a list for each message.
+   * Source: celery/canvas.py, chunks.
+   */
+  chunks(items: readonly ListOf<P>[], size: number): Group<[], R[][]> {
+    if (!Number.isInteger(size) || size < 1) {
+      throw new ConfigError(`Chunks of ${String(size)} are not possible. Expected an integer from 1 up.`);
+    }
+    return this.#mapped('celery.chunks', { it: items, n: size }) as unknown as Group<[], R[][]>;
+  }
+
+  #mapped(name: string, rest: Kwargs): ImmutableSignature<R[]> {
+    const task = new Signature(this.app, { task: this.name, args: [], kwargs: {}, options: {}, immutable: false });
+    const kwargs = { task: task.toJSON(), ...rest };
+    const fields = { task: name, args: [], kwargs, options: {}, immutable: true };
+    return new Signature(this.app, fields) as unknown as ImmutableSignature<R[]>;
   }
 
   /**
@@ -415,6 +466,13 @@ function checkEach(
 function limitsOf({ timeLimit, softTimeLimit }: TaskOptions): Pick<ApplyOptions, 'timeLimit' | 'softTimeLimit'> {
   return { ...(timeLimit != null && { timeLimit }), ...(softTimeLimit != null && { softTimeLimit }) };
 }
+
+type FirstOf<P> = P extends readonly [infer First, ...unknown[]]
+  ? First
+  : P extends readonly (infer Each)[]
+    ? Each
+    : never;
+type ListOf<P> = P extends readonly unknown[] ? P : never;
 
 /** The arguments may be left out when the task takes none. */
 export type ApplyAsyncArguments<P> = P extends readonly unknown[]

@@ -73,10 +73,41 @@ export interface ResultBackend extends AsyncDisposable {
   saveGroup(groupId: string, tuple: unknown): Promise<void>;
   loadGroup(groupId: string): Promise<unknown>;
   forgetGroup(groupId: string): Promise<void>;
+  /** Absent where the store cannot count a chord's parts: then `celery.chord_unlock` looks after its chords. */
+  readonly chords?: ChordStore;
   /** Removes what has expired, where the store does not do it by itself. */
   cleanup(): Promise<void>;
   /** Flushes and disconnects. Never rejects; twice is fine. */
   close(): Promise<void>;
+}
+
+/**
+ * Chords on a store that counts their parts itself, by task id: a part that comes twice counts once. Every worker that
+ * ends a part tells it, and the one whose part completes the chord sends the body.
+ */
+export interface ChordStore {
+  /** Before the first part is published: how many there will be. */
+  begin(groupId: string, size: number): Promise<void>;
+  /**
+   * Notes a part. Gives all parts, in the order of their index, when this one makes the chord complete and its body is
+   * the caller's to send; undefined otherwise. Called again with the same part before {@link finish} it gives them
+   * again: whoever died in between is made up for by the redelivery of its message.
+   */
+  part(groupId: string, part: ChordPart): Promise<readonly ChordPart[] | undefined>;
+  /** The body is sent, or will never be: nothing that comes later sends it again. */
+  finish(groupId: string): Promise<void>;
+  /** One more part, `taskId`, than the chord began with; adding it twice counts once. */
+  extend(groupId: string, taskId: string): Promise<void>;
+}
+
+export interface ChordPart {
+  readonly taskId: string;
+  /** undefined: after all others. */
+  readonly index: number | undefined;
+  /** SUCCESS, FAILURE or REVOKED. */
+  readonly state: string;
+  /** The value, or the exception as it is stored. */
+  readonly result: unknown;
 }
 
 export interface Subscription {

@@ -3,6 +3,7 @@ export type { Logger, LogFields } from '../internal/log.ts';
 export { silentLogger } from '../internal/log.ts';
 export type * from '../protocol/task-meta.ts';
 export { BackendUrl, maskUrl } from '../transport/url.ts';
+export { isPartOf } from './chord-part.ts';
 export type * from './contract.ts';
 export { keyValueBackend } from './key-value-backend.ts';
 export type * from './key-value-store.ts';

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ClosedError, isLovageError, type LovageError, TimeoutError } from '../errors.ts';
+import { ClosedError, DecodeError, isLovageError, type LovageError, TimeoutError } from '../errors.ts';
 import { LATE, within } from '../internal/deadline.ts';
 import { silentLogger, type Logger } from '../internal/log.ts';
 import { outsideOfTasks } from '../internal/outside-of-tasks.ts';
@@ -11,12 +11,22 @@ import type {
   Backend,
   BackendCapabilities,
   BackendOptions,
+  ChordPart,
+  ChordStore,
   ResultBackend,
   ResultCodec,
   ResultWrite,
   Subscription,
 } from './contract.ts';
-import type { KeyValueDefinition, KeyValueStore, KeyValueWrite, StoredValue, SuccessGuard } from './key-value-store.ts';
+import type {
+  ChordKeys,
+  KeyValueChords,
+  KeyValueDefinition,
+  KeyValueStore,
+  KeyValueWrite,
+  StoredValue,
+  SuccessGuard,
+} from './key-value-store.ts';
 import { ResultPoll } from './poll.ts';
 
 /** Every call to the store has an answer, or an error, within this time. */
@@ -78,6 +88,7 @@ class KeyValueBackend implements ResultBackend {
   readonly #watches: TurnBatch<string>;
   readonly #unwatches: TurnBatch<string>;
   readonly #underway = new Set<Promise<unknown>>();
+  chords?: ChordStore;
   #capabilities: BackendCapabilities = { notifies: false, shared: true, autoExpires: false };
   #store: KeyValueStore | undefined;
   #opening: Promise<KeyValueStore> | undefined;
@@ -109,6 +120,7 @@ class KeyValueBackend implements ResultBackend {
   async connect(): Promise<void> {
     const store = await this.#opened();
     this.#capabilities = { notifies: store.feed !== undefined, shared: true, autoExpires: store.autoExpires };
+    if (store.chords !== undefined) this.chords = this.#chordStore();
   }
 
   async expect(): Promise<void> {} // any process reads any result here
@@ -291,6 +303,29 @@ class KeyValueBackend implements ResultBackend {
     }
   };
 
+  // Chords
+
+  #chordStore(): ChordStore {
+    const call = <T>(work: (chords: KeyValueChords) => Promise<T>): Promise<T> =>
+      this.#call((store) => work(store.chords as KeyValueChords));
+    return {
+      begin: (groupId, size) => call((chords) => chords.begin(this.#chordKeys(groupId), size, this.#ttlSeconds)),
+      part: async (groupId, { taskId, index, state, result }) => {
+        const value = this.#codec.encode([1, taskId, state, result]);
+        const part = { value, taskId, index };
+        const parts = await call((chords) => chords.part(this.#chordKeys(groupId), part, this.#ttlSeconds));
+        return parts?.map((each) => readChordPart(this.#codec.decode(each)));
+      },
+      finish: (groupId) => call((chords) => chords.finish(this.#chordKeys(groupId), this.#ttlSeconds)),
+      extend: (groupId, taskId) => call((chords) => chords.extend(this.#chordKeys(groupId), taskId, this.#ttlSeconds)),
+    };
+  }
+
+  #chordKeys(groupId: string): ChordKeys {
+    const key = this.#groupKey(groupId);
+    return { parts: `${key}.j`, added: `${key}.t`, size: `${key}.s`, claim: `${key}.c`, addedIds: `${key}.a` };
+  }
+
   // The store's life
 
   /** Runs `work` on the live store, opening one if there is none, within the time of a call. */
@@ -453,6 +488,15 @@ const SUCCESS_MARKS: Readonly<Record<string, readonly string[]>> = {
   'application/json': ['"status": "SUCCESS"', '"status":"SUCCESS"'],
   'application/x-msgpack': ['\xa6status\xa7SUCCESS'],
 };
+
+/** Source: celery/backends/redis.py, _unpack_chord_result. */
+function readChordPart(part: unknown): ChordPart {
+  const [, taskId, state, result] = Array.isArray(part) ? (part as unknown[]) : [];
+  if (typeof taskId !== 'string' || typeof state !== 'string') {
+    throw new DecodeError('A stored part of a chord is not [1, task id, state, result].');
+  }
+  return { taskId, index: undefined, state, result };
+}
 
 function isRetryable(error: Error): boolean {
   return isLovageError(error) && error.retryable;

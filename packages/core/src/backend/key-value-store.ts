@@ -26,6 +26,8 @@ export interface KeyValueStore {
   delete(keys: readonly string[]): Promise<void>;
   /** Absent where the store cannot notify: the backend then polls. */
   readonly feed?: KeyFeed;
+  /** Absent where the store cannot decide atomically: `celery.chord_unlock` then looks after chords. */
+  readonly chords?: KeyValueChords;
   /** Removes what has expired, where the store does not do it by itself. */
   cleanup?(): Promise<void>;
   /** Flushes and disconnects. Never rejects; twice is fine. */
@@ -82,4 +84,38 @@ export interface KeyValueDefinition {
    * signal's reason and leaves nothing open.
    */
   open(url: BackendUrl, options: BackendOptions & { readonly signal: AbortSignal }): Promise<KeyValueStore>;
+}
+
+/** Keys of a chord. Source: celery/backends/redis.py, on_chord_part_return. */
+export interface ChordKeys {
+  /** `.j`: the parts, in the order of their index. */
+  readonly parts: string;
+  /** `.t`: how many parts were added to the chord. */
+  readonly added: string;
+  /** `.s`: how many parts it began with. Watchers of the key are told. */
+  readonly size: string;
+  /** `.c`: ours. The task whose part completed the chord; `done` when the body is sent. */
+  readonly claim: string;
+  /** `.a`: ours. Ids of added parts. */
+  readonly addedIds: string;
+}
+
+/**
+ * Chords in a store that shares them with Python workers, who know of all but `claim` and `addedIds`. Each call is atomic.
+ * `ttlSeconds` as in {@link KeyValueWrite}, for every key that it touches.
+ */
+export interface KeyValueChords {
+  begin(keys: ChordKeys, size: number, ttlSeconds: number | undefined): Promise<void>;
+  /**
+   * Adds a part, but for a chord that is done. `value` is `[1, task id, state, result]` encoded: it takes the place of one
+   * with the same id, unless that one is a SUCCESS (see `isPartOf`). Gives all parts when there are as many
+   * different ids as the chord waits for and no other task claims it.
+   */
+  part(
+    keys: ChordKeys,
+    part: { readonly value: StoredValue; readonly taskId: string; readonly index: number | undefined },
+    ttlSeconds: number | undefined,
+  ): Promise<readonly StoredValue[] | undefined>;
+  finish(keys: ChordKeys, ttlSeconds: number | undefined): Promise<void>;
+  extend(keys: ChordKeys, taskId: string, ttlSeconds: number | undefined): Promise<void>;
 }

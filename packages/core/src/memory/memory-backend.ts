@@ -1,6 +1,14 @@
 import type { Backend } from '../backend/contract.ts';
+import { isPartOf } from '../backend/chord-part.ts';
 import { keyValueBackend } from '../backend/key-value-backend.ts';
-import type { KeyFeed, KeyValueStore, KeyValueWrite, StoredValue } from '../backend/key-value-store.ts';
+import type {
+  ChordKeys,
+  KeyFeed,
+  KeyValueChords,
+  KeyValueStore,
+  KeyValueWrite,
+  StoredValue,
+} from '../backend/key-value-store.ts';
 import { ClosedError } from '../errors.ts';
 import { brokerName } from './memory-broker.ts';
 
@@ -63,9 +71,67 @@ class MemoryValues {
     else listeners.add(listener);
   }
 
+  /** Chords by the key of their parts. */
+  readonly chords = new Map<string, MemoryChord>();
+
   unlisten(key: string, listener: Listener): void {
     const listeners = this.#listeners.get(key);
     if (listeners?.delete(listener) === true && listeners.size === 0) this.#listeners.delete(key);
+  }
+}
+
+interface MemoryChord {
+  size: number | undefined;
+  readonly added: Set<string>;
+  readonly parts: Map<string, { readonly index: number; readonly value: StoredValue }>;
+  claim: string | undefined;
+  isDone: boolean;
+}
+
+/** What the Redis script does, to be read. */
+class MemoryChords implements KeyValueChords {
+  readonly #values: MemoryValues;
+
+  constructor(values: MemoryValues) {
+    this.#values = values;
+  }
+
+  async begin({ parts }: ChordKeys, size: number): Promise<void> {
+    this.#chord(parts).size = size;
+  }
+
+  async part(
+    { parts }: ChordKeys,
+    { value, taskId, index = Number.POSITIVE_INFINITY }: Parameters<KeyValueChords['part']>[1],
+  ): Promise<readonly StoredValue[] | undefined> {
+    const chord = this.#chord(parts);
+    if (chord.isDone) return undefined;
+    const present = chord.parts.get(taskId);
+    if (present === undefined || isPartOf(present.value, taskId) !== 'succeeded')
+      chord.parts.set(taskId, { index, value });
+    if (chord.size === undefined || chord.parts.size < chord.size + chord.added.size) return undefined;
+    if (chord.claim !== undefined && chord.claim !== taskId) return undefined;
+    chord.claim = taskId;
+    return [...chord.parts.values()].toSorted((a, b) => a.index - b.index).map((part) => part.value);
+  }
+
+  async finish({ parts }: ChordKeys): Promise<void> {
+    const chord = this.#chord(parts);
+    chord.parts.clear();
+    chord.isDone = true;
+  }
+
+  async extend({ parts }: ChordKeys, taskId: string): Promise<void> {
+    this.#chord(parts).added.add(taskId);
+  }
+
+  #chord(key: string): MemoryChord {
+    let chord = this.#values.chords.get(key);
+    if (chord === undefined) {
+      chord = { size: undefined, added: new Set(), parts: new Map(), claim: undefined, isDone: false };
+      this.#values.chords.set(key, chord);
+    }
+    return chord;
   }
 }
 
@@ -80,12 +146,14 @@ function memoryValues(name: string): MemoryValues {
 class MemoryStore implements KeyValueStore {
   readonly autoExpires = true;
   readonly feed: KeyFeed;
+  readonly chords: KeyValueChords;
   readonly #values: MemoryValues;
   readonly #watched = new Map<string, Listener>();
   #isClosed = false;
 
   constructor(values: MemoryValues) {
     this.#values = values;
+    this.chords = new MemoryChords(values);
     this.feed = {
       watch: async (keys, listener) => {
         this.#check();

@@ -1,5 +1,13 @@
 export { toSignatureDict } from '../app/option-names.ts';
 export type { SignatureDict } from '../canvas/signature-dict.ts';
+export { BUILTIN_TASK_NAMES } from '../canvas/builtins.ts';
+export { endUnrun, returnChordPart } from '../canvas/chord-join.ts';
+export type { ReturnedPart } from '../canvas/chord-join.ts';
+export { callErrbacks } from '../canvas/errbacks.ts';
+export type { FailedTask } from '../canvas/errbacks.ts';
+export { groupOf, readFields, writeFields } from '../canvas/fields.ts';
+export { accumulated } from '../canvas/replacement.ts';
+export { matchesAny } from '../retry/matchers.ts';
 export { retryDelaySeconds } from '../retry/backoff.ts';
 export type { BackoffOptions } from '../retry/backoff.ts';
 export { publishRetryDelays } from '../retry/policy.ts';

@@ -137,6 +137,16 @@ export class NotRegistered extends TaskError {
   }
 }
 
+/** Python's class for what an object does not do. */
+export class NotImplemented extends TaskError {
+  constructor(message: string) {
+    super('ERR_UNSUPPORTED', message, { name: 'NotImplementedError', module: 'builtins', args: [message] });
+  }
+  static {
+    nameErrors(this, 'NotImplementedError');
+  }
+}
+
 /** A part of a chord failed, so its body cannot run. */
 export class ChordError extends TaskError {
   constructor(message: string, options?: { readonly cause?: unknown }) {

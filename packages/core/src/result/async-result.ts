@@ -1,8 +1,8 @@
 import { currentTask } from '../app/current-task.ts';
 import type { Lovage } from '../app/lovage.ts';
-import { ConfigError, TimeoutError } from '../errors.ts';
+import { ConfigError, IncompleteStreamError, isLovageError, TimeoutError } from '../errors.ts';
 import { taskFailure } from '../protocol/exception-info.ts';
-import { fromResultTuple, toResultTuple, type ResultTuple } from '../protocol/result-tuple.ts';
+import { toResultTuple, type ResultTuple } from '../protocol/result-tuple.ts';
 import type { TaskMeta, TaskState } from '../protocol/task-meta.ts';
 import { EXCEPTION_STATES, PROPAGATE_STATES, READY_STATES } from './states.ts';
 
@@ -46,20 +46,69 @@ export class AsyncResult<R = unknown> {
 
   /**
    * Waits for the end and gives the return value. Rejects with `TaskFailedError` (`ERR_TASK_FAILED`) when the task
-   * failed or was revoked.
+   * failed or was revoked, or, in a chain, when one before it was: it will never run then.
    */
-  async get({ timeout, signal, propagate = true, allowInsideTask = false }: GetOptions = {}): Promise<R> {
-    if (!allowInsideTask && currentTask.getStore() !== undefined) {
-      throw new ConfigError(
-        'get() inside a task can deadlock the workers. Link the tasks with a callback instead, or pass { allowInsideTask: true }.',
-        { facts: { taskId: this.id } },
-      );
+  async get({ timeout, signal, ...options }: GetOptions = {}): Promise<R> {
+    this.refuseInsideTask(options);
+    if (this.#final !== undefined || this.parent === undefined || options.propagate === false) {
+      return this.join({
+        ...options,
+        ...(timeout === undefined ? {} : { timeout }),
+        ...(signal === undefined ? {} : { signal }),
+      });
     }
+    const limit = waitSignal(timeout, signal, this.id);
+    const end = new AbortController();
+    const stop = (): void => end.abort(limit.signal?.reason);
+    if (limit.signal?.aborted) stop();
+    limit.signal?.addEventListener('abort', stop, { once: true });
+    const watching = setInterval(() => {
+      this.checkParents().catch((error: unknown) => {
+        if (isLovageError(error, 'ERR_TASK_FAILED')) end.abort(error);
+      });
+    }, PARENTS_MS);
+    try {
+      return await this.join({ ...options, signal: end.signal });
+    } finally {
+      clearInterval(watching);
+      limit.signal?.removeEventListener('abort', stop);
+      limit.release();
+    }
+  }
+
+  /** {@link get} that looks at nothing but this very result. */
+  async join({ timeout, signal, propagate = true, ...options }: GetOptions = {}): Promise<R> {
+    this.refuseInsideTask(options);
     const meta = await this.#waitForEnd(timeout, signal);
     if (!PROPAGATE_STATES.has(meta.status)) return meta.result as R;
     const error = taskFailure(meta);
     if (propagate) throw error;
     return error as R;
+  }
+
+  protected refuseInsideTask({ allowInsideTask = false }: GetOptions): void {
+    if (allowInsideTask || currentTask.getStore() === undefined) return;
+    throw new ConfigError(
+      'get() inside a task can deadlock the workers. Link the tasks with a callback instead, or pass { allowInsideTask: true }.',
+      { facts: { taskId: this.id } },
+    );
+  }
+
+  /** Rejects when something that this one waits for has failed. Source: celery/result.py, _maybe_reraise_parent_error. */
+  protected async checkParents({ propagate = true }: GetOptions = {}): Promise<void> {
+    if (this.parent === undefined || !propagate) return;
+    const ids: string[] = [];
+    for (let at: AsyncResult | undefined = this.parent; at !== undefined; at = at.parent) ids.unshift(...at.taskIds());
+    const backend = await this.app.requireBackend('read results');
+    if (!backend.capabilities.shared) return;
+    for (const meta of await backend.load(ids)) {
+      if (meta !== undefined && PROPAGATE_STATES.has(meta.status)) throw taskFailure(meta);
+    }
+  }
+
+  /** The ids under which states are stored: its own, or those of a group's members. */
+  taskIds(): readonly string[] {
+    return [this.id];
   }
 
   /** The same as {@link get}; Celery's older name. */
@@ -68,7 +117,7 @@ export class AsyncResult<R = unknown> {
   }
 
   async state(): Promise<TaskState> {
-    return (await this.#meta()).status;
+    return (await this.loadMeta()).status;
   }
 
   /** The same as {@link state}. */
@@ -91,7 +140,7 @@ export class AsyncResult<R = unknown> {
 
   /** The value kept with the state: the return value, an error, or what `updateState` was given. Does not wait. */
   async result(): Promise<unknown> {
-    const meta = await this.#meta();
+    const meta = await this.loadMeta();
     return EXCEPTION_STATES.has(meta.status) && meta.result !== null ? taskFailure(meta) : meta.result;
   }
 
@@ -101,20 +150,63 @@ export class AsyncResult<R = unknown> {
   }
 
   async traceback(): Promise<string | undefined> {
-    return (await this.#meta()).traceback ?? undefined;
+    return (await this.loadMeta()).traceback ?? undefined;
   }
 
   /** When it ended. */
   async dateDone(): Promise<Date | undefined> {
-    const text = (await this.#meta()).date_done;
+    const text = (await this.loadMeta()).date_done;
     // Celery <= 5.2 writes UTC without saying so.
     return text ? new Date(/(?:Z|[+-]\d\d:?\d\d)$/.test(text) ? text : `${text}Z`) : undefined;
   }
 
   /** What the task published while it ran. */
   async children(): Promise<readonly AsyncResult[]> {
-    const { children } = await this.#meta();
-    return (children ?? []).map((tuple) => AsyncResult.fromTuple(this.app, tuple));
+    const { children } = await this.loadMeta();
+    return (children ?? []).map((tuple) => this.app.resultFromTuple(tuple));
+  }
+
+  /**
+   * Goes through this result and, as each has ended, through what it led to: the tree in breadth, each with the one it
+   * is a child of. Throws `IncompleteStreamError` at one that has not ended, unless `intermediate` is true.
+   * Source: celery/result.py, iterdeps.
+   */
+  async *iterdeps({ intermediate = false } = {}): AsyncGenerator<readonly [AsyncResult | undefined, AsyncResult]> {
+    const left: [AsyncResult | undefined, AsyncResult][] = [[undefined, this]];
+    for (let next = left.shift(); next !== undefined; next = left.shift()) {
+      yield next;
+      const [, node] = next;
+      if (await node.ready())
+        left.push(...(await node.children()).map((child): [AsyncResult, AsyncResult] => [node, child]));
+      else if (!intermediate)
+        throw new IncompleteStreamError(`Result ${node.id} has not ended.`, { facts: { taskId: node.id } });
+    }
+  }
+
+  /** This result and all that it led to, each with its value. Waits for each. Source: celery/result.py, collect. */
+  async *collect(options: GetOptions = {}): AsyncGenerator<readonly [AsyncResult, unknown]> {
+    const left: AsyncResult[] = [this];
+    for (let next = left.shift(); next !== undefined; next = left.shift()) {
+      yield [next, await next.get(options)];
+      left.push(...(await next.children()));
+    }
+  }
+
+  /** The value at the end of what this result led to. Waits for all. Source: celery/result.py, get_leaf. */
+  async getLeaf(options: GetOptions = {}): Promise<unknown> {
+    let leaf: unknown;
+    for await (const [, value] of this.collect(options)) leaf = value;
+    return leaf;
+  }
+
+  /** What led to what, by id. Source: celery/result.py, build_graph. */
+  async graph(options: { readonly intermediate?: boolean } = {}): Promise<ReadonlyMap<string, readonly string[]>> {
+    const graph = new Map<string, string[]>();
+    for await (const [parent, node] of this.iterdeps(options)) {
+      if (!graph.has(node.id)) graph.set(node.id, []);
+      if (parent !== undefined) graph.get(parent.id)?.push(node.id);
+    }
+    return graph;
   }
 
   /** Removes the stored result. */
@@ -125,7 +217,35 @@ export class AsyncResult<R = unknown> {
 
   /** Marks it as REVOKED and tells Python workers to skip it, with `terminate` to stop it; see {@link Lovage.revoke}. */
   revoke(options: RevokeOptions = {}): Promise<void> {
-    return this.app.revoke([this.id], options);
+    return this.app.revoke(this.taskIds(), options);
+  }
+
+  /**
+   * Revokes the workflow that ends with this result: itself and all that comes before it, and what they have published
+   * meanwhile, as far as it has not ended.
+   */
+  async cancel(options: RevokeOptions = {}): Promise<void> {
+    const ids = new Set<string>();
+    const take = (result: AsyncResult | undefined): void => {
+      for (let at = result; at !== undefined; at = at.parent) {
+        for (const id of at.taskIds()) ids.add(id);
+        if ('results' in at) for (const member of at.results as readonly AsyncResult[]) take(member.parent);
+      }
+    };
+    take(this);
+    const known = [...ids];
+    const backend = await this.app.requireBackend('cancel a workflow');
+    const metas = backend.capabilities.shared ? await backend.load(known) : [];
+    // What has ended has published what follows it: that may be waiting in a queue.
+    for (const meta of metas) {
+      for (const child of meta?.children ?? []) take(this.app.resultFromTuple(child));
+    }
+    await this.app.revoke([...ids], options);
+  }
+
+  /** The same result, known to come after `parent`. */
+  withParent(parent: AsyncResult): AsyncResult<R> {
+    return new AsyncResult(this.app, this.id, parent);
   }
 
   /** The form in which results refer to results. Source: celery/result.py, as_tuple. */
@@ -135,11 +255,11 @@ export class AsyncResult<R = unknown> {
 
   /** Throws `DecodeError` when it is no result tuple. */
   static fromTuple(app: Lovage, tuple: unknown): AsyncResult {
-    const { id, parent } = fromResultTuple(tuple);
-    return new AsyncResult(app, id, parent === null ? undefined : AsyncResult.fromTuple(app, parent));
+    return app.resultFromTuple(tuple);
   }
 
-  async #meta(): Promise<TaskMeta> {
+  /** What the store has of it. */
+  protected async loadMeta(): Promise<TaskMeta> {
     if (this.#final !== undefined) return this.#final;
     const backend = await this.app.requireBackend('read a result');
     const [meta] = await backend.load([this.id]);
@@ -149,28 +269,11 @@ export class AsyncResult<R = unknown> {
   }
 
   async #waitForEnd(timeout: number | undefined, signal: AbortSignal | undefined): Promise<TaskMeta> {
-    if (timeout !== undefined && !(typeof timeout === 'number' && timeout >= 0)) {
-      throw new ConfigError(`The timeout of get() is ${String(timeout)}. Expected a number of seconds from 0 up.`, {
-        facts: { taskId: this.id },
-      });
-    }
-    if (this.#final !== undefined) return this.#final;
-    if (timeout === undefined || timeout === Number.POSITIVE_INFINITY) return this.#waitUntil(signal);
-    // AbortSignal.any would leave something on a signal that outlives the wait.
-    const end = new AbortController();
-    const forward = (): void => end.abort(signal?.reason);
-    const expire = (): void => {
-      const message = `Task ${this.id} has not ended within ${timeout} s. It may still run: wait again, or revoke it.`;
-      end.abort(new TimeoutError(message, { facts: { taskId: this.id } }));
-    };
-    if (signal?.aborted) forward();
-    signal?.addEventListener('abort', forward, { once: true });
-    const timer = setTimeout(expire, Math.min(timeout * 1000, MAX_TIMER_MS));
+    const end = waitSignal(timeout, signal, this.id);
     try {
-      return await this.#waitUntil(end.signal);
+      return this.#final ?? (await this.#waitUntil(end.signal));
     } finally {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', forward);
+      end.release();
     }
   }
 
@@ -183,6 +286,40 @@ export class AsyncResult<R = unknown> {
     if (READY_STATES.has(meta.status)) this.#final = meta;
     return meta;
   }
+}
+
+/** How often what comes before a result is looked at, for workers that tell nobody of what will not run. */
+const PARENTS_MS = 1000;
+
+/** A signal that fires on the caller's signal or when the time has passed; undefined: neither can be. */
+export function waitSignal(
+  timeout: number | undefined,
+  signal: AbortSignal | undefined,
+  taskId: string,
+): { readonly signal: AbortSignal | undefined; release(): void } {
+  if (timeout !== undefined && !(typeof timeout === 'number' && timeout >= 0)) {
+    throw new ConfigError(`The timeout of get() is ${String(timeout)}. Expected a number of seconds from 0 up.`, {
+      facts: { taskId },
+    });
+  }
+  if (timeout === undefined || timeout === Number.POSITIVE_INFINITY) return { signal, release() {} };
+  // AbortSignal.any would leave something on a signal that outlives the wait.
+  const end = new AbortController();
+  const forward = (): void => end.abort(signal?.reason);
+  const expire = (): void => {
+    const message = `Task ${taskId} has not ended within ${timeout} s. It may still run: wait again, or revoke it.`;
+    end.abort(new TimeoutError(message, { facts: { taskId } }));
+  };
+  if (signal?.aborted) forward();
+  signal?.addEventListener('abort', forward, { once: true });
+  const timer = setTimeout(expire, Math.min(timeout * 1000, MAX_TIMER_MS));
+  return {
+    signal: end.signal,
+    release() {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', forward);
+    },
+  };
 }
 
 /** The longest that `setTimeout` can wait; beyond it, it would not wait at all. */

@@ -27,6 +27,7 @@ import type { Revokes } from '../request/revokes.ts';
 import { decideSettlement, type Ending } from '../request/settlement.ts';
 import { publishSuccessors } from '../request/successors.ts';
 import type { TimeLimits } from '../request/time-limits.ts';
+import type { Workflow } from '../request/workflow.ts';
 import type { Tracer } from '../request/trace.ts';
 import { Work } from '../request/work.ts';
 import type { ResultWriter } from '../results/result-writer.ts';
@@ -64,6 +65,7 @@ export interface DispatcherOptions {
   readonly results: ResultWriter | undefined;
   readonly deadLetters: DeadLetters;
   readonly observers: TaskObservers;
+  readonly workflow: Workflow;
   readonly revoked: Revokes;
   readonly limits: TimeLimits;
   /** {@link Dispatcher.load} may have changed. */
@@ -445,30 +447,43 @@ export class Dispatcher {
   // Ends without a run.
 
   #revoke(work: Work, reason: 'revoked' | 'expired'): void {
-    const { logger, results, nodeName, app, clock, observers } = this.#options;
-    const { task, session, delivery } = work;
+    const { logger, observers } = this.#options;
+    const { task } = work;
     logger.info({ task: task.name, taskId: work.id, reason }, `Discarding task ${task.name}[${work.id}]: ${reason}`);
     observers.revoked(work, { terminated: false, expired: reason === 'expired' }, undefined);
-    const settle = (): void => session.settle(delivery, 'ack');
-    if (results === undefined || (work.request.ignoreResult ?? task.options.ignoreResult)) {
-      settle();
-      return;
+    this.#track(this.#revokeAndSettle(work, reason));
+  }
+
+  async #revokeAndSettle(work: Work, reason: 'revoked' | 'expired'): Promise<void> {
+    const { results, nodeName, app, clock, workflow } = this.#options;
+    const { request, task, session, delivery } = work;
+    const error = new TaskRevokedError(reason);
+    const stores = results !== undefined && !(request.ignoreResult ?? task.options.ignoreResult);
+    let failure: unknown;
+    if (stores) {
+      const state = describeState(
+        work,
+        { state: 'REVOKED', result: describeError(error).info, traceback: null, children: [] },
+        clock.now(),
+        app.settings.resultExtended ? { nodeName, body: undefined } : undefined,
+      );
+      failure = await new Promise<unknown>((resolve) => {
+        results.write(state, resolve);
+      });
     }
-    const state = describeState(
-      work,
-      { state: 'REVOKED', result: describeError(new TaskRevokedError(reason)).info, traceback: null, children: [] },
-      clock.now(),
-      app.settings.resultExtended ? { nodeName, body: undefined } : undefined,
-    );
-    this.#track(
-      new Promise<void>((resolve) => {
-        results.write(state, (error) => {
-          if (error === undefined) settle();
-          else session.settle(delivery, 'requeue');
-          resolve();
-        });
-      }),
-    );
+    const body = this.#readBody(delivery);
+    if (failure === undefined && body !== undefined)
+      failure = await workflow.ended(request, body, 'REVOKED', error, stores);
+    session.settle(delivery, failure === undefined ? 'ack' : 'requeue');
+  }
+
+  /** The body of a message that will not be run; undefined: it cannot be read, and leads to nothing. */
+  #readBody(delivery: Delivery): TaskBody | undefined {
+    try {
+      return decodeTaskBody(delivery.message, this.#options.app.serializers);
+    } catch {
+      return undefined;
+    }
   }
 
   #unknown(session: ConsumerSession, delivery: Delivery, request: TaskRequest): void {
@@ -542,7 +557,7 @@ export class Dispatcher {
 
   /** R20: a redelivered message whose task is done is not run again; what should follow it is sent if it never was. */
   async #runUnlessDone(work: Work): Promise<void> {
-    const { app, logger } = this.#options;
+    const { app, logger, workflow } = this.#options;
     const { session, delivery, request, task } = work;
     let isDone = false;
     try {
@@ -555,6 +570,8 @@ export class Dispatcher {
           const attempt = new Attempt(this.#tracer, this.#tracer, work, body, 0, undefined);
           await publishSuccessors(app, attempt, meta.result);
         }
+        const failure = await workflow.succeeded(request, body, meta.result);
+        if (failure !== undefined) throw failure;
         isDone = true;
       }
     } catch (error) {
@@ -614,7 +631,11 @@ export class Dispatcher {
       session.settle(delivery, 'requeue');
       return;
     }
-    if (request !== undefined) await this.#storeFailure(delivery, request, error);
+    if (request !== undefined) {
+      await this.#storeFailure(delivery, request, error);
+      const body = this.#readBody(delivery);
+      if (body !== undefined) await this.#options.workflow.setAside(request, body, error);
+    }
     session.settle(delivery, isSafe ? 'ack' : 'reject');
   }
 

@@ -1,11 +1,15 @@
+import { createHash } from 'node:crypto';
 import {
   type AnyTask,
   ConfigError,
+  UnsupportedError,
+  type AsyncResult,
   type LogFields,
   type Logger,
   type RequestInfo,
   type RetryOptions,
   type Signature,
+  type SomeSignature,
   type TaskContext,
 } from '@lovage/core';
 import { Ignore, MaxRetriesExceededError, Retry, type TaskBody, type TaskRequest } from '@lovage/core/protocol';
@@ -38,7 +42,7 @@ export interface RetryPlan {
 
 export interface Replacement {
   readonly thrown: unknown;
-  readonly signature: Signature;
+  readonly signature: SomeSignature;
 }
 
 const NO_CHILDREN: readonly unknown[] = [];
@@ -57,6 +61,7 @@ export class RunContext<W extends ContextWork = Work> implements TaskContext {
   #reason: Error | undefined;
   #log: Logger | undefined;
   #children: unknown[] | undefined;
+  #added = 0;
 
   constructor(host: ContextHost<W>, work: W, body: TaskBody) {
     this.#host = host;
@@ -114,13 +119,36 @@ export class RunContext<W extends ContextWork = Work> implements TaskContext {
     throw thrown;
   }
 
-  replace(signature: Signature): never {
+  replace(signature: SomeSignature): never {
     if (signature.options.chord !== undefined) {
       throw new ConfigError('A signature that replaces a task must not be a part of a chord.');
     }
     const thrown = new Ignore(`Replaced by ${signature.task}.`);
     this.replacement = { thrown, signature };
     throw thrown;
+  }
+
+  addToChord(signature: SomeSignature, options: { readonly lazy: true }): Promise<Signature>;
+  addToChord(signature: SomeSignature, options?: { readonly lazy?: false }): Promise<AsyncResult>;
+  async addToChord(
+    signature: SomeSignature,
+    { lazy = false }: { readonly lazy?: boolean } = {},
+  ): Promise<Signature | AsyncResult> {
+    const { id, group, groupIndex, rootId } = this.work.request;
+    const { chord } = this.body;
+    if (chord === undefined || group === undefined) {
+      throw new ConfigError('addToChord() needs a task that is a part of a chord, and this one is of none.');
+    }
+    const { chords } = await this.work.task.app.requireBackend('add to a chord');
+    if (chords === undefined) {
+      throw new UnsupportedError('This result store does not count the parts of chords, so none can be added.');
+    }
+    // The same ids when this task is run again: what was added by then is not added twice.
+    const taskId = derivedId(id, `chord-part-${this.#added++}`);
+    const own = { taskId, groupId: group, chord, rootId, ...(groupIndex === undefined ? {} : { groupIndex }) };
+    const part = signature.set(own) as Signature;
+    await chords.extend(group, taskId);
+    return lazy ? part : part.applyAsync();
   }
 
   updateState({ state, meta }: { readonly state: string; readonly meta?: unknown }): Promise<void> {
@@ -130,6 +158,12 @@ export class RunContext<W extends ContextWork = Work> implements TaskContext {
   progress(progress: number, note?: string): Promise<void> {
     return this.updateState({ state: 'PROGRESS', meta: { progress, note: note ?? null } });
   }
+}
+
+/** A task id that depends on nothing but these. In the form of a uuid5. */
+function derivedId(id: string, name: string): string {
+  const hex = createHash('sha1').update(`${id}\0${name}`).digest('hex');
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-5${hex.slice(13, 16)}-a${hex.slice(17, 20)}-${hex.slice(20, 32)}`;
 }
 
 function describeRequest(work: ContextWork, body: TaskBody, hostname: string): RequestInfo {

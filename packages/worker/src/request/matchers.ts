@@ -1,6 +1,6 @@
 import { types } from 'node:util';
-import { isLovageError, type AnyTask, type ErrorCode, type RetryMatcher } from '@lovage/core';
-import { RemoteError, type DescribedError } from '@lovage/core/protocol';
+import { isLovageError, type AnyTask, type ErrorCode } from '@lovage/core';
+import { matchesAny, RemoteError, type DescribedError } from '@lovage/core/protocol';
 
 /** What only the place where an error was thrown can tell: it has the error itself, and its class. */
 export interface ErrorVerdict {
@@ -38,24 +38,6 @@ export function judgeError(task: AnyTask, error: unknown): ErrorVerdict {
       !matchesAny(retry.notFor, error) &&
       (retry.for === undefined || matchesAny(retry.for, error)),
   };
-}
-
-/** True when one of the error classes or predicates fits. A matcher that throws does not. */
-function matchesAny(matchers: readonly RetryMatcher[] | undefined, error: unknown): boolean {
-  return matchers?.some((matcher) => matches(matcher, error)) ?? false;
-}
-
-function matches(matcher: RetryMatcher, error: unknown): boolean {
-  try {
-    if (isErrorClass(matcher)) return error instanceof matcher;
-    return (matcher as (error: unknown) => unknown)(error) === true;
-  } catch {
-    return false;
-  }
-}
-
-function isErrorClass(matcher: RetryMatcher): matcher is abstract new (...args: never[]) => unknown {
-  return matcher === (Error as unknown) || (matcher as { prototype?: unknown }).prototype instanceof Error;
 }
 
 /** By code, so that another installed copy's errors count. User code throws anything, a proxy that throws when looked at too. */

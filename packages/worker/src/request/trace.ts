@@ -1,6 +1,7 @@
 import {
   currentTask,
   isLovageError,
+  type ApplyOptions,
   type FailureInfo,
   type Logger,
   type Lovage,
@@ -8,13 +9,14 @@ import {
 } from '@lovage/core';
 import type { ResultWrite } from '@lovage/core/backend';
 import {
+  accumulated,
+  callErrbacks,
   describeError,
   MaxRetriesExceededError,
   reprResult,
   retryDelaySeconds,
   TaskRevokedError,
   TimeLimitExceeded,
-  type ExceptionInfo,
   type Ignore,
   type Reject,
   type Retry,
@@ -32,7 +34,8 @@ import type { TaskObservers } from './observer.ts';
 import { retryDraft } from './retry-draft.ts';
 import type { Ending } from './settlement.ts';
 import { toStorable } from './storable.ts';
-import { callErrbacks, publishSuccessors } from './successors.ts';
+import { publishSuccessors } from './successors.ts';
+import type { Workflow } from './workflow.ts';
 
 export interface TracerOptions {
   readonly app: Lovage;
@@ -42,6 +45,7 @@ export interface TracerOptions {
   readonly logger: Logger;
   /** undefined: no results are kept. */
   readonly results: ResultWriter | undefined;
+  readonly workflow: Workflow;
   readonly observers: TaskObservers;
   /** What becomes of a function that does not end when it should, in words. */
   readonly fate: string;
@@ -67,6 +71,7 @@ export class Tracer implements AttemptEnds, ContextHost {
   readonly #clock: Clock;
   readonly #random: () => number;
   readonly #results: ResultWriter | undefined;
+  readonly #workflow: Workflow;
   readonly #extended: boolean;
   readonly #observers: TaskObservers;
   readonly #fate: string;
@@ -82,6 +87,7 @@ export class Tracer implements AttemptEnds, ContextHost {
     this.#random = random;
     this.logger = logger;
     this.#results = results;
+    this.#workflow = options.workflow;
     this.#extended = app.settings.resultExtended;
     this.#observers = observers;
     this.#fate = fate;
@@ -209,7 +215,11 @@ export class Tracer implements AttemptEnds, ContextHost {
 
   async #afterSuccess(attempt: Attempt, result: unknown): Promise<void> {
     const { task } = attempt;
-    if (!(await this.#chordPart(attempt, 'SUCCESS', result))) return;
+    const failure = await this.#workflow.succeeded(attempt.work.request, attempt.body, result);
+    if (failure !== undefined) {
+      this.#unstored(attempt, failure);
+      return;
+    }
     const { hooks } = task;
     if (hooks.onSuccess) await this.#hook(attempt, { hook: 'onSuccess' }, result);
     if (hooks.afterReturn) {
@@ -304,6 +314,17 @@ export class Tracer implements AttemptEnds, ContextHost {
       case 'terminated': {
         const revoked = new TaskRevokedError('terminated');
         await this.#storeRevoked(attempt, revoked);
+        const failure = await this.#workflow.ended(
+          work.request,
+          attempt.body,
+          'REVOKED',
+          revoked,
+          !this.#isIgnored(attempt),
+        );
+        if (failure !== undefined && !work.settled) {
+          this.#unstored(attempt, failure);
+          return;
+        }
         this.#observers.revoked(work, { terminated: true, expired: false }, attempt);
         this.#observers.ended(attempt, 'REVOKED', revoked);
         this.#end(attempt, 'revoked');
@@ -376,23 +397,24 @@ export class Tracer implements AttemptEnds, ContextHost {
   async #replace(attempt: Attempt, { signature }: Replacement): Promise<void> {
     const { work, body, context } = attempt;
     const { request } = work;
-    const { link, linkError } = signature.options;
-    const replacement = signature.set({
+    const replacement = accumulated(signature, {
+      link: body.callbacks,
+      linkError: body.errbacks,
+      chain: body.chain,
+      replyTo: request.replyTo,
+      replacedTaskNesting: request.replacedTaskNesting + 1,
+    });
+    const options: ApplyOptions = {
       taskId: request.id,
-      link: [...asList(link), ...body.callbacks],
-      linkError: [...asList(linkError), ...body.errbacks],
       rootId: request.rootId,
       parentId: request.id,
-      replacedTaskNesting: request.replacedTaskNesting + 1,
       addToParent: false,
-      ...(body.chain.length === 0 ? {} : { chain: body.chain }),
       ...(body.chord === undefined ? {} : { chord: body.chord }),
       ...(request.group === undefined ? {} : { groupId: request.group }),
       ...(request.groupIndex === undefined ? {} : { groupIndex: request.groupIndex }),
-      ...(request.replyTo === undefined ? {} : { replyTo: request.replyTo }),
-    });
+    };
     try {
-      await currentTask.run(context, () => this.#app.applySignature(replacement.toJSON(), { addToParent: false }));
+      await currentTask.run(context, () => this.#app.producer.apply(replacement, [], {}, options));
     } catch (error) {
       await this.#notPublished(attempt, error, 'its replacement');
       return;
@@ -439,16 +461,32 @@ export class Tracer implements AttemptEnds, ContextHost {
     if (this.#results !== undefined && this.#storesErrors(attempt)) {
       await this.#settledWrites(attempt);
       const traceback = ending === 'failure' ? described.traceback : null;
-      const failure = await this.#storeFailure(this.#results, attempt, described.info, traceback);
-      if (failure !== undefined && isPassing(failure)) {
-        this.#unstored(attempt, failure);
-        return;
+      try {
+        await this.#write(this.#results, attempt, this.#state(attempt, 'FAILURE', described.info, traceback));
+      } catch (failure) {
+        if (isPassing(failure)) {
+          this.#unstored(attempt, failure);
+          return;
+        }
+        this.#logUnstored(attempt, failure);
       }
-      if (failure !== undefined) this.#logUnstored(attempt, failure);
+    }
+    const unended = await this.#workflow.ended(work.request, body, 'FAILURE', error, this.#storesErrors(attempt));
+    if (unended !== undefined) {
+      this.#unstored(attempt, unended);
+      return;
     }
     if (body.errbacks.length > 0) {
       try {
-        await callErrbacks(this.#app, this.logger, attempt, error, described.traceback);
+        const { id, rootId } = work.request;
+        const failed = {
+          id,
+          rootId,
+          errbacks: body.errbacks,
+          request: attempt.context.request,
+          context: attempt.context,
+        };
+        await callErrbacks(this.#app, failed, error, described.traceback);
       } catch (failure) {
         if (isPassing(failure) && !work.settled) {
           await this.#notPublished(attempt, failure, 'an errback');
@@ -460,7 +498,6 @@ export class Tracer implements AttemptEnds, ContextHost {
         );
       }
     }
-    if (!(await this.#chordPart(attempt, 'FAILURE', described.info))) return;
     this.#observers.failed(attempt, error, described, this.#seconds(attempt));
     const { hooks } = task;
     if (hooks.onFailure) {
@@ -472,61 +509,6 @@ export class Tracer implements AttemptEnds, ContextHost {
     }
     this.#observers.ended(attempt, 'FAILURE', error);
     this.#end(attempt, ending);
-  }
-
-  /** The failure, and the same for all that would have followed in the chain. undefined: all is kept. */
-  async #storeFailure(
-    results: ResultWriter,
-    attempt: Attempt,
-    info: ExceptionInfo,
-    traceback: string | null,
-  ): Promise<unknown> {
-    const own = this.#state(attempt, 'FAILURE', info, traceback);
-    const writes: Promise<void>[] = [this.#write(results, attempt, own)];
-    for (const { options } of attempt.body.chain) {
-      const id = options?.['task_id'];
-      if (typeof id !== 'string') continue;
-      const { group_id: __, parent_id: ___, ...meta } = own.meta;
-      const group = options?.['group_id'];
-      writes.push(
-        this.#write(results, attempt, {
-          ...own,
-          meta: { ...meta, children: [], ...(typeof group === 'string' ? { group_id: group } : {}), task_id: id },
-        }),
-      );
-    }
-    const outcomes = await Promise.allSettled(writes);
-    const failed = outcomes.find((outcome) => outcome.status === 'rejected');
-    return failed?.reason;
-  }
-
-  // Parts.
-
-  /** False when the attempt has ended by it. */
-  async #chordPart(attempt: Attempt, state: 'SUCCESS' | 'FAILURE', result: unknown): Promise<boolean> {
-    const { chord } = attempt.body;
-    if (chord === undefined) return true;
-    const { work, task } = attempt;
-    const backend = (await this.#app.resultBackend().catch(() => undefined)) as ChordJoiner | undefined;
-    if (backend?.chordPartReturn === undefined) {
-      this.logger.error(
-        { task: task.name, taskId: work.id, group: work.request.group, chord: chord.task },
-        `${label(attempt)} is a part of a chord, and the result store cannot join chords: its body ${chord.task} is not sent by this worker.`,
-      );
-      return true;
-    }
-    try {
-      await backend.chordPartReturn({ request: work.request, chord, state, result });
-      return true;
-    } catch (error) {
-      this.logger.error(
-        { error, task: task.name, taskId: work.id, group: work.request.group, chord: chord.task },
-        `${label(attempt)} could not be joined to its chord.`,
-      );
-      if (!isPassing(error)) return true;
-      this.#unstored(attempt, error);
-      return false;
-    }
   }
 
   async #hook(attempt: Attempt, call: HookCall, value: unknown): Promise<void> {
@@ -606,16 +588,6 @@ export class Tracer implements AttemptEnds, ContextHost {
   }
 }
 
-/** What a result store that joins chords adds to `ResultBackend`. */
-interface ChordJoiner {
-  chordPartReturn?(part: {
-    readonly request: Attempt['work']['request'];
-    readonly chord: unknown;
-    readonly state: 'SUCCESS' | 'FAILURE';
-    readonly result: unknown;
-  }): Promise<void>;
-}
-
 function label({ task, work }: Attempt): string {
   return `Task ${task.name}[${work.id}]`;
 }
@@ -633,10 +605,6 @@ function noRetryLeft({ task, work }: Attempt): Error {
 function retryTime({ when }: Retry, task: Attempt['task']): RetryOptions {
   if (when instanceof Date) return { eta: when };
   return { countdown: when ?? task.options.defaultRetryDelay };
-}
-
-function asList<T>(value: T | readonly T[] | undefined): readonly T[] {
-  return value === undefined ? [] : Array.isArray(value) ? (value as readonly T[]) : [value as T];
 }
 
 function isPassing(error: unknown): boolean {
