@@ -1,6 +1,7 @@
 import { defineConfig } from 'vitest/config';
 
-const conditions = ['@lovage/source', 'module', 'node', 'import', 'default'];
+// Not "import", which is implied: Vitest hands these to Node, where a `require()` would then get modules.
+const conditions = ['@lovage/source', 'module', 'node'];
 const shared = { resolve: { conditions }, ssr: { resolve: { conditions } } };
 
 export default defineConfig({

@@ -20,5 +20,21 @@ export const BROKERS = {
     backend: (_, dir) => file(dir),
   },
   redis: row('redis', 'LOVAGE_TEST_REDIS_URL', { backend: at('LOVAGE_TEST_REDIS_URL') }),
+  postgresql: {
+    services: ['postgresql'],
+    transport: 'transport-sql',
+    driver: 'pg',
+    restartable: true,
+    broker: (env) => `sqla+${env.LOVAGE_TEST_POSTGRESQL_URL}`,
+    backend: (_, dir) => file(dir),
+  },
+  mysql: {
+    services: ['mariadb'],
+    transport: 'transport-sql',
+    driver: 'mysql2',
+    restartable: true,
+    broker: (env) => `sqla+${env.LOVAGE_TEST_MARIADB_URL}`,
+    backend: (_, dir) => file(dir),
+  },
   amqp: row('amqp', 'LOVAGE_TEST_AMQP_URL', { backend: () => 'rpc://' }),
 };

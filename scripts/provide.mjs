@@ -31,6 +31,17 @@ async function installDebian(debian, what) {
   }
 }
 
+/** Who runs a server that refuses to be root: as root, the first of these users that exists; else whoever we are. */
+export function ordinaryUser(names) {
+  if (process.getuid?.() !== 0) return {};
+  const users = readFileSync('/etc/passwd', 'utf8')
+    .split('\n')
+    .map((line) => line.split(':'));
+  const found = names.map((name) => users.find(([known]) => known === name)).find((user) => user !== undefined);
+  if (found === undefined) throw new Error(`None of the users ${names.join(', ')} exists, and root may not run it.`);
+  return { uid: Number(found[2]), gid: Number(found[3]) };
+}
+
 /** A Go program at one version (`github.com/o/p@v1.2.3`), built once into `.services/bin`. Gives its path. */
 export async function goProgram(module, name) {
   const version = module.slice(module.lastIndexOf('@') + 1);

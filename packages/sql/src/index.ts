@@ -1,4 +1,5 @@
 export type {
+  InsertStatement,
   Listening,
   ListenOptions,
   SqlCallOptions,
@@ -8,6 +9,8 @@ export type {
   SqlTransactionOptions,
   SqlValue,
 } from './database.ts';
+export type { SqlColumn, SqlCondition, SqlGrammar, SqlProduct, SqlUpsert } from './grammar.ts';
+export { grammarOf } from './grammars.ts';
 export { checkIdentifier, quoteIdentifier } from './identifiers.ts';
 export { openSqlDatabase, type SqlOpenOptions } from './open.ts';
 export { parseSqlUrl, type SqlDialect, sqlSchemes, type SqlUrl } from './url.ts';

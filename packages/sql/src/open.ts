@@ -11,9 +11,17 @@ import type {
   SqlTransactionOptions,
   SqlValue,
 } from './database.ts';
+import { readMysqlAddress } from './mysql/address.ts';
+import { MysqlServer } from './mysql/server.ts';
+import { readOracleAddress } from './oracle/address.ts';
+import { OracleServer } from './oracle/server.ts';
+import { readPostgresqlAddress } from './postgresql/address.ts';
+import { PostgresqlServer } from './postgresql/server.ts';
+import { ServerDatabase } from './server/server-database.ts';
+import type { SqlServer } from './server/session.ts';
 import type { SqliteDriver } from './sqlite/driver.ts';
 import { SqliteDatabase } from './sqlite/sqlite-database.ts';
-import { parseSqlUrl, type SqlUrl, unavailableDialect } from './url.ts';
+import { parseSqlUrl, type SqlDialect, type SqlUrl } from './url.ts';
 
 export interface SqlOpenOptions {
   /**
@@ -23,90 +31,189 @@ export interface SqlOpenOptions {
   readonly synchronous?: 'full' | 'normal';
   /** How long a call waits for other processes before it rejects with `TimeoutError`. Default 10 000; at least 1. */
   readonly busyTimeoutMs?: number;
+  /** Servers: TLS as Celery's `broker_use_ssl` says it, where the URL does not. */
+  readonly useSsl?: boolean | Readonly<Record<string, unknown>>;
+  /** Servers: how long opening may take. Default 4000. */
+  readonly connectTimeoutMs?: number;
+  /** Servers: one that is silent for two of them is lost; 0: never. Default 20. */
+  readonly heartbeatSeconds?: number;
+  /**
+   * Servers: the longest time between two looks for what nobody told of. Default 1000 for PostgreSQL, which tells of what
+   * Lovage commits; else 250.
+   */
+  readonly pollMs?: number;
   /** SQLite: forces one of the two clients. Default: `node:sqlite` where Node has it (22.13), else `libsql`. */
   readonly sqliteDriver?: SqliteDriver['name'];
   /** The opener keeps messages here: see `SqlDatabase.holdsMessages`. */
   readonly holdsMessages?: boolean;
   readonly logger?: Logger;
+  /** Ends the waiting for a server; rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
 }
 
 interface Shared {
-  readonly database: Promise<SqliteDatabase>;
+  readonly database: Promise<SharedDatabase>;
   handles: number;
 }
 
-/** One connection per process and file; a database in memory is one per process, as Kombu has it. */
+type ServerUrl = SqlUrl & { readonly dialect: Exclude<SqlDialect, 'sqlite'> };
+type SharedDatabase = SqliteDatabase | ServerDatabase;
+
+/** Connections of this process by what they lead to. */
 const open = new Map<string, Shared>();
 
 /**
- * Opens the database of a `sqla+` or `db+` URL. Openers of one file in one process share its connection, so that a
+ * Opens the database of a `sqla+` or `db+` URL. Openers of one database in one process share its connection, so that a
  * transport and a result store commit together.
  *
- * Throws `ConfigError` for a URL or option that cannot be, `UnsupportedError` for databases other than SQLite,
- * `ConnectError` when the file cannot be opened.
+ * Throws `ConfigError` for a URL or option that cannot be, `ConnectError` when the file or server cannot be opened or its
+ * client is not installed, `AuthError`, and `UnsupportedError` for a server that is too old.
  */
 export async function openSqlDatabase(url: BrokerUrl, options: SqlOpenOptions = {}): Promise<SqlDatabase> {
   const parsed = parseSqlUrl(url);
-  if (parsed.dialect !== 'sqlite') throw unavailableDialect(parsed.dialect, url);
+  const { dialect } = parsed;
+  return dialect === 'sqlite' ? openSqlite(parsed, url, options) : openServer({ ...parsed, dialect }, url, options);
+}
+
+async function openSqlite(parsed: SqlUrl, url: BrokerUrl, options: SqlOpenOptions): Promise<SqlDatabase> {
   const path = sqlitePath(parsed, url);
   const synchronous = options.synchronous ?? 'full';
   const busyTimeoutMs = options.busyTimeoutMs ?? timeoutOf(parsed) ?? 10_000;
-  let shared = open.get(path);
-  if (shared === undefined) {
-    shared = {
-      handles: 0,
-      database: SqliteDatabase.open(path, {
-        synchronous,
-        busyTimeoutMs,
-        logger: options.logger ?? silentLogger,
-        ...(options.sqliteDriver === undefined ? {} : { driver: options.sqliteDriver }),
-      }),
-    };
-    open.set(path, shared);
-  }
-  shared.handles++;
-  const release = async (): Promise<void> => {
-    // Kombu keeps its engines as well: a database in memory ends with its process, not with its last connection.
-    if (--shared.handles > 0 || path === ':memory:') return;
-    if (open.get(path) === shared) open.delete(path);
-    await (await shared.database).close();
-  };
-  let database: SqliteDatabase;
-  try {
-    database = await shared.database;
-  } catch (error) {
-    shared.handles--;
-    if (open.get(path) === shared) open.delete(path);
-    throw error;
-  }
+  // Kombu keeps its engines as well: a database in memory ends with its process, not with its last connection.
+  const { database, release } = await share(path, path === ':memory:', () =>
+    SqliteDatabase.open(path, {
+      synchronous,
+      busyTimeoutMs,
+      logger: options.logger ?? silentLogger,
+      ...(options.sqliteDriver === undefined ? {} : { driver: options.sqliteDriver }),
+    }),
+  );
   if (synchronous === 'full') database.requireSync();
   if (options.holdsMessages === true) database.holdsMessages = true;
-  // A lost database is never handed out again: the next opener gets the new file.
-  database.lost.catch(() => {
-    if (open.get(path) === shared) open.delete(path);
-  });
   return new Handle(database, busyTimeoutMs, release);
+}
+
+async function openServer(parsed: ServerUrl, url: BrokerUrl, options: SqlOpenOptions): Promise<SqlDatabase> {
+  const { dialect } = parsed;
+  const { heartbeatSeconds = 20, connectTimeoutMs = 4000, busyTimeoutMs = 10_000, useSsl } = options;
+  const pollMs = options.pollMs ?? (dialect === 'postgresql' ? 1000 : 250);
+  const server = serverOf(parsed, url, busyTimeoutMs, heartbeatSeconds, useSsl);
+  // What was in the URL before the database's name, and the Python driver, makes no difference.
+  const place = url.raw.replace(/^[^:]*/, dialect);
+  const key = JSON.stringify([place, heartbeatSeconds, busyTimeoutMs, useSsl ?? false]);
+  const { database, release } = await share(
+    key,
+    false,
+    () =>
+      ServerDatabase.open(server, {
+        dialect,
+        busyTimeoutMs,
+        connectTimeoutMs,
+        heartbeatSeconds,
+        pollMs,
+        logger: options.logger ?? silentLogger,
+      }),
+    options.signal,
+  );
+  if (options.holdsMessages === true) database.holdsMessages = true;
+  return new Handle(database, busyTimeoutMs, release);
+}
+
+function serverOf(
+  parsed: ServerUrl,
+  url: BrokerUrl,
+  busyTimeoutMs: number,
+  heartbeatSeconds: number,
+  useSsl: SqlOpenOptions['useSsl'],
+): SqlServer {
+  switch (parsed.dialect) {
+    case 'postgresql':
+      return new PostgresqlServer(readPostgresqlAddress(parsed, url, useSsl), busyTimeoutMs);
+    case 'mysql':
+      return new MysqlServer(readMysqlAddress(parsed, url, useSsl), busyTimeoutMs, heartbeatSeconds);
+    case 'oracle':
+      return new OracleServer(readOracleAddress(parsed, url, useSsl), busyTimeoutMs);
+  }
+}
+
+async function share<Database extends SharedDatabase>(
+  key: string,
+  isKept: boolean,
+  start: () => Promise<Database>,
+  signal?: AbortSignal,
+): Promise<{ database: Database; release: () => Promise<void> }> {
+  let shared = open.get(key);
+  if (shared === undefined) {
+    shared = { handles: 0, database: start() };
+    open.set(key, shared);
+  }
+  const mine = shared;
+  mine.handles++;
+  const forget = (): void => {
+    if (open.get(key) === mine) open.delete(key);
+  };
+  const release = async (): Promise<void> => {
+    if (--mine.handles > 0 || isKept) return;
+    forget();
+    await (await mine.database).close();
+  };
+  try {
+    // The key says which kind it is.
+    const database = (await unlessAborted(mine.database, signal)) as Database;
+    // A lost database is never handed out again: the next opener gets a new one.
+    database.lost.catch(forget);
+    return { database, release };
+  } catch (error) {
+    mine.handles--;
+    // Others may still wait for it; nobody comes to those who were aborted.
+    if (mine.handles === 0) {
+      forget();
+      mine.database.then(
+        (database) => void database.close(),
+        () => {},
+      );
+    }
+    throw error;
+  }
+}
+
+function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return work;
+  return new Promise<T>((resolve, reject) => {
+    const abort = (): void => reject(signal.reason as Error);
+    if (signal.aborted) abort();
+    signal.addEventListener('abort', abort);
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+  });
 }
 
 /** What one opener holds: its own deadline and its own end. */
 class Handle implements SqlDatabase {
   readonly dialect: SqlDatabase['dialect'];
+  readonly product: SqlDatabase['product'];
+  readonly maxStatementBytes: number;
   readonly location: string;
   readonly lost: Promise<never>;
-  readonly #database: SqliteDatabase;
+  readonly #database: SharedDatabase;
   readonly #deadlineMs: number;
   readonly #release: () => Promise<void>;
   readonly #listening = new Set<Listening>();
   readonly #pending = new Set<Promise<unknown>>();
   #closing: Promise<void> | undefined;
 
-  constructor(database: SqliteDatabase, deadlineMs: number, release: () => Promise<void>) {
+  constructor(database: SharedDatabase, deadlineMs: number, release: () => Promise<void>) {
     this.#database = database;
     this.dialect = database.dialect;
+    this.product = database.product;
+    this.maxStatementBytes = database.maxStatementBytes;
     this.location = database.location;
     this.lost = database.lost;
     this.#deadlineMs = deadlineMs;
     this.#release = release;
+  }
+
+  now(): number {
+    return this.#database.now();
   }
 
   async query<Row extends SqlRow = SqlRow>(

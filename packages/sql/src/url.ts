@@ -1,4 +1,4 @@
-import { type BrokerUrl, ConfigError, UnsupportedError } from '@lovage/core/transport';
+import { type BrokerUrl, ConfigError } from '@lovage/core/transport';
 
 /** The databases that a SQLAlchemy URL can name here. */
 export type SqlDialect = 'sqlite' | 'postgresql' | 'mysql' | 'oracle';
@@ -57,12 +57,4 @@ export function parseSqlUrl(url: BrokerUrl): SqlUrl {
     database: url.path,
     query: url.query,
   };
-}
-
-/** The error for databases whose URL is understood and whose driver is not there yet. */
-export function unavailableDialect(dialect: SqlDialect, url: BrokerUrl): Error {
-  return new UnsupportedError(
-    `The URL "${String(url)}" asks for ${dialect}, which this version cannot talk to. Only SQLite is available: "${url.scheme.split('+')[0]}+sqlite:///file.db".`,
-    { facts: { dialect } },
-  );
 }

@@ -81,11 +81,13 @@ export class SqlDriver implements QueueDriver<SqlReceipt> {
       servesFirst: 'highest',
       maxDelayMs: MAX_DELAY_MS,
       leaseMs: options.leaseMs,
-      maxMessageBytes: 0,
+      maxMessageBytes: tables.maxPayloadBytes,
       guarantee:
-        options.synchronous === 'full'
-          ? 'sqlite, synchronous=full: a committed publish survives the death of every process and a power loss'
-          : 'sqlite, synchronous=normal: a committed publish survives the death of every process; a power loss may take the last moments',
+        database.product !== 'sqlite'
+          ? `${database.product}: a publish that resolved is a committed transaction; it survives what the server's own settings say that a commit survives`
+          : options.synchronous === 'full'
+            ? 'sqlite, synchronous=full: a committed publish survives the death of every process and a power loss'
+            : 'sqlite, synchronous=normal: a committed publish survives the death of every process; a power loss may take the last moments',
     };
     this.bindings = {
       add: (exchange, binding) => this.#bind(exchange, binding),
@@ -104,7 +106,7 @@ export class SqlDriver implements QueueDriver<SqlReceipt> {
     const expiryMs = Math.max(QUEUE_EXPIRY_MS, typeof declared === 'number' ? declared : 0);
     await this.#database.transaction(async (transaction) => {
       await this.#tables.ensureQueue(transaction, name);
-      await this.#tables.setQueueExpiry(transaction, name, Date.now() + expiryMs);
+      await this.#tables.setQueueExpiry(transaction, name, this.#database.now() + expiryMs);
     });
     if (!this.#ownQueues.has(name)) this.#ownQueues.set(name, { expiryMs, bindings: new Map() });
   }
@@ -115,7 +117,6 @@ export class SqlDriver implements QueueDriver<SqlReceipt> {
   }
 
   async push(entries: readonly QueueEntry[]): Promise<void> {
-    const now = Date.now();
     const waiting = new Map<string, string[]>();
     for (const { queue, payload, delayMs } of entries) {
       if (delayMs > 0) continue;
@@ -125,6 +126,7 @@ export class SqlDriver implements QueueDriver<SqlReceipt> {
     }
     try {
       await this.#database.transaction(async (transaction) => {
+        const now = this.#database.now();
         for (const [queue, payloads] of waiting) await this.#tables.insert(transaction, queue, payloads);
         for (const { queue, payload, delayMs } of entries) {
           if (delayMs > 0) await this.#tables.insertDelayed(transaction, queue, payload, now + delayMs);
@@ -149,7 +151,7 @@ export class SqlDriver implements QueueDriver<SqlReceipt> {
     while (!signal.aborted) {
       const seen = this.#changes;
       await this.#keepHouse();
-      const now = Date.now();
+      const now = this.#database.now();
       const outlook = this.#expectsMore ? undefined : await this.#tables.outlook(this.#database, queues, now);
       if (outlook === undefined || outlook.ready) {
         const pulled = await this.#claim(queues, Math.min(max, MAX_CLAIM), signal);
@@ -158,7 +160,11 @@ export class SqlDriver implements QueueDriver<SqlReceipt> {
         if (outlook === undefined) continue;
       }
       const { nextDueAt } = outlook;
-      const waitMs = Math.min(deadline - Date.now(), HOUSEKEEPING_MS, (nextDueAt ?? Number.POSITIVE_INFINITY) - now);
+      const waitMs = Math.min(
+        deadline - Date.now(),
+        HOUSEKEEPING_MS,
+        (nextDueAt ?? Number.POSITIVE_INFINITY) - this.#database.now(),
+      );
       if (Date.now() >= deadline) break;
       if (this.#closed) throw new ClosedError(`The connection to "${this.#database.location}" is closed.`);
       // The signal may have fired meanwhile, and says so only once.
@@ -190,11 +196,11 @@ export class SqlDriver implements QueueDriver<SqlReceipt> {
     await this.#renewQueues();
     const consumer = this.#consumer;
     if (consumer === undefined) return receipts;
-    const leaseUntil = Date.now() + this.#leaseMs;
-    const isAlive = await this.#database.transaction(
-      (transaction) => this.#tables.renewLease(transaction, consumer.id, leaseUntil),
-      ORDERED,
-    );
+    let leaseUntil = 0;
+    const isAlive = await this.#database.transaction((transaction) => {
+      leaseUntil = this.#database.now() + this.#leaseMs;
+      return this.#tables.renewLease(transaction, consumer.id, leaseUntil);
+    }, ORDERED);
     if (isAlive && this.#consumer?.id === consumer.id) this.#consumer = { id: consumer.id, leaseUntil };
     return receipts.filter((receipt) => !isAlive || receipt.consumer !== consumer.id);
   }
@@ -228,7 +234,7 @@ export class SqlDriver implements QueueDriver<SqlReceipt> {
 
   async #claim(queues: readonly string[], max: number, signal: AbortSignal): Promise<readonly Pulled<SqlReceipt>[]> {
     const work = async (transaction: SqlTransaction) => {
-      const now = Date.now();
+      const now = this.#database.now();
       await this.#tables.releaseDue(transaction, now);
       const consumer = await this.#aliveConsumer(transaction, now);
       const pulled: Pulled<SqlReceipt>[] = [];
@@ -268,13 +274,14 @@ export class SqlDriver implements QueueDriver<SqlReceipt> {
     if (now < this.#housekeepingAt) return;
     this.#housekeepingAt = now + HOUSEKEEPING_MS;
     await this.#renewQueues();
-    const { consumers, hasExpiredQueue } = await this.#tables.census(this.#database, now);
+    const stored = this.#database.now();
+    const { consumers, hasExpiredQueue } = await this.#tables.census(this.#database, stored);
     const others = consumers.filter(({ id }) => id !== this.#consumer?.id);
-    const expired = others.filter(({ leaseUntil }) => leaseUntil < now).map(({ id }) => id);
+    const expired = others.filter(({ leaseUntil }) => leaseUntil < stored).map(({ id }) => id);
     const dead = others.filter(({ process }) => isSurelyDead(process)).map(({ id }) => id);
     if (expired.length + dead.length === 0 && !hasExpiredQueue) return;
     const released = await this.#database.transaction(async (transaction) => {
-      const count = await this.#tables.reap(transaction, now, expired, dead);
+      const count = await this.#tables.reap(transaction, this.#database.now(), expired, dead);
       if (count > 0) transaction.signal(this.#topic);
       return count;
     });
@@ -289,10 +296,11 @@ export class SqlDriver implements QueueDriver<SqlReceipt> {
     const own = new Map(this.#ownQueues);
     const expiryMs = Math.max(...[...own.values()].map((queue) => queue.expiryMs));
     await this.#database.transaction(async (transaction) => {
-      for (const name of await this.#tables.renewQueueExpiry(transaction, [...own.keys()], now + expiryMs)) {
+      const expiresAt = this.#database.now() + expiryMs;
+      for (const name of await this.#tables.renewQueueExpiry(transaction, [...own.keys()], expiresAt)) {
         // This process slept for long (a suspended laptop), and another one took its queues for abandoned.
         await this.#tables.ensureQueue(transaction, name);
-        await this.#tables.setQueueExpiry(transaction, name, now + expiryMs);
+        await this.#tables.setQueueExpiry(transaction, name, expiresAt);
         for (const [exchange, binding] of own.get(name)?.bindings.values() ?? []) {
           await this.#tables.addBinding(transaction, exchange, binding);
         }

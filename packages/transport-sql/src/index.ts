@@ -6,8 +6,9 @@ export type { SqlTransportOptions } from './options.ts';
 
 /**
  * Celery's `sqla+` transport, in Kombu's tables: `sqla+sqlite:///relative.db`, `sqla+sqlite:////absolute.db`,
- * `sqla+sqlite://` (in memory, this process only). URLs of PostgreSQL, MySQL and Oracle are understood and refused with
- * `UnsupportedError`: they are not available yet.
+ * `sqla+sqlite://` (in memory, this process only), `sqla+postgresql://user:password@host/database`, `sqla+mysql://...`,
+ * `sqla+mariadb://...` and `sqla+oracle://user:password@host:1521/?service_name=NAME`. A server needs its client
+ * installed: `pg`, `mysql2` or `oracledb`.
  */
 export const sqlTransport: Transport = virtualTransport({
   schemes: sqlSchemes(['sqla', 'sqlalchemy']),

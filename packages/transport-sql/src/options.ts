@@ -1,3 +1,4 @@
+import { seconds } from '@lovage/core/options';
 import { ConfigError } from '@lovage/core/transport';
 import { checkIdentifier } from '@lovage/sql';
 
@@ -20,8 +21,13 @@ export interface SqlTransportOptions {
    * and the last moments before a power loss may be missing.
    */
   readonly synchronous?: 'full' | 'normal';
-  /** SQLite: how long a call waits for writers in other processes, in milliseconds. Default 10 000. */
+  /** How long a call waits for what others hold, in milliseconds. Default 10 000. */
   readonly busyTimeoutMs?: number;
+  /**
+   * Servers: the longest time between two looks for messages that nobody told of, in seconds. Default 1 on PostgreSQL,
+   * which tells of what Lovage publishes and not of what Python does; 0.25 on MySQL, MariaDB and Oracle.
+   */
+  readonly pollingInterval?: number;
 }
 
 /** The options as the driver needs them. */
@@ -31,15 +37,23 @@ export interface ResolvedOptions {
   readonly leaseMs: number;
   readonly synchronous: 'full' | 'normal';
   readonly busyTimeoutMs: number | undefined;
+  readonly pollMs: number | undefined;
 }
 
-const KNOWN = ['queueTablename', 'messageTablename', 'leaseMs', 'synchronous', 'busyTimeoutMs'] as const;
+const KNOWN = [
+  'queueTablename',
+  'messageTablename',
+  'leaseMs',
+  'synchronous',
+  'busyTimeoutMs',
+  'pollingInterval',
+] as const;
 
 /** Kombu's retry keys, what its virtual transports take, and SQLAlchemy's `create_engine`. */
 const IGNORED: ReadonlySet<string> = new Set(
   (
     'maxRetries intervalStart intervalStep intervalMax retryErrors errback callback ' +
-    'connectRetriesTimeout pollingInterval bodyEncoding deadletterQueue visibilityTimeout echo echoPool ' +
+    'connectRetriesTimeout bodyEncoding deadletterQueue visibilityTimeout echo echoPool ' +
     'future poolSize maxOverflow poolRecycle poolPrePing poolTimeout poolclass ' +
     'poolUseLifo poolResetOnReturn connectArgs isolationLevel executionOptions hideParameters loggingName ' +
     'poolLoggingName labelLength queryCacheSize insertmanyvaluesPageSize plugins'
@@ -70,6 +84,10 @@ export function parseOptions(input: Readonly<Record<string, unknown>> = {}): Res
     leaseMs: milliseconds(options['leaseMs'], 'leaseMs', 1000) ?? 30_000,
     synchronous,
     busyTimeoutMs: milliseconds(options['busyTimeoutMs'], 'busyTimeoutMs', 1),
+    pollMs:
+      options['pollingInterval'] === undefined
+        ? undefined
+        : seconds(0.01)(options['pollingInterval'], 'pollingInterval'),
   };
 }
 

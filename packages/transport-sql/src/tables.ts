@@ -5,7 +5,7 @@ import type { SqlDatabase, SqlTransaction } from '@lovage/sql';
 export interface ClaimedRow {
   readonly id: number;
   /** As stored, whether it is text or not. */
-  readonly payload: Uint8Array;
+  readonly payload: string | Uint8Array;
   /** 1 at first. */
   readonly deliveries: number;
 }
@@ -33,6 +33,8 @@ export interface Census {
  * hidden row would fall to those who clean up what Kombu leaves behind.
  */
 export interface QueueTables {
+  /** Most bytes of a payload; 0: no limit. Known once the tables are there. */
+  readonly maxPayloadBytes: number;
   /** Creates what is missing. */
   create(database: SqlDatabase): Promise<void>;
   ensureQueue(transaction: SqlTransaction, name: string): Promise<void>;

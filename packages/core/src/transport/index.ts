@@ -1,6 +1,7 @@
 export * from '../errors.ts';
 export type { Logger, LogFields } from '../internal/log.ts';
 export { silentLogger } from '../internal/log.ts';
+export { importInstalled } from '../internal/installed-package.ts';
 export { nearestName } from '../internal/nearest-name.ts';
 export type * from '../virtual/driver.ts';
 export {

@@ -1,6 +1,7 @@
 import { closeSync, openSync, statSync } from 'node:fs';
 import { ClosedError, ConnectionLostError, type Logger, type LovageError } from '@lovage/core/transport';
 import type {
+  InsertStatement,
   Listening,
   ListenOptions,
   SqlCallOptions,
@@ -48,6 +49,8 @@ interface Call {
  */
 export class SqliteDatabase implements SqlDatabase {
   readonly dialect = 'sqlite';
+  readonly product = 'sqlite';
+  readonly maxStatementBytes = 0;
   readonly location: string;
   readonly lost: Promise<never>;
   readonly #path: string;
@@ -116,6 +119,11 @@ export class SqliteDatabase implements SqlDatabase {
     this.#driver.all(`PRAGMA wal_autocheckpoint=${CHECKPOINT_PAGES}`, []);
     this.#driver.all('PRAGMA temp_store=MEMORY', []);
     this.#driver.all('PRAGMA cache_size=-16000', []);
+  }
+
+  /** All users are on this machine. */
+  now(): number {
+    return Date.now();
   }
 
   /** The stricter of all openers decides. */
@@ -375,6 +383,10 @@ class OpenTransaction implements SqlTransaction {
   async execute(sql: string, parameters: readonly SqlValue[] = []): Promise<number> {
     this.#assertOpen();
     return this.#driver.run(sql, parameters);
+  }
+
+  async insert({ into, row, after = '' }: InsertStatement, rows: readonly (readonly SqlValue[])[]): Promise<void> {
+    for (const values of rows) await this.execute(`${into}${row}${after}`, values);
   }
 
   signal(topic: string): void {

@@ -14,6 +14,7 @@ const NOBODY = 0;
  * Source: kombu/transport/sqlalchemy/models.py.
  */
 export class SqliteQueueTables implements QueueTables {
+  readonly maxPayloadBytes = 0;
   readonly #sql: ReturnType<typeof statements>;
 
   constructor(queueTable: string, messageTable: string) {
