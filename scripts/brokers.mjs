@@ -36,5 +36,6 @@ export const BROKERS = {
     broker: (env) => `sqla+${env.LOVAGE_TEST_MARIADB_URL}`,
     backend: (_, dir) => file(dir),
   },
+  nats: row('nats', 'LOVAGE_TEST_NATS_URL', { restartable: true }),
   amqp: row('amqp', 'LOVAGE_TEST_AMQP_URL', { backend: () => 'rpc://' }),
 };

@@ -109,7 +109,7 @@ async function scenario(name, { services, broker, backend, kill }) {
     await produced;
     const report = await settled(dir);
     const inFlight = kill === undefined ? kills * CONCURRENCY : kills * WORKERS * CONCURRENCY;
-    const good = report.lost === 0 && report.phantom === 0 && report.duplicates <= inFlight;
+    const good = report.acknowledged > 0 && report.lost === 0 && report.phantom === 0 && report.duplicates <= inFlight;
     console.log(
       JSON.stringify({ scenario: name, seed, tasks: COUNT, kills, ...report, inFlightAtMost: inFlight, good }),
     );

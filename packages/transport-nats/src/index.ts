@@ -1,0 +1,10 @@
+import { type Transport, virtualTransport } from '@lovage/core/transport';
+import { openNatsDriver } from './open.ts';
+
+export type { NatsTransportOptions } from './options.ts';
+
+/**
+ * The broker NATS with JetStream: a work queue stream per queue. Schemes `nats` and `tls+nats`; options as
+ * {@link NatsTransportOptions}. What lies on the server is told in `docs/wire/nats.md`.
+ */
+export const natsTransport: Transport = virtualTransport({ schemes: ['nats', 'tls+nats'], open: openNatsDriver });

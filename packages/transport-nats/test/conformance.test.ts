@@ -1,0 +1,23 @@
+import { transportConformance } from '@lovage/conformance';
+import { natsTransport } from '@lovage/transport-nats';
+import { connect } from '@nats-io/transport-node';
+import { afterAll, test } from 'vitest';
+import { natsUrl } from './nats-url.ts';
+
+const url = natsUrl();
+
+if (url === undefined) {
+  test.skip('conformance (no LOVAGE_TEST_NATS_URL)', () => {});
+} else {
+  const raw = await connect({ servers: new URL(url).host });
+  afterAll(() => raw.close());
+  transportConformance({
+    test,
+    transport: natsTransport,
+    url,
+    defaultPort: 4222,
+    inject: async (queue, bytes) => {
+      await raw.request(queue, bytes);
+    },
+  });
+}
