@@ -3,6 +3,7 @@ import {
   type BindingStore,
   type Broadcast,
   type Capabilities,
+  HerdBrake,
   isLovageError,
   type Logger,
   PublishError,
@@ -13,6 +14,7 @@ import {
   type QueueEntry,
   type ReceiptSettlement,
   type StoredBinding,
+  WakeUps,
 } from '@lovage/core/transport';
 import { deferred, type RedisLink, replyCode } from '@lovage/redis';
 import { Janitor } from './janitor.ts';
@@ -20,7 +22,6 @@ import type { Keys } from './keys.ts';
 import type { DriverSettings } from './options.ts';
 import { DELAY, PULL, PURGE, RENEW, REQUEUE } from './scripts.ts';
 import { Subscriber } from './subscriber.ts';
-import { HerdBrake, WakeUps } from './wake-ups.ts';
 
 /** One script takes at most so many: Redis serves nobody else meanwhile. */
 const MOST_PER_PULL = 500;

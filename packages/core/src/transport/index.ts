@@ -13,6 +13,7 @@ export {
   type OpenedEnvelope,
 } from '../virtual/envelope.ts';
 export { matchesTopic, topicPattern } from '../virtual/routing.ts';
+export { HerdBrake, WakeUps } from '../virtual/wake-ups.ts';
 export { virtualTransport, type VirtualTransportDefinition } from '../virtual/virtual-transport.ts';
 export type * from './contract.ts';
 export type * from './message.ts';
