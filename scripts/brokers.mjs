@@ -37,5 +37,6 @@ export const BROKERS = {
     backend: (_, dir) => file(dir),
   },
   nats: row('nats', 'LOVAGE_TEST_NATS_URL', { restartable: true }),
+  mongodb: row('mongodb', 'LOVAGE_TEST_MONGODB_URL', { restartable: true }),
   amqp: row('amqp', 'LOVAGE_TEST_AMQP_URL', { backend: () => 'rpc://' }),
 };
