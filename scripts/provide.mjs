@@ -55,6 +55,22 @@ export async function goProgram(module, name) {
   return program;
 }
 
+/** npm packages at fixed versions in a folder of their own, none of whose scripts run. Gives the folder. */
+export async function npmPackages(name, versions) {
+  const folder = join(root, '.services/npm', name);
+  const wanted = JSON.stringify({ private: true, dependencies: versions });
+  const stamp = join(folder, 'installed.json');
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return folder;
+  console.log(`Installing ${Object.entries(versions).map((entry) => entry.join('@')).join(', ')} ...`);
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, 'package.json'), wanted);
+  const install = ['install', '--ignore-scripts', '--no-audit', '--no-fund', '--no-package-lock'];
+  await must('npm', install, { cwd: folder, quiet: true });
+  writeFileSync(stamp, wanted);
+  return folder;
+}
+
 /** A Python environment of its own with the packages of a requirements file. Gives its interpreter. */
 export async function pythonWith(name, requirements) {
   if ((await run('python3', ['-c', 'import venv, ensurepip'], { quiet: true }).catch(() => ({ code: 1 }))).code !== 0)

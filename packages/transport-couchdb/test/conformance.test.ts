@@ -1,0 +1,29 @@
+import { randomUUID } from 'node:crypto';
+import { transportConformance } from '@lovage/conformance';
+import { BrokerUrl } from '@lovage/core/transport';
+import { openCouchDatabase, readCouchEndpoint } from '@lovage/couchdb';
+import { couchdbTransport } from '@lovage/transport-couchdb';
+import { afterAll, test } from 'vitest';
+import { couchUrl } from './couch-url.ts';
+
+const url = couchUrl();
+
+if (url === undefined) {
+  test.skip('conformance (no LOVAGE_TEST_COUCHDB_URL)', () => {});
+} else {
+  const database = await openCouchDatabase(readCouchEndpoint(new BrokerUrl(url), 'kombu_default'));
+  console.log(`CouchDB's HTTP API is served by ${database.server}.`);
+  afterAll(() => database.close());
+  transportConformance({
+    test,
+    transport: couchdbTransport,
+    url,
+    defaultPort: 5984,
+    // PouchDB Server brings its index up to date in one thread, for each question anew.
+    ...(database.server.startsWith('CouchDB') ? {} : { volume: 1000, deadlineMs: 30_000 }),
+    // A document as Kombu 3.0 writes it.
+    inject: async (queue, bytes) => {
+      await database.write([{ _id: randomUUID().replaceAll('-', ''), queue, payload: new TextDecoder().decode(bytes) }]);
+    },
+  });
+}
