@@ -39,4 +39,5 @@ export const BROKERS = {
   nats: row('nats', 'LOVAGE_TEST_NATS_URL', { restartable: true }),
   mongodb: row('mongodb', 'LOVAGE_TEST_MONGODB_URL', { restartable: true }),
   amqp: row('amqp', 'LOVAGE_TEST_AMQP_URL', { backend: () => 'rpc://' }),
+  couchdb: row('couchdb', 'LOVAGE_TEST_COUCHDB_URL', { restartable: true }),
 };

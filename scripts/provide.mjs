@@ -61,7 +61,11 @@ export async function npmPackages(name, versions) {
   const wanted = JSON.stringify({ private: true, dependencies: versions });
   const stamp = join(folder, 'installed.json');
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return folder;
-  console.log(`Installing ${Object.entries(versions).map((entry) => entry.join('@')).join(', ')} ...`);
+  console.log(
+    `Installing ${Object.entries(versions)
+      .map((entry) => entry.join('@'))
+      .join(', ')} ...`,
+  );
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, 'package.json'), wanted);

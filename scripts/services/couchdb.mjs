@@ -38,7 +38,10 @@ admin = ${PASSWORD}
 level = critical
 `,
   );
-  writeFileSync(join(dir, 'vm.args'), `-name couchdb-${port}@127.0.0.1\n-setcookie lovage\n-kernel inet_dist_use_interface {127,0,0,1}\n`);
+  writeFileSync(
+    join(dir, 'vm.args'),
+    `-name couchdb-${port}@127.0.0.1\n-setcookie lovage\n-kernel inet_dist_use_interface {127,0,0,1}\n`,
+  );
   const env = {
     ...process.env,
     HOME: dir,

@@ -52,7 +52,10 @@ export interface OpenCouchOptions {
  * Opens a database, and creates it and its design document if they do not exist. Rejects with `ConnectError`, `AuthError`
  * or the signal's reason, and leaves nothing open then.
  */
-export async function openCouchDatabase(endpoint: CouchEndpoint, options: OpenCouchOptions = {}): Promise<CouchDatabase> {
+export async function openCouchDatabase(
+  endpoint: CouchEndpoint,
+  options: OpenCouchOptions = {},
+): Promise<CouchDatabase> {
   const { signal, silenceMs = 40_000, design } = options;
   signal?.throwIfAborted();
   const connectTimeoutMs = endpoint.connectTimeoutMs ?? options.connectTimeoutMs ?? 4000;
@@ -204,7 +207,11 @@ export class CouchDatabase {
    */
   async *changes(signal: AbortSignal): AsyncGenerator<Change | undefined, void> {
     // What happens from here on is asked for by number: nothing falls between this answer and the feed.
-    const { body } = await this.#link.request({ method: 'GET', path: `${this.#path}/_changes?since=now&limit=1`, signal });
+    const { body } = await this.#link.request({
+      method: 'GET',
+      path: `${this.#path}/_changes?since=now&limit=1`,
+      signal,
+    });
     const since = (body as { readonly last_seq?: string | number } | undefined)?.last_seq ?? 'now';
     yield undefined;
     const query = new URLSearchParams({
@@ -262,7 +269,10 @@ export class CouchDatabase {
 
 function reasonOf(body: unknown): string {
   const { error, reason } = (body ?? {}) as { readonly error?: string; readonly reason?: string };
-  return `${[error, reason].filter((text) => text !== undefined).join(': ') || 'no reason given'}.`.replace(/\.\.$/, '.');
+  return `${[error, reason].filter((text) => text !== undefined).join(': ') || 'no reason given'}.`.replace(
+    /\.\.$/,
+    '.',
+  );
 }
 
 /** undefined: a heartbeat, or what is no change. */

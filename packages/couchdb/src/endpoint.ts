@@ -14,7 +14,12 @@ export interface CouchEndpoint extends HttpEndpoint {
 }
 
 /** Options of the URL's query, beside `ssl` and `ssl_...`. Kombu's others are taken and have nothing to decide. */
-const URL_OPTIONS = { connectTimeout: seconds(0.01), heartbeat: withoutEffect, insist: boolean, loginMethod: nonEmptyText };
+const URL_OPTIONS = {
+  connectTimeout: seconds(0.01),
+  heartbeat: withoutEffect,
+  insist: boolean,
+  loginMethod: nonEmptyText,
+};
 
 /**
  * Reads `couchdb://user:password@host:5984/database`; `couchdbs://`, `?ssl=true`, any `ssl_...` option and Celery's

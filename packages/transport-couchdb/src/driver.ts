@@ -116,6 +116,8 @@ export class CouchDriver implements QueueDriver<CouchReceipt> {
       maxDelayMs: MAX_DELAY_MS,
       leaseMs,
       maxMessageBytes: Math.max(1, maxDocumentSize - DOCUMENT_BYTES),
+      // By the order of an index; CouchDB itself knows neither.
+      emulated: ['priority', 'delay'],
       guarantee: `${database.server}: what a publish confirmed is on the disk of the server, or of a quorum of the cluster`,
     };
     this.bindings = {

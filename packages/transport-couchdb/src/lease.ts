@@ -64,7 +64,9 @@ export class Lease {
       pid: process.pid,
       renewals: this.#renewals++,
     };
-    const { outcomes, isDoubtful } = await this.#database.write([{ ...document, ...(rev === undefined ? {} : { _rev: rev }) }]);
+    const { outcomes, isDoubtful } = await this.#database.write([
+      { ...document, ...(rev === undefined ? {} : { _rev: rev }) },
+    ]);
     let written = outcomes[0]?.rev;
     if (written === undefined && isDoubtful) {
       // The attempt before the last may have been the one that wrote.

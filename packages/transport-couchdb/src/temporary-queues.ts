@@ -55,10 +55,14 @@ export class TemporaryQueues {
     this.#renewedAt = now;
     await this.#write([...this.#own.keys()]);
     const rows = await this.#database.range(QUEUES, endOf(QUEUES), { include_docs: true });
-    const expired = rows.flatMap(({ doc }) => (typeof doc?.['expires_at'] === 'number' && doc['expires_at'] < now ? [doc] : []));
+    const expired = rows.flatMap(({ doc }) =>
+      typeof doc?.['expires_at'] === 'number' && doc['expires_at'] < now ? [doc] : [],
+    );
     if (expired.length === 0) return [];
     // Its process may have come back meanwhile.
-    const { outcomes } = await this.#database.write(expired.map(({ _id, _rev }) => ({ _id, _rev: _rev as string, _deleted: true as const })));
+    const { outcomes } = await this.#database.write(
+      expired.map(({ _id, _rev }) => ({ _id, _rev: _rev as string, _deleted: true as const })),
+    );
     return expired.flatMap(({ name }, index) =>
       outcomes[index]?.rev !== undefined && typeof name === 'string' ? [name] : [],
     );

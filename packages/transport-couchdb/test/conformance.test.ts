@@ -23,7 +23,9 @@ if (url === undefined) {
     ...(database.server.startsWith('CouchDB') ? {} : { volume: 1000, deadlineMs: 30_000 }),
     // A document as Kombu 3.0 writes it.
     inject: async (queue, bytes) => {
-      await database.write([{ _id: randomUUID().replaceAll('-', ''), queue, payload: new TextDecoder().decode(bytes) }]);
+      await database.write([
+        { _id: randomUUID().replaceAll('-', ''), queue, payload: new TextDecoder().decode(bytes) },
+      ]);
     },
   });
 }
