@@ -147,8 +147,14 @@ function decoded(text: string): string | undefined {
 const OURS = 'lovage:';
 
 /** Consumers, each with a lease: who renews it adds a revision, and others see that it lives. */
+export const CONSUMERS = `${OURS}consumer:`;
+
 export function consumerId(owner: string): string {
-  return `${OURS}consumer:${owner}`;
+  return CONSUMERS + owner;
+}
+
+export function ownerOf(id: string): string {
+  return id.slice(CONSUMERS.length);
 }
 
 /** Queues that go away when nobody renews them. */
