@@ -10,6 +10,7 @@ import {
 } from '@lovage/core/backend';
 import { deferred, type RedisLink } from '@lovage/redis';
 import { RedisChords } from './chords.ts';
+import { RedisDocuments } from './documents.ts';
 import { READ_THEN_WRITE, WRITE } from './scripts.ts';
 
 /** One script writes at most so many results, or about so many bytes: Redis serves nobody else meanwhile. */
@@ -27,6 +28,7 @@ export class RedisStore implements KeyValueStore {
   readonly lost: Promise<never>;
   readonly feed: KeyFeed;
   readonly chords: RedisChords;
+  readonly documents: RedisDocuments;
   readonly #link: RedisLink;
   readonly #openFeed: () => Promise<RedisLink>;
   readonly #lose: (error: unknown) => void;
@@ -39,6 +41,7 @@ export class RedisStore implements KeyValueStore {
   constructor(link: RedisLink, openFeed: () => Promise<RedisLink>, chordOrdered = true) {
     this.#link = link;
     this.chords = new RedisChords(link, chordOrdered);
+    this.documents = new RedisDocuments(link);
     this.#openFeed = openFeed;
     const loss = deferred<never>();
     this.lost = loss.promise;

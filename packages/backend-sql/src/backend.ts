@@ -12,6 +12,7 @@ import {
   type TaskMeta,
 } from '@lovage/core/backend';
 import type { Listening, SqlDatabase, SqlTransactionOptions } from '@lovage/sql';
+import { SqlDocuments } from './documents.ts';
 import { readGroup, writeGroup } from './groups.ts';
 import { fromRow, toColumnDate, toRow } from './rows.ts';
 import type { ResultTables, TaskRow } from './tables.ts';
@@ -40,6 +41,7 @@ interface Followed {
 /** Results in Celery's tables. Waiting costs nothing: a commit, of this process or another, is what makes it look. */
 export class SqlResultBackend implements ResultBackend {
   readonly capabilities: BackendCapabilities = { notifies: true, shared: true, autoExpires: false };
+  readonly documents: SqlDocuments = new SqlDocuments(async () => (await this.#open()).database);
   readonly #reopen: () => Promise<OpenStore>;
   readonly #codec: ResultCodec;
   readonly #logger: Logger;
@@ -159,6 +161,7 @@ export class SqlResultBackend implements ResultBackend {
   }
 
   async cleanup(): Promise<void> {
+    await this.documents.removeExpired();
     if (this.#expiresSeconds === undefined) return;
     const before = toColumnDate(new Date(Date.now() - this.#expiresSeconds * 1000).toISOString()) as string;
     const { database, tables } = await this.#open();

@@ -1,4 +1,6 @@
 import {
+  isSurelyDead,
+  processIdentity,
   type BindingStore,
   type Capabilities,
   ClosedError,
@@ -15,7 +17,6 @@ import {
 } from '@lovage/core/transport';
 import type { Listening, SqlDatabase, SqlTransaction } from '@lovage/sql';
 import type { ResolvedOptions } from './options.ts';
-import { isSurelyDead, processIdentity } from './process-identity.ts';
 import type { ClaimedRow, QueueTables } from './tables.ts';
 
 /** A message and the number under which it was taken: a later taker has another one. */

@@ -3,6 +3,7 @@ import type { ConnectOptions, Transport } from '@lovage/core/transport';
 import { registerSuite, type TestFunction } from '../suite.ts';
 import type { UpstreamOptions } from '../upstream.ts';
 import { close } from './close.ts';
+import { documents } from './documents.ts';
 import { expiry, forget, groups } from './keep.ts';
 import { loss } from './loss.ts';
 import { store } from './store.ts';
@@ -39,6 +40,7 @@ const TESTS: readonly BackendTest[] = [
   ...subscribe,
   ...forget,
   ...groups,
+  ...documents,
   ...expiry,
   ...loss,
   ...close,

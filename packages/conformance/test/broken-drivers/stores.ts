@@ -51,6 +51,27 @@ export const backendFaults: readonly BackendFault[] = [
     }),
   },
   {
+    name: 'writes documents whatever their version',
+    fails: [
+      'documents: nothing is written over a version that was not read',
+      'documents: of many who write at once over the same version, one is first',
+    ],
+    backend: broken(({ documents }) => {
+      if (documents === undefined) throw new TypeError('The memory store keeps documents.');
+      return {
+        documents: {
+          read: (name) => documents.read(name),
+          async write(name, text) {
+            for (;;) {
+              const version = await documents.write(name, text, (await documents.read(name))?.version);
+              if (version !== undefined) return version;
+            }
+          },
+        },
+      };
+    }),
+  },
+  {
     name: 'loses the end of a large batch',
     fails: ['store: many writes of one tick are all kept'],
     backend: arrayBackend({

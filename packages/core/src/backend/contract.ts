@@ -73,12 +73,38 @@ export interface ResultBackend extends AsyncDisposable {
   saveGroup(groupId: string, tuple: unknown): Promise<void>;
   loadGroup(groupId: string): Promise<unknown>;
   forgetGroup(groupId: string): Promise<void>;
+  /** Absent where the store cannot compare and swap. */
+  readonly documents?: DocumentStore;
   /** Absent where the store cannot count a chord's parts: then `celery.chord_unlock` looks after its chords. */
   readonly chords?: ChordStore;
   /** Removes what has expired, where the store does not do it by itself. */
   cleanup(): Promise<void>;
   /** Flushes and disconnects. Never rejects; twice is fine. */
   close(): Promise<void>;
+}
+
+/**
+ * Small texts kept beside the results, each written only over the version that was read: what several processes agree by,
+ * such as which beat leads.
+ */
+export interface DocumentStore {
+  read(name: string): Promise<StoredDocument | undefined>;
+  /**
+   * Writes over this version, or, for undefined, only where there is nothing. Gives the new version; undefined when
+   * somebody else was first. `ttlSeconds`: how long it is kept at least; default for ever.
+   */
+  write(
+    name: string,
+    text: string,
+    over: string | undefined,
+    options?: { readonly ttlSeconds?: number },
+  ): Promise<string | undefined>;
+}
+
+export interface StoredDocument {
+  readonly text: string;
+  /** Another one after each write. */
+  readonly version: string;
 }
 
 /**

@@ -13,6 +13,7 @@ import type {
   BackendOptions,
   ChordPart,
   ChordStore,
+  DocumentStore,
   ResultBackend,
   ResultCodec,
   ResultWrite,
@@ -89,6 +90,7 @@ class KeyValueBackend implements ResultBackend {
   readonly #unwatches: TurnBatch<string>;
   readonly #underway = new Set<Promise<unknown>>();
   chords?: ChordStore;
+  documents?: DocumentStore;
   #capabilities: BackendCapabilities = { notifies: false, shared: true, autoExpires: false };
   #store: KeyValueStore | undefined;
   #opening: Promise<KeyValueStore> | undefined;
@@ -121,6 +123,7 @@ class KeyValueBackend implements ResultBackend {
     const store = await this.#opened();
     this.#capabilities = { notifies: store.feed !== undefined, shared: true, autoExpires: store.autoExpires };
     if (store.chords !== undefined) this.chords = this.#chordStore();
+    if (store.documents !== undefined) this.documents = this.#documentStore();
   }
 
   async expect(): Promise<void> {} // any process reads any result here
@@ -302,6 +305,18 @@ class KeyValueBackend implements ResultBackend {
       }
     }
   };
+
+  // Documents
+
+  #documentStore(): DocumentStore {
+    const call = <T>(work: (documents: DocumentStore) => Promise<T>): Promise<T> =>
+      this.#call((store) => work(store.documents as DocumentStore));
+    return {
+      read: (name) => call((documents) => documents.read(`${this.#prefix}${name}`)),
+      write: (name, text, over, options) =>
+        call((documents) => documents.write(`${this.#prefix}${name}`, text, over, options)),
+    };
+  }
 
   // Chords
 

@@ -1,4 +1,4 @@
-import type { BackendOptions } from './contract.ts';
+import type { BackendOptions, DocumentStore } from './contract.ts';
 import type { BackendUrl } from '../transport/url.ts';
 
 /**
@@ -26,6 +26,8 @@ export interface KeyValueStore {
   delete(keys: readonly string[]): Promise<void>;
   /** Absent where the store cannot notify: the backend then polls. */
   readonly feed?: KeyFeed;
+  /** Absent where the store cannot compare and swap. Names are keys of their own, apart from results. */
+  readonly documents?: DocumentStore;
   /** Absent where the store cannot decide atomically: `celery.chord_unlock` then looks after chords. */
   readonly chords?: KeyValueChords;
   /** Removes what has expired, where the store does not do it by itself. */

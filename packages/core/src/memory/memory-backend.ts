@@ -1,4 +1,4 @@
-import type { Backend } from '../backend/contract.ts';
+import type { Backend, DocumentStore, StoredDocument } from '../backend/contract.ts';
 import { isPartOf } from '../backend/chord-part.ts';
 import { keyValueBackend } from '../backend/key-value-backend.ts';
 import type {
@@ -71,6 +71,7 @@ class MemoryValues {
     else listeners.add(listener);
   }
 
+  readonly documents = new Map<string, StoredDocument>();
   /** Chords by the key of their parts. */
   readonly chords = new Map<string, MemoryChord>();
 
@@ -135,6 +136,25 @@ class MemoryChords implements KeyValueChords {
   }
 }
 
+class MemoryDocuments implements DocumentStore {
+  readonly #kept: Map<string, StoredDocument>;
+
+  constructor(kept: Map<string, StoredDocument>) {
+    this.#kept = kept;
+  }
+
+  async read(name: string): Promise<StoredDocument | undefined> {
+    return this.#kept.get(name);
+  }
+
+  async write(name: string, text: string, over: string | undefined): Promise<string | undefined> {
+    if (this.#kept.get(name)?.version !== over) return undefined;
+    const version = String(Number(over ?? '0') + 1);
+    this.#kept.set(name, { text, version });
+    return version;
+  }
+}
+
 const named = new Map<string, MemoryValues>();
 
 function memoryValues(name: string): MemoryValues {
@@ -147,6 +167,7 @@ class MemoryStore implements KeyValueStore {
   readonly autoExpires = true;
   readonly feed: KeyFeed;
   readonly chords: KeyValueChords;
+  readonly documents: DocumentStore;
   readonly #values: MemoryValues;
   readonly #watched = new Map<string, Listener>();
   #isClosed = false;
@@ -154,6 +175,7 @@ class MemoryStore implements KeyValueStore {
   constructor(values: MemoryValues) {
     this.#values = values;
     this.chords = new MemoryChords(values);
+    this.documents = new MemoryDocuments(values.documents);
     this.feed = {
       watch: async (keys, listener) => {
         this.#check();

@@ -3,6 +3,7 @@ export type { Logger, LogFields } from '../internal/log.ts';
 export { silentLogger } from '../internal/log.ts';
 export { importInstalled } from '../internal/installed-package.ts';
 export { nearestName } from '../internal/nearest-name.ts';
+export { isSurelyDead, processIdentity } from '../internal/process-identity.ts';
 export type * from '../virtual/driver.ts';
 export {
   decodeEnvelope,
