@@ -1,7 +1,8 @@
 import { defineConfig } from 'vitest/config';
 
-// Not "import", which is implied: Vitest hands these to Node, where a `require()` would then get modules.
-const conditions = ['@lovage/source', 'module', 'node'];
+// Not "import", which is implied: Vitest hands these to Node, where a `require()` would then get modules. Not "module":
+// what packages have under that name is for bundlers, and Node cannot load it.
+const conditions = ['@lovage/source', 'node'];
 const shared = { resolve: { conditions }, ssr: { resolve: { conditions } } };
 
 export default defineConfig({

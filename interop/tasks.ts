@@ -5,6 +5,7 @@ import { Lovage } from '@lovage/core';
 export const app = new Lovage('interop', {
   broker: process.env.BROKER as string,
   ...(process.env.BACKEND === undefined ? {} : { backend: process.env.BACKEND }),
+  brokerTransportOptions: JSON.parse(process.env.BROKER_OPTIONS ?? '{}') as Record<string, unknown>,
   taskDefaultQueue: process.env.QUEUE ?? 'typescript',
   acceptContent: ['json', 'yaml', 'msgpack'],
   workerUnknownTaskRetries: 1,

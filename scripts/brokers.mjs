@@ -40,4 +40,10 @@ export const BROKERS = {
   mongodb: row('mongodb', 'LOVAGE_TEST_MONGODB_URL', { restartable: true }),
   amqp: row('amqp', 'LOVAGE_TEST_AMQP_URL', { backend: () => 'rpc://' }),
   couchdb: row('couchdb', 'LOVAGE_TEST_COUCHDB_URL', { restartable: true }),
+  sqs: row('sqs', 'LOVAGE_TEST_SQS_URL', { restartable: true }),
+  filesystem: {
+    services: [],
+    broker: (_, dir) => `filesystem://${dir}/broker`,
+    backend: (_, dir) => file(dir),
+  },
 };

@@ -8,7 +8,7 @@ import { startServices } from './services.mjs';
 
 const args = process.argv.slice(2);
 const filters = args.filter((arg) => arg !== '--check');
-const { env, stop } = await startServices(['redis', 'amqp', 'python', 'python-5.2']);
+const { env, stop } = await startServices(['redis', 'amqp', 'sqs', 'python', 'python-5.2']);
 const { code } = await run(
   process.execPath,
   [join(root, 'node_modules/vitest/vitest.mjs'), 'run', '--project', 'interop', ...filters],

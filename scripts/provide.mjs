@@ -1,5 +1,5 @@
 // Gets what a service needs: a program that is installed, else by a package manager, else an error that says what to do.
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { has, must, root, run } from './run.mjs';
 
@@ -91,4 +91,25 @@ export async function pythonWith(name, requirements) {
     writeFileSync(stamp, wanted);
   }
   return python;
+}
+
+/** A Java program of Maven Central (`group:artifact:version`) with all that it needs. Gives the folder of its jars. */
+export async function mavenJars(coordinates) {
+  const [group, artifact, version] = coordinates.split(':');
+  const folder = join(root, '.services/jars', `${artifact}-${version}`);
+  if (existsSync(folder)) return folder;
+  const mvn = await debianProgram('mvn', 'maven');
+  console.log(`Fetching ${coordinates} and what it needs ...`);
+  const project = `${folder}.part`;
+  mkdirSync(project, { recursive: true });
+  writeFileSync(
+    join(project, 'pom.xml'),
+    `<project><modelVersion>4.0.0</modelVersion><groupId>services</groupId><artifactId>services</artifactId><version>1</version>
+<dependencies><dependency><groupId>${group}</groupId><artifactId>${artifact}</artifactId><version>${version}</version></dependency></dependencies></project>`,
+  );
+  const copy = ['-q', '-B', 'dependency:copy-dependencies', '-DoutputDirectory=jars', '-DincludeScope=runtime'];
+  await must(mvn, copy, { cwd: project, quiet: true });
+  renameSync(join(project, 'jars'), folder);
+  rmSync(project, { recursive: true });
+  return folder;
 }

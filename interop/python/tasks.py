@@ -1,8 +1,9 @@
 """The Python side of the interop tests: an ordinary Celery app.
 
-BROKER, BACKEND and QUEUE come from the environment; nothing is configured for the sake of the other side.
+BROKER, BROKER_OPTIONS, BACKEND and QUEUE come from the environment; nothing is configured for the sake of the other side.
 """
 
+import json
 import os
 import time
 
@@ -11,6 +12,7 @@ from celery import Celery
 app = Celery("interop", broker=os.environ["BROKER"], backend=os.environ["BACKEND"])
 app.conf.update(
     accept_content=["json", "yaml", "msgpack"],
+    broker_transport_options=json.loads(os.environ.get("BROKER_OPTIONS", "{}")),
     result_extended=os.environ.get("RESULT_EXTENDED") == "1",
     task_default_queue=os.environ.get("QUEUE", "python"),
     broker_connection_retry_on_startup=True,

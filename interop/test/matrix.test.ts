@@ -10,15 +10,42 @@ import { ECHO_CASES, type EchoCase } from './cases.ts';
 import { PythonClient, startPythonWorker, startTypescriptWorker, type Meeting, type WorkerProcess } from './peers.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'lovage-interop-'));
-const { LOVAGE_TEST_REDIS_URL: redis, LOVAGE_TEST_AMQP_URL: amqp } = process.env;
+const { LOVAGE_TEST_REDIS_URL: redis, LOVAGE_TEST_AMQP_URL: amqp, LOVAGE_TEST_SQS_URL: sqs } = process.env;
 const sqlite = join(folder, 'interop.db');
+const results = (name: string): string => `db+sqlite:///${join(folder, `${name}-results.db`)}`;
 
-const BROKERS = [
+interface Broker {
+  readonly name: string;
+  readonly broker: string | undefined;
+  readonly backend: string | undefined;
+  /** `broker_transport_options` of both sides. */
+  readonly brokerOptions?: Readonly<Record<string, unknown>>;
+  readonly newestOnly?: boolean;
+  /** Kombu has no fanout on it. */
+  readonly noRemoteControl?: boolean;
+}
+
+const BROKERS: readonly Broker[] = [
   { name: 'Redis', broker: redis, backend: redis },
   { name: 'RabbitMQ, results over rpc', broker: amqp, backend: 'rpc://' },
   { name: 'RabbitMQ, results in Redis', broker: amqp, backend: redis },
-  { name: 'SQLite', broker: `sqla+sqlite:///${sqlite}`, backend: `db+sqlite:///${sqlite}` },
+  { name: 'SQLite', broker: `sqla+sqlite:///${sqlite}`, backend: `db+sqlite:///${sqlite}`, noRemoteControl: true },
+  { name: 'SQS', broker: sqs, backend: results('sqs'), newestOnly: true, noRemoteControl: true },
+  {
+    name: 'filesystem',
+    broker: 'filesystem://',
+    backend: results('filesystem'),
+    newestOnly: true,
+    brokerOptions: folders(),
+  },
 ];
+
+/** Kombu makes the control folder only. */
+function folders(): Readonly<Record<string, string>> {
+  const messages = join(folder, 'messages');
+  mkdirSync(messages);
+  return { data_folder_in: messages, data_folder_out: messages, control_folder: join(folder, 'control') };
+}
 
 const PEERS = [
   { name: 'Celery 5.6', python: process.env.LOVAGE_TEST_PYTHON, oldest: false },
@@ -30,11 +57,14 @@ const cells: { peer: string; broker: string; row: string; direction: string; out
 
 for (const peer of PEERS) {
   for (const meeting of BROKERS) {
+    if (peer.oldest && meeting.newestOnly === true) continue;
     const missing = [peer.python ?? peer.name, meeting.broker ?? meeting.name].find((value) => !value?.includes('/'));
     describe.skipIf(missing !== undefined)(`${peer.name}, ${meeting.name}`, () => {
       matrix(peer.name, peer.oldest, meeting.name, {
         broker: meeting.broker as string,
         backend: meeting.backend as string,
+        ...(meeting.brokerOptions === undefined ? {} : { brokerOptions: meeting.brokerOptions }),
+        remoteControl: meeting.noRemoteControl !== true,
         python: peer.python as string,
         pythonQueue: `python-${randomUUID().slice(0, 8)}`,
         typescriptQueue: `typescript-${randomUUID().slice(0, 8)}`,
@@ -60,6 +90,7 @@ function matrix(peer: string, oldest: boolean, broker: string, meeting: Meeting)
     app = new Lovage('interop-client', {
       broker: meeting.broker,
       backend: meeting.backend,
+      brokerTransportOptions: meeting.brokerOptions ?? {},
       acceptContent: ['json', 'yaml', 'msgpack'],
     });
     // One after the other: whoever comes first makes the tables or queues that the other then finds.
@@ -337,7 +368,7 @@ function matrix(peer: string, oldest: boolean, broker: string, meeting: Meeting)
     });
   }
 
-  if (!meeting.broker.startsWith('sqla')) {
+  if (meeting.remoteControl === true) {
     cell('revoke', 'TypeScript sends', async () => {
       const result = await sendToPython('py.add', [1, 2], { countdown: 3 });
       await until(() => (workers[0] as WorkerProcess).output().includes(`py.add[${result.id}] received`));

@@ -14,6 +14,10 @@ export interface Meeting {
   readonly typescriptQueue: string;
   readonly python: string;
   readonly resultExtended?: boolean;
+  /** `broker_transport_options` of both sides. */
+  readonly brokerOptions?: Readonly<Record<string, unknown>>;
+  /** Whether the broker's fanout reaches both. */
+  readonly remoteControl?: boolean;
 }
 
 export interface PythonAnswer {
@@ -122,6 +126,7 @@ function environment(meeting: Meeting, queue: string): NodeJS.ProcessEnv {
     ...process.env,
     BROKER: meeting.broker,
     BACKEND: meeting.backend,
+    BROKER_OPTIONS: JSON.stringify(meeting.brokerOptions ?? {}),
     QUEUE: queue,
     RESULT_EXTENDED: meeting.resultExtended === true ? '1' : '0',
     PYTHONUNBUFFERED: '1',

@@ -1,0 +1,22 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { transportConformance } from '@lovage/conformance';
+import { afterAll, describe, test } from 'vitest';
+import { newMessageName } from '../src/names.ts';
+import { mortalTransport } from './mortal.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'lovage-transport-filesystem-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+describe('filesystem', () => {
+  const { transport, crash } = mortalTransport();
+  transportConformance({
+    test,
+    transport,
+    url: `filesystem://${folder}`,
+    crash,
+    connect: { transportOptions: { synchronous: 'normal' } },
+    inject: async (queue, bytes) => writeFileSync(join(folder, newMessageName(queue, 0)), bytes),
+  });
+});

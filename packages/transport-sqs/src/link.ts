@@ -1,0 +1,102 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ClosedError, ConnectionLostError, type Logger, type LovageError } from '@lovage/core/transport';
+import { kindOf, toLovageError } from './errors.ts';
+
+/** Pauses between attempts, in milliseconds, jittered down to half. */
+const PAUSES_MS = [50, 100, 200, 400, 800, 1600, 3000] as const;
+/** How long an answer that asks for patience is obeyed before the call fails. */
+const BUSY_MS = 10_000;
+
+export interface SqsLinkOptions {
+  /** No answer to anything for this long, while something was asked: the link is lost. */
+  readonly lossMs: number;
+  /** How long one request may take, beyond the time that SQS was asked to wait. */
+  readonly requestMs: number;
+  /** Where it leads, for errors; no secrets. */
+  readonly where: string;
+  readonly logger: Logger;
+}
+
+export interface RequestOptions {
+  /** For errors: "Receiving from the queue "a"". */
+  readonly what: string;
+  /** How long SQS was asked to wait. Default 0. */
+  readonly waitMs?: number;
+  /** Gives up at once with the signal's reason; SQS may have done what was asked. */
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Requests over HTTP, where no socket is a session: a cut one is replaced, and a receipt stays valid. The link is lost
+ * when nothing was answered for a while.
+ */
+export class SqsLink {
+  readonly lost: Promise<never>;
+  readonly #options: SqsLinkOptions;
+  readonly #abort = new AbortController();
+  #lose!: (error: Error) => void;
+  #failingSince: number | undefined;
+
+  constructor(options: SqsLinkOptions) {
+    this.#options = options;
+    this.lost = new Promise((_, reject) => {
+      this.#lose = reject;
+    });
+    this.lost.catch(() => {});
+  }
+
+  get isOver(): boolean {
+    return this.#abort.signal.aborted;
+  }
+
+  /** Requests under way end with `ClosedError`. */
+  close(): void {
+    this.#abort.abort(new ClosedError('The connection is closed.'));
+  }
+
+  /**
+   * What `ask` gets. Tried again while the network fails, until the link counts as lost, and while SQS asks for patience,
+   * for ten seconds. Rejects with one of our errors.
+   */
+  async request<T>(ask: (signal: AbortSignal) => Promise<T>, { what, waitMs = 0, signal }: RequestOptions): Promise<T> {
+    const startedAt = Date.now();
+    for (let attempt = 0; ; attempt++) {
+      const ends = [this.#abort.signal, ...(signal === undefined ? [] : [signal])];
+      for (const end of ends) end.throwIfAborted();
+      const timeout = new AbortController();
+      const timer = setTimeout(() => timeout.abort(), waitMs + this.#options.requestMs);
+      const askedAt = Date.now();
+      try {
+        const answer = await ask(AbortSignal.any([timeout.signal, ...ends]));
+        this.#failingSince = undefined;
+        return answer;
+      } catch (error) {
+        for (const end of ends) end.throwIfAborted();
+        const failure = this.#judge(error, what, askedAt + waitMs, startedAt);
+        if (failure !== undefined) throw failure;
+      } finally {
+        clearTimeout(timer);
+      }
+      const pauseMs = (PAUSES_MS[attempt] ?? (PAUSES_MS.at(-1) as number)) * (0.5 + Math.random() / 2);
+      await sleep(pauseMs, undefined, { signal: AbortSignal.any(ends) }).catch(() => {});
+    }
+  }
+
+  /** The error to end with, or undefined to try again. */
+  #judge(error: unknown, what: string, answerDueAt: number, startedAt: number): LovageError | undefined {
+    const kind = kindOf(error);
+    const now = Date.now();
+    if (kind !== 'network') this.#failingSince = undefined;
+    if (kind === 'refused') return toLovageError(error, what);
+    if (kind === 'busy') return now - startedAt > BUSY_MS ? toLovageError(error, what) : undefined;
+    this.#failingSince ??= Math.min(now, answerDueAt);
+    this.#options.logger.debug({ err: error }, `${what}: no answer; trying again`);
+    if (now - this.#failingSince < this.#options.lossMs) return undefined;
+    const loss = new ConnectionLostError(`${this.#options.where} did not answer for ${this.#options.lossMs} ms.`, {
+      cause: error,
+    });
+    this.#lose(loss);
+    this.#abort.abort(loss);
+    return loss;
+  }
+}

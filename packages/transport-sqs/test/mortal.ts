@@ -1,0 +1,36 @@
+import { type Connection, ConnectionLostError, type Transport, virtualTransport } from '@lovage/core/transport';
+import type { SqsDriver } from '../src/driver.ts';
+import { openSqsDriver } from '../src/open.ts';
+
+/** The SQS transport with sessions that can die as their process would: nothing given back, nothing said. */
+export function mortalTransport(): {
+  readonly transport: Transport;
+  readonly crash: (connection: Connection, clientName: string) => Promise<void>;
+} {
+  const deaths = new Map<string, () => void>();
+  const transport = virtualTransport({
+    schemes: ['sqs'],
+    open: async (url, options) => {
+      const driver = await openSqsDriver(url, options);
+      const lost = new Promise<never>((_, reject) => {
+        deaths.set(options.clientName ?? '', () => reject(new ConnectionLostError('This process is dead.')));
+      });
+      lost.catch(() => {});
+      // The driver's own methods, with another `lost`.
+      return new Proxy(driver, {
+        get: (target, property: keyof SqsDriver) => {
+          if (property === 'lost') return Promise.race([lost, target.lost]);
+          const value: unknown = target[property];
+          return typeof value === 'function' ? (value as () => unknown).bind(target) : value;
+        },
+      });
+    },
+  });
+  return {
+    transport,
+    crash: async (connection, clientName) => {
+      deaths.get(clientName)?.();
+      await connection.closed.catch(() => {});
+    },
+  };
+}
