@@ -1,6 +1,6 @@
 // The TypeScript side of the interop tests: an ordinary Lovage app. BROKER, BACKEND and QUEUE come from the environment.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Lovage } from '@lovage/core';
+import { chain, chord, group, Lovage } from '@lovage/core';
 
 export const app = new Lovage('interop', {
   broker: process.env.BROKER as string,
@@ -56,3 +56,35 @@ app.task('ts.progress', { bind: true }, async (task) => {
 });
 
 app.task('ts.errback', (taskId: string) => `errback of ${taskId}`);
+
+// Tasks of the canvas tests; the Python side has the same under `py.`.
+
+const add = app.task('ts.plus', { params: ['x', 'y'] }, (x: number, y: number) => x + y);
+
+const sum = app.task('ts.sum', (numbers: number[]) => numbers.reduce((a, b) => a + b, 0));
+
+app.task('ts.same', (...values: unknown[]) => (values.length === 1 ? values[0] : values));
+
+class ValueError extends Error {
+  static {
+    ValueError.prototype.name = 'ValueError';
+  }
+}
+
+app.task('ts.refuse', (..._args: unknown[]) => {
+  throw new ValueError('no');
+});
+
+app.task('ts.note', (_taskId: string) => 'noted');
+
+app.task('ts.third_time', { bind: true, maxRetries: 5 }, (task, value: unknown) => {
+  if (task.request.retries < 2) task.retry({ countdown: 0.05 });
+  return value;
+});
+
+app.task('ts.replace', { bind: true }, (task, value: number, kind: string) => {
+  if (kind === 'task') return task.replace(add.s(value, 1));
+  if (kind === 'chain') return task.replace(chain(add.s(value, 1), add.s(10)));
+  if (kind === 'group') return task.replace(group(add.s(value, 1), add.s(value, 2)));
+  return task.replace(chord([add.s(value, 1), add.s(value, 2)], sum.s()));
+});

@@ -31,6 +31,13 @@ const EXAMPLES = [
     main: jiti('hundred-machines', './main.ts'),
   },
   {
+    name: 'workflows',
+    env: broker,
+    worker: lovage('--log-format', 'line', '-A', './tasks.ts', 'worker', '-l', 'info'),
+    ready: / ready/,
+    main: jiti('workflows', './main.ts'),
+  },
+  {
     name: 'typescript-calls-python',
     env: broker,
     needs: [python],

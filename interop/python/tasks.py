@@ -7,7 +7,7 @@ import json
 import os
 import time
 
-from celery import Celery
+from celery import Celery, chain, chord, group
 
 app = Celery("interop", broker=os.environ["BROKER"], backend=os.environ["BACKEND"])
 app.conf.update(
@@ -29,6 +29,11 @@ class OutOfInk(Exception):
 @app.task(name="py.echo")
 def echo(*args, **kwargs):
     return {"args": list(args), "kwargs": kwargs}
+
+
+@app.task(name="py.plus")
+def plus(x, y):
+    return x + y
 
 
 @app.task(name="py.add")
@@ -75,3 +80,44 @@ def progress(self):
 @app.task(name="py.errback")
 def errback(task_id):
     return f"errback of {task_id}"
+
+
+# Tasks of the canvas tests; the TypeScript side has the same under `ts.`.
+
+
+@app.task(name="py.sum")
+def xsum(numbers):
+    return sum(numbers)
+
+
+@app.task(name="py.same")
+def same(*values):
+    return values[0] if len(values) == 1 else list(values)
+
+
+@app.task(name="py.refuse")
+def refuse(*args):
+    raise ValueError("no")
+
+
+@app.task(name="py.note")
+def note(task_id):
+    return "noted"
+
+
+@app.task(name="py.third_time", bind=True, max_retries=5)
+def third_time(self, value):
+    if self.request.retries < 2:
+        raise self.retry(countdown=0.05)
+    return value
+
+
+@app.task(name="py.replace", bind=True)
+def replace(self, value, kind):
+    steps = {
+        "task": lambda: add.s(value, 1),
+        "chain": lambda: chain(add.s(value, 1), add.s(10)),
+        "group": lambda: group(add.s(value, 1), add.s(value, 2)),
+        "chord": lambda: chord([add.s(value, 1), add.s(value, 2)], xsum.s()),
+    }
+    raise self.replace(steps[kind]())

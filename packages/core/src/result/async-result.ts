@@ -62,9 +62,12 @@ export class AsyncResult<R = unknown> {
     const stop = (): void => end.abort(limit.signal?.reason);
     if (limit.signal?.aborted) stop();
     limit.signal?.addEventListener('abort', stop, { once: true });
+    let failedAt: number | undefined;
     const watching = setInterval(() => {
       this.checkParents().catch((error: unknown) => {
-        if (isLovageError(error, 'ERR_TASK_FAILED')) end.abort(error);
+        if (!isLovageError(error, 'ERR_TASK_FAILED')) return;
+        failedAt ??= performance.now();
+        if (performance.now() - failedAt >= PARENTS_GRACE_MS) end.abort(error);
       });
     }, PARENTS_MS);
     try {
@@ -290,6 +293,8 @@ export class AsyncResult<R = unknown> {
 
 /** How often what comes before a result is looked at, for workers that tell nobody of what will not run. */
 const PARENTS_MS = 1000;
+/** How long this result itself may still end, as workers of this library see to, before it counts as one that never will. */
+const PARENTS_GRACE_MS = 10_000;
 
 /** A signal that fires on the caller's signal or when the time has passed; undefined: neither can be. */
 export function waitSignal(

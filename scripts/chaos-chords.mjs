@@ -1,0 +1,157 @@
+// The kill test of chords: workers are killed with SIGKILL, and the result store is killed and started again, while chords
+// run. Every chord must end, with the sum of its parts, and every body must be sent once.
+//
+//   node scripts/chaos-chords.mjs [redis|amqp] [--chords 1000] [--size 10] [--restarts 2] [--every 2]
+//
+// redis: one server is broker and store, and is restarted; amqp: RabbitMQ is the broker, only the store is restarted.
+// stuck: chords whose body has no result. wrong: bodies with another sum. ids: bodies that ran, by their id.
+// sentTwice: bodies that ran again though their message was not a redelivery: published more than once. Must be 0 too.
+// ranTwice: runs of bodies whose worker was killed before it could settle them: at least once, not at most once.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { root } from './run.mjs';
+import { startServices } from './services.mjs';
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    chords: { type: 'string', default: '1000' },
+    size: { type: 'string', default: '10' },
+    restarts: { type: 'string', default: '2' },
+    every: { type: 'string', default: '2' },
+  },
+});
+const [CHORDS, SIZE, RESTARTS, EVERY] = [values.chords, values.size, values.restarts, values.every].map(Number);
+const WORKERS = 3;
+const CONCURRENCY = 20;
+const DEADLINE_MS = 240_000;
+
+const SCENARIOS = {
+  redis: { services: ['redis-durable'], broker: (env) => env.LOVAGE_TEST_REDIS_DURABLE_URL },
+  amqp: { services: ['redis-durable', 'amqp'], broker: (env) => env.LOVAGE_TEST_AMQP_URL },
+};
+
+async function scenario(name, { services, broker }) {
+  const dir = mkdtempSync(join(tmpdir(), 'lovage-chords-'));
+  const running = await startServices(services);
+  const env = {
+    BROKER: broker(running.env),
+    BACKEND: running.env.LOVAGE_TEST_REDIS_DURABLE_URL,
+    QUEUE: `chords-${process.pid}`,
+    LEDGER: join(dir, 'bodies'),
+  };
+  Object.assign(process.env, env);
+  const { app, part, body } = await import('../interop/chaos/chords-app.mjs');
+  const { chord } = await import('../packages/core/dist/index.js');
+  const startWorker = () => {
+    const args = ['-A', join(root, 'interop/chaos/chords-app.mjs'), 'worker', '-l', 'error'];
+    const child = spawn(
+      process.execPath,
+      [join(root, 'packages/cli/dist/bin.js'), ...args, '-c', String(CONCURRENCY), '-Q', env.QUEUE],
+      { env: process.env, stdio: ['ignore', 'ignore', 'inherit'] },
+    );
+    return { child, exit: once(child, 'exit') };
+  };
+  const workers = Array.from({ length: WORKERS }, startWorker);
+  const began = Date.now();
+  let isOver = false;
+  let kills = 0;
+  let restarts = 0;
+  const killing = (async () => {
+    while (!isOver) {
+      await sleep(EVERY * 1000);
+      if (isOver) break;
+      const index = Math.floor(Math.random() * WORKERS);
+      workers[index].child.kill('SIGKILL');
+      await workers[index].exit;
+      workers[index] = startWorker();
+      kills++;
+    }
+  })();
+  const restarting = (async () => {
+    for (; restarts < RESTARTS && !isOver; restarts++) {
+      await sleep(4000 + Math.random() * 3000);
+      if (!isOver) await running.restart('redis-durable');
+    }
+  })();
+
+  const policy = { retryPolicy: { maxRetries: 100, intervalMax: 1 } };
+  const outcomes = await Promise.all(
+    Array.from({ length: CHORDS }, async (_, n) => {
+      // Over a while, so that kills and restarts meet chords in every state.
+      await sleep((n / CHORDS) * 10_000);
+      const parts = Array.from({ length: SIZE }, (__, index) => part.s(n + index).set(policy));
+      const sum = SIZE * n + (SIZE * (SIZE - 1)) / 2;
+      // Frozen, so that sending it again after an error that leaves open what has arrived is the same chord.
+      const whole = chord(parts, body.s().set(policy)).freeze();
+      const result = await patiently(() => whole.delay());
+      const value = await patiently(() =>
+        result.get({ timeout: Math.max(1, (began + DEADLINE_MS - Date.now()) / 1000) }),
+      );
+      return value === undefined ? 'stuck' : value === sum ? 'right' : 'wrong';
+    }),
+  );
+  isOver = true;
+  await Promise.all([killing, restarting]);
+  for (const { child, exit } of workers) {
+    child.kill('SIGTERM');
+    if ((await Promise.race([exit, sleep(40_000, 'late', { ref: false })])) === 'late') child.kill('SIGKILL');
+  }
+  await app.close();
+  await running.stop();
+
+  const first = new Map();
+  let ranTwice = 0;
+  for (const file of readdirSync(dir).filter((one) => one.startsWith('bodies-'))) {
+    for (const line of readFileSync(join(dir, file), 'utf8').split('\n').filter(Boolean)) {
+      const [id, delivery] = line.split(' ');
+      if (delivery === 'again') ranTwice++;
+      first.set(id, (first.get(id) ?? 0) + (delivery === 'first' ? 1 : 0));
+    }
+  }
+  rmSync(dir, { recursive: true, force: true });
+  const count = (what) => outcomes.filter((outcome) => outcome === what).length;
+  const sentTwice = [...first.values()].filter((runs) => runs > 1).length;
+  const report = {
+    scenario: name,
+    chords: CHORDS,
+    size: SIZE,
+    kills,
+    restarts,
+    seconds: Math.round((Date.now() - began) / 1000),
+    right: count('right'),
+    stuck: count('stuck'),
+    wrong: count('wrong'),
+    ids: first.size,
+    sentTwice,
+    ranTwice,
+  };
+  const good = report.right === CHORDS && first.size === CHORDS && sentTwice === 0;
+  console.log(JSON.stringify({ ...report, good }));
+  return good;
+}
+
+/** Again while a server is away; undefined when there is no answer in time. */
+async function patiently(work) {
+  for (let attempt = 0; attempt < 60; attempt++) {
+    try {
+      return await work();
+    } catch (error) {
+      if (error.code === 'ERR_TIMEOUT' && error.taskId !== undefined) return undefined;
+      if (error.retryable !== true) throw error;
+      await sleep(500);
+    }
+  }
+  return undefined;
+}
+
+let failed = 0;
+for (const name of positionals.length > 0 ? positionals : ['redis']) {
+  if (!(await scenario(name, SCENARIOS[name]))) failed++;
+}
+process.exitCode = failed === 0 ? 0 : 1;
