@@ -26,7 +26,7 @@ export const BROKERS = {
     driver: 'pg',
     restartable: true,
     broker: (env) => `sqla+${env.LOVAGE_TEST_POSTGRESQL_URL}`,
-    backend: (_, dir) => file(dir),
+    backend: (env) => `db+${env.LOVAGE_TEST_POSTGRESQL_URL}`,
   },
   mysql: {
     services: ['mariadb'],
@@ -34,7 +34,7 @@ export const BROKERS = {
     driver: 'mysql2',
     restartable: true,
     broker: (env) => `sqla+${env.LOVAGE_TEST_MARIADB_URL}`,
-    backend: (_, dir) => file(dir),
+    backend: (env) => `db+${env.LOVAGE_TEST_MARIADB_URL}`,
   },
   nats: row('nats', 'LOVAGE_TEST_NATS_URL', { restartable: true }),
   mongodb: row('mongodb', 'LOVAGE_TEST_MONGODB_URL', { restartable: true }),

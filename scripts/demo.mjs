@@ -19,7 +19,9 @@ const backend =
     ? broker
     : /^(amqp|pyamqp)/.test(broker)
       ? 'rpc://'
-      : `db+sqlite:///${join(folder, 'lovage.db')}`);
+      : /^sqla(lchemy)?\+(?!sqlite)/.test(broker)
+        ? broker.replace(/^sqla(lchemy)?/, 'db')
+        : `db+sqlite:///${join(folder, 'lovage.db')}`);
 const env = { ...process.env, LOVAGE_BROKER: broker, LOVAGE_BACKEND: backend };
 
 console.log(`\nBroker ${maskUrl(broker)}, results in ${maskUrl(backend)}\n`);

@@ -3,6 +3,7 @@ import {
   type BackendOptions,
   ClosedError,
   EncodeError,
+  isLovageError,
   type Logger,
   type ResultBackend,
   type ResultCodec,
@@ -19,6 +20,10 @@ import type { ResultTables, TaskRow } from './tables.ts';
 
 /** Rows removed by one transaction of `cleanup()`: others write in between. */
 const CLEANUP_BATCH = 1000;
+
+/** How long it rests after a look, in times of the look's own length, where that is worth a timer. */
+const REST = 3;
+const LEAST_REST_MS = 20;
 
 /** An open database and its tables, ready for use. */
 export interface OpenStore {
@@ -53,6 +58,7 @@ export class SqlResultBackend implements ResultBackend {
   #position = 0;
   #scan: Promise<void> | undefined;
   #scanAgain = false;
+  #wakeFromRest: (() => void) | undefined;
   #closing: Promise<void> | undefined;
 
   constructor(store: OpenStore, reopen: () => Promise<OpenStore>, options: BackendOptions, topic: string) {
@@ -68,20 +74,20 @@ export class SqlResultBackend implements ResultBackend {
   async expect(): Promise<void> {}
 
   async store(writes: readonly ResultWrite[]): Promise<void> {
+    const { database, tables } = await this.#open();
     const rows: TaskRow[] = [];
     let failure: unknown;
     for (const { meta } of writes) {
       try {
         checkId(meta.task_id);
-        rows.push(toRow(meta, this.#codec));
+        rows.push(tables.fit(toRow(meta, this.#codec)));
       } catch (error) {
         failure ??= error;
       }
     }
     if (rows.length > 0) {
-      const { database, tables } = await this.#open();
       await database.transaction(async (transaction) => {
-        for (const row of rows) await tables.store(transaction, row);
+        await tables.store(transaction, rows);
         transaction.signal(this.#topic);
       }, durabilityIn(database));
     }
@@ -146,6 +152,7 @@ export class SqlResultBackend implements ResultBackend {
     const pickle = writeGroup(tuple);
     const dateDone = toColumnDate(new Date().toISOString()) as string;
     const { database, tables } = await this.#open();
+    tables.fitGroup(groupId, pickle);
     await database.transaction((transaction) => tables.saveGroup(transaction, groupId, pickle, dateDone));
   }
 
@@ -186,6 +193,7 @@ export class SqlResultBackend implements ResultBackend {
     this.#listening?.stop();
     this.#listening = undefined;
     this.#followed.clear();
+    this.#wakeFromRest?.();
     try {
       await this.#scan;
       await (await this.#store)?.database.close();
@@ -220,15 +228,25 @@ export class SqlResultBackend implements ResultBackend {
     return store;
   }
 
-  /** Follows the same tasks in the new database, and reads what was missed. */
+  /** Follows the same tasks in the new database, once there is one, and reads what was missed. */
   async #resume(): Promise<void> {
-    try {
-      const { database } = await this.#open();
-      this.#position = 0;
-      this.#listen(database);
-      this.#look();
-    } catch (error) {
-      this.#logger.error({ err: error }, 'The result store could not be opened again; the next call tries it.');
+    for (let waitMs = 50; this.#followed.size > 0 && this.#closing === undefined; waitMs = Math.min(1000, waitMs * 2)) {
+      try {
+        const { database } = await this.#open();
+        this.#position = 0;
+        this.#listen(database);
+        this.#look();
+        return;
+      } catch (error) {
+        if (isLovageError(error) && !error.retryable) {
+          this.#logger.error({ err: error }, 'The result store cannot be opened again; the next call tries it.');
+          return;
+        }
+        this.#logger.warn({ err: error }, 'The result store cannot be opened yet; it is tried again.');
+      }
+      await new Promise((resolve) => {
+        setTimeout(resolve, waitMs * (0.5 + Math.random())).unref();
+      });
     }
   }
 
@@ -241,10 +259,13 @@ export class SqlResultBackend implements ResultBackend {
       this.#scanAgain = true;
       return;
     }
+    const beganAt = performance.now();
     this.#scan = this.#scanOnce()
       .catch((error: unknown) => {
         this.#logger.warn({ err: error }, 'Results could not be read; the next change tries again.');
       })
+      // Thousands of waiters make a look long: then there are few of them, whatever is told meanwhile.
+      .then(() => this.#rest((performance.now() - beganAt) * REST))
       .finally(() => {
         this.#scan = undefined;
         if (!this.#scanAgain) return;
@@ -253,13 +274,27 @@ export class SqlResultBackend implements ResultBackend {
       });
   }
 
+  async #rest(ms: number): Promise<void> {
+    if (ms < LEAST_REST_MS || this.#closing !== undefined) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#wakeFromRest = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
   async #scanOnce(): Promise<void> {
     const { database, tables } = await this.#open();
-    const { taskIds, position } = await tables.newTaskIds(database, this.#position);
-    const wanted = new Set(taskIds.filter((id) => this.#followed.has(id)));
-    for (const [id, { seen, isFinal }] of this.#followed) if (seen !== undefined && !isFinal) wanted.add(id);
+    const { showsInOrder } = tables;
+    const news = showsInOrder ? await tables.newTaskIds(database, this.#position) : undefined;
+    const wanted = new Set(news?.taskIds.filter((id) => this.#followed.has(id)));
+    for (const [id, { seen, isFinal }] of this.#followed) {
+      if (!isFinal && (seen !== undefined || !showsInOrder)) wanted.add(id);
+    }
     const rows = wanted.size === 0 ? [] : await tables.load(database, [...wanted]);
-    this.#position = Math.max(this.#position, position);
+    this.#position = Math.max(this.#position, news?.position ?? 0);
     for (const row of rows) {
       const followed = this.#followed.get(row.task_id);
       if (followed === undefined || !note(followed, row)) continue;

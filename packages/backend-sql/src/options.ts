@@ -1,4 +1,5 @@
 import { type BackendOptions, ConfigError } from '@lovage/core/backend';
+import { seconds } from '@lovage/core/options';
 import { checkIdentifier } from '@lovage/sql';
 
 /** `result_backend_transport_options` of the SQL store, camelCase or snake_case. */
@@ -8,15 +9,23 @@ export interface SqlBackendOptions {
    * stricter of all who opened the file in one process decides.
    */
   readonly synchronous?: 'full' | 'normal';
-  /** SQLite: how long a call waits for writers in other processes, in milliseconds. Default 10 000. */
+  /** How long a call waits for what others hold, in milliseconds. Default 10 000. */
   readonly busyTimeoutMs?: number;
+  /**
+   * Servers: the longest time between two looks for results that nobody told of, in seconds. Default 1 on PostgreSQL,
+   * which tells of what Lovage stores and not of what Python does; 0.25 on MySQL, MariaDB and Oracle.
+   */
+  readonly pollingInterval?: number;
 }
 
 export interface ResolvedOptions {
   readonly taskTable: string;
   readonly groupTable: string;
+  readonly taskSchema: string | undefined;
+  readonly groupSchema: string | undefined;
   readonly synchronous: 'full' | 'normal';
   readonly busyTimeoutMs: number | undefined;
+  readonly pollMs: number | undefined;
 }
 
 /** Options of Celery's own retries, which other stores share. */
@@ -24,7 +33,7 @@ const IGNORED = new Set(['retryPolicy', 'maxRetries', 'intervalStart', 'interval
 
 /**
  * Table names come from `databaseTableNames` (`task`, `group`), as in Celery. Throws `ConfigError` for a name that is no
- * plain identifier, for unknown options, and for `databaseTableSchemas`, which SQLite does not have.
+ * plain identifier and for unknown options.
  */
 export function parseOptions({
   settings,
@@ -32,18 +41,17 @@ export function parseOptions({
 }: Pick<BackendOptions, 'settings' | 'transportOptions'>): ResolvedOptions {
   const names = record(settings['databaseTableNames'], 'databaseTableNames');
   const schemas = record(settings['databaseTableSchemas'], 'databaseTableSchemas');
-  if (Object.values(schemas).some((schema) => schema !== null && schema !== undefined)) {
-    throw new ConfigError(
-      'The setting "databaseTableSchemas" is not possible with SQLite, which has no schemas. Remove it.',
-    );
-  }
+  const schemaOf = (table: string): string | undefined =>
+    schemas[table] === null || schemas[table] === undefined
+      ? undefined
+      : checkIdentifier(schemas[table], `databaseTableSchemas.${table}`);
   const options: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(transportOptions)) {
     const name = key.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
-    if (name === 'synchronous' || name === 'busyTimeoutMs') options[name] = value;
+    if (name === 'synchronous' || name === 'busyTimeoutMs' || name === 'pollingInterval') options[name] = value;
     else if (!IGNORED.has(name)) {
       throw new ConfigError(
-        `The result backend option "${key}" is unknown to the SQL store. Expected one of: synchronous, busyTimeoutMs.`,
+        `The result backend option "${key}" is unknown to the SQL store. Expected one of: synchronous, busyTimeoutMs, pollingInterval.`,
       );
     }
   }
@@ -64,8 +72,14 @@ export function parseOptions({
   return {
     taskTable: checkIdentifier(names['task'] ?? 'celery_taskmeta', 'databaseTableNames.task'),
     groupTable: checkIdentifier(names['group'] ?? 'celery_tasksetmeta', 'databaseTableNames.group'),
+    taskSchema: schemaOf('task'),
+    groupSchema: schemaOf('group'),
     synchronous,
     busyTimeoutMs,
+    pollMs:
+      options['pollingInterval'] === undefined
+        ? undefined
+        : seconds(0.01)(options['pollingInterval'], 'pollingInterval'),
   };
 }
 

@@ -21,10 +21,19 @@ export interface TaskRow extends SqlRow {
 
 /** Celery's two tables in one SQL dialect. */
 export interface ResultTables {
+  /** Rows become visible in the order of their numbers, so that {@link newTaskIds} finds all that is new. */
+  readonly showsInOrder: boolean;
   /** Creates what is missing and looks at what is there. */
   prepare(database: SqlDatabase): Promise<void>;
-  /** Leaves a stored SUCCESS alone. */
-  store(transaction: SqlTransaction, row: TaskRow): Promise<void>;
+  /**
+   * The row as the columns can hold it: texts for people are cut. Throws `EncodeError` when its id or result does not
+   * fit.
+   */
+  fit(row: TaskRow): TaskRow;
+  /** The same for a saved group, of which nothing can be cut. */
+  fitGroup(groupId: string, pickle: Uint8Array): void;
+  /** In the order given. Leaves a stored SUCCESS alone. */
+  store(transaction: SqlTransaction, rows: readonly TaskRow[]): Promise<void>;
   load(database: SqlDatabase, taskIds: readonly string[]): Promise<readonly TaskRow[]>;
   /** Where {@link newTaskIds} begins: what is stored from now on. */
   position(database: SqlDatabase): Promise<number>;

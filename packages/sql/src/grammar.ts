@@ -24,8 +24,10 @@ export interface SqlGrammar {
   readonly tableEnd: string;
   /** A key that numbers itself. */
   readonly serial: string;
-  /** The next number of a sequence; undefined where columns number themselves (`AUTO_INCREMENT`). */
+  /** The next number of a sequence, quoted already; undefined where columns number themselves (`AUTO_INCREMENT`). */
   readonly nextOf: (sequence: string) => string | undefined;
+  /** The placeholder of an instant, given as `YYYY-MM-DD HH:MM:SS.ffffff`. */
+  readonly instant: string;
   readonly yes: string;
   readonly no: string;
   /** `column IN (values)`, for numbers. */
@@ -40,17 +42,17 @@ export interface SqlGrammar {
   readonly upsert: (table: string, upsert: SqlUpsert) => InsertStatement;
   /** Inserts a row unless its key is there. */
   readonly insertNew: (table: string, columns: readonly SqlColumn[], key: readonly string[]) => InsertStatement;
-  /** Names of tables, indexes and sequences of the schema, as `name`; the one condition is on `name`. */
-  readonly existing: (names: readonly string[]) => SqlCondition;
+  /** Those of the names that tables, indexes and sequences of the schema have, as `name`. Default: the session's schema. */
+  readonly existing: (names: readonly string[], schema?: string) => SqlCondition;
   /** Columns of a table as `name`, with `generated` (1: it has a default or numbers itself) and `bytes` (0: no limit). */
-  readonly columnsOf: (table: string) => SqlCondition;
+  readonly columnsOf: (table: string, schema?: string) => SqlCondition;
   /** CREATE INDEX over the messages that wait, for a SELECT of the first ones of a queue. */
   readonly readyIndex: (index: string, table: string) => string;
 }
 
 export interface SqlColumn {
   readonly name: string;
-  /** Default `?`. */
+  /** Default `?`. With a placeholder in it, the value of the row goes there. */
   readonly value?: string;
 }
 

@@ -7,6 +7,8 @@ const TEXTS = new Set<string>(['task_id', 'status', 'date_done', 'traceback', 'n
 
 /** SQLite. The tables and indexes are what SQLAlchemy 2.1 makes of Celery's models, so that either side may create them. */
 export class SqliteResultTables implements ResultTables {
+  /** SQLite has one writer at a time. */
+  readonly showsInOrder = true;
   readonly #sql: ReturnType<typeof statements>;
   #columns: readonly (typeof COLUMNS)[number][] = COLUMNS;
   #storeSql = '';
@@ -34,11 +36,20 @@ export class SqliteResultTables implements ResultTables {
     this.#loadSql = this.#sql.load(this.#columns);
   }
 
-  async store(transaction: SqlTransaction, row: TaskRow): Promise<void> {
-    await transaction.execute(
-      this.#storeSql,
-      this.#columns.map((column) => row[column]),
-    );
+  /** SQLite takes no notice of the sizes that stand in the types. */
+  fit(row: TaskRow): TaskRow {
+    return row;
+  }
+
+  fitGroup(): void {}
+
+  async store(transaction: SqlTransaction, rows: readonly TaskRow[]): Promise<void> {
+    for (const row of rows) {
+      await transaction.execute(
+        this.#storeSql,
+        this.#columns.map((column) => row[column]),
+      );
+    }
   }
 
   async load(database: SqlDatabase, taskIds: readonly string[]): Promise<readonly TaskRow[]> {
@@ -51,7 +62,6 @@ export class SqliteResultTables implements ResultTables {
     return row?.last ?? 0;
   }
 
-  /** SQLite has one writer at a time, so ids become visible in their order. */
   async newTaskIds(database: SqlDatabase, position: number): Promise<{ taskIds: readonly string[]; position: number }> {
     const rows = await database.query<{ id: number; task_id: Uint8Array | null }>(this.#sql.newer, [position]);
     return { taskIds: rows.map(({ task_id: taskId }) => textOf(taskId) ?? ''), position: rows.at(-1)?.id ?? position };

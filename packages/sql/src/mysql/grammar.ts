@@ -18,7 +18,8 @@ function grammar(product: 'mysql' | 'mariadb'): SqlGrammar {
     },
     tableEnd: ' ENGINE=InnoDB',
     serial: 'BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY',
-    nextOf: (sequence) => (product === 'mariadb' ? `nextval(${quote(sequence)})` : undefined),
+    nextOf: (sequence) => (product === 'mariadb' ? `nextval(${sequence})` : undefined),
+    instant: '?',
     yes: '1',
     no: '0',
     isOneOf: (column, values) => list(column, values),
@@ -48,17 +49,17 @@ function grammar(product: 'mysql' | 'mariadb'): SqlGrammar {
       row: `(${columns.map(({ value = '?' }) => value).join(', ')})`,
       after: ` ON DUPLICATE KEY UPDATE ${key} = ${table}.${key}`,
     }),
-    existing: (names) => {
+    existing: (names, schema) => {
       const tables = list('TABLE_NAME', names);
       const indexes = list('INDEX_NAME', names);
       return {
-        sql: `SELECT TABLE_NAME AS name FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND ${tables.sql} UNION SELECT INDEX_NAME FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = DATABASE() AND ${indexes.sql}`,
-        parameters: [...tables.parameters, ...indexes.parameters],
+        sql: `SELECT TABLE_NAME AS name FROM information_schema.TABLES WHERE TABLE_SCHEMA = COALESCE(?, DATABASE()) AND ${tables.sql} UNION SELECT INDEX_NAME FROM information_schema.STATISTICS WHERE TABLE_SCHEMA = COALESCE(?, DATABASE()) AND ${indexes.sql}`,
+        parameters: [schema ?? null, ...tables.parameters, schema ?? null, ...indexes.parameters],
       };
     },
-    columnsOf: (table) => ({
-      sql: `SELECT COLUMN_NAME AS name, CASE WHEN EXTRA LIKE '%auto_increment%' OR COLUMN_DEFAULT <> 'NULL' THEN 1 ELSE 0 END AS generated, CASE WHEN DATA_TYPE IN ('text', 'mediumtext', 'blob', 'mediumblob', 'tinytext', 'tinyblob') THEN CHARACTER_OCTET_LENGTH ELSE 0 END AS bytes FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ?`,
-      parameters: [table],
+    columnsOf: (table, schema) => ({
+      sql: `SELECT COLUMN_NAME AS name, CASE WHEN EXTRA LIKE '%auto_increment%' OR COLUMN_DEFAULT <> 'NULL' THEN 1 ELSE 0 END AS generated, CASE WHEN DATA_TYPE IN ('text', 'mediumtext', 'blob', 'mediumblob', 'tinytext', 'tinyblob') THEN CHARACTER_OCTET_LENGTH ELSE 0 END AS bytes FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = COALESCE(?, DATABASE()) AND TABLE_NAME = ?`,
+      parameters: [schema ?? null, table],
     }),
     readyIndex: (index, table) => `CREATE INDEX ${index} ON ${table} (queue_id, visible, id)`,
   };

@@ -482,7 +482,7 @@ function statements(grammar: SqlGrammar, names: TableNames, queueNumbers: boolea
   const isReady = `visible = ${yes} AND queue_id = ${queueId}`;
   // A column that numbers itself is left out; Oracle and PostgreSQL have a sequence in SQLAlchemy's layout.
   const idOf = (isNumbered: boolean, sequence: string): string | undefined =>
-    isNumbered ? undefined : grammar.nextOf(sequence);
+    isNumbered ? undefined : grammar.nextOf(grammar.quote(sequence));
   const messageId = idOf(messageNumbers, 'message_id_sequence');
   const newQueueId = idOf(queueNumbers, 'queue_id_sequence');
   const insertMessage: InsertStatement = {

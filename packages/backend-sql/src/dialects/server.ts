@@ -1,0 +1,346 @@
+import { EncodeError } from '@lovage/core/backend';
+import type { SqlDatabase, SqlGrammar, SqlRow, SqlTransaction } from '@lovage/sql';
+import type { ResultTables, TaskRow } from '../tables.ts';
+
+const EXTENDED = ['name', 'args', 'kwargs', 'worker', 'retries', 'queue'] as const;
+const COLUMNS = ['task_id', 'status', 'result', 'date_done', 'traceback', ...EXTENDED] as const;
+const BLOBS = ['result', 'args', 'kwargs'] as const;
+/** Ids, or numbers, in one list of a statement. */
+const LIST = 500;
+/** Characters of SQLAlchemy's `String(155)`: ids, and names for people. */
+const NAME_CHARACTERS = 155;
+const STATUS_CHARACTERS = 50;
+
+export interface ResultTableNames {
+  readonly task: string;
+  readonly group: string;
+  readonly taskSchema: string | undefined;
+  readonly groupSchema: string | undefined;
+}
+
+/**
+ * PostgreSQL, MySQL, MariaDB and Oracle. Tables, indexes and sequences are what SQLAlchemy makes of Celery's models, so
+ * that either side may create them.
+ *
+ * Source: celery/backends/database/models.py.
+ */
+export class ServerResultTables implements ResultTables {
+  /** Numbers are given before they are committed. */
+  readonly showsInOrder = false;
+  readonly #grammar: SqlGrammar;
+  readonly #names: ResultTableNames;
+  #sql: ReturnType<typeof statements>;
+  #columns: readonly (typeof COLUMNS)[number][] = COLUMNS;
+  /** Bytes that a column takes; none of those without a limit. */
+  #limits: ReadonlyMap<string, number> = new Map();
+  #groupLimit = Number.POSITIVE_INFINITY;
+
+  constructor(grammar: SqlGrammar, names: ResultTableNames) {
+    this.#grammar = grammar;
+    this.#names = names;
+    this.#sql = statements(grammar, names, COLUMNS, false, false);
+  }
+
+  async prepare(database: SqlDatabase): Promise<void> {
+    const grammar = this.#grammar;
+    const names = this.#names;
+    const schema = schemaOf(grammar, names);
+    const missing = async (): Promise<readonly string[]> => {
+      const found = await Promise.all(
+        schema.map(async ({ name, owner, statement }) => {
+          const { sql, parameters } = grammar.existing([grammar.catalogued(name)], owner);
+          return (await database.query(sql, parameters)).length > 0 ? [] : [statement];
+        }),
+      );
+      return found.flat();
+    };
+    // Somebody may create them at this moment: each transaction looks again.
+    while ((await missing()).length > 0) {
+      await database.transaction(async (transaction) => {
+        for (const statement of await missing()) await transaction.execute(statement);
+      });
+    }
+    type Column = { name: string; generated: number; bytes: number };
+    const columnsOf = async (table: string, owner: string | undefined): Promise<readonly Column[]> => {
+      const { sql, parameters } = grammar.columnsOf(table, owner);
+      return database.query<Column>(sql, parameters);
+    };
+    const tasks = await columnsOf(names.task, names.taskSchema);
+    const groups = await columnsOf(names.group, names.groupSchema);
+    // A table that an older Celery made may lack the columns of `result_extended`.
+    const present = new Set(tasks.map(({ name }) => name));
+    this.#columns = COLUMNS.filter((column) => present.has(column));
+    const isNumbered = (columns: readonly Column[]): boolean =>
+      columns.some(({ name, generated }) => name === 'id' && generated === 1);
+    this.#sql = statements(grammar, names, this.#columns, isNumbered(tasks), isNumbered(groups));
+    const most = database.maxStatementBytes === 0 ? Number.POSITIVE_INFINITY : database.maxStatementBytes;
+    const limit = ({ bytes }: Column): number => (bytes > 0 ? Math.min(bytes, most) : most);
+    this.#limits = new Map(tasks.map((column) => [column.name, limit(column)]));
+    const group = groups.find(({ name }) => name === 'result');
+    this.#groupLimit = group === undefined ? most : limit(group);
+  }
+
+  fit(row: TaskRow): TaskRow {
+    if (row.task_id.length > NAME_CHARACTERS) {
+      throw new EncodeError(
+        `The task id ${JSON.stringify(row.task_id.slice(0, 40))}... has ${row.task_id.length} characters. Expected at most ${NAME_CHARACTERS}, as Celery's table takes.`,
+      );
+    }
+    const cut = (text: string | null): string | null => text?.slice(0, NAME_CHARACTERS) ?? null;
+    for (const column of BLOBS) this.#checkBytes(row[column], this.#limits.get(column), `"${column}" of a task`);
+    return {
+      ...row,
+      status: row.status?.slice(0, STATUS_CHARACTERS) ?? null,
+      name: cut(row.name),
+      worker: cut(row.worker),
+      queue: cut(row.queue),
+      traceback: cutBytes(row.traceback, this.#limits.get('traceback') ?? Number.POSITIVE_INFINITY),
+    };
+  }
+
+  fitGroup(groupId: string, pickle: Uint8Array): void {
+    if (groupId.length > NAME_CHARACTERS) {
+      throw new EncodeError(
+        `The group id has ${groupId.length} characters. Expected at most ${NAME_CHARACTERS}, as Celery's table takes.`,
+      );
+    }
+    this.#checkBytes(pickle, this.#groupLimit, 'a saved group');
+  }
+
+  async store(transaction: SqlTransaction, rows: readonly TaskRow[]): Promise<void> {
+    // One statement may not write a row twice: the last state of each counts, and nothing follows a SUCCESS.
+    const last = new Map<string, TaskRow>();
+    for (const row of rows) if (last.get(row.task_id)?.status !== 'SUCCESS') last.set(row.task_id, row);
+    // In one order for all who write, so that two of them do not wait for each other.
+    const ordered = [...last.values()].sort((a, b) => (a.task_id < b.task_id ? -1 : 1));
+    await transaction.insert(
+      this.#sql.store,
+      ordered.map((row) => this.#columns.map((column) => row[column])),
+    );
+  }
+
+  async load(database: SqlDatabase, taskIds: readonly string[]): Promise<readonly TaskRow[]> {
+    const rows: TaskRow[] = [];
+    for (let from = 0; from < taskIds.length; from += LIST) {
+      const { sql, parameters } = this.#grammar.isOneOfTexts('task_id', taskIds.slice(from, from + LIST));
+      rows.push(...(await database.query(`${this.#sql.load}${sql}`, parameters)).map(toTaskRow));
+    }
+    return rows;
+  }
+
+  async position(): Promise<number> {
+    return 0;
+  }
+
+  async newTaskIds(): Promise<{ taskIds: readonly string[]; position: number }> {
+    return { taskIds: [], position: 0 };
+  }
+
+  async forget(transaction: SqlTransaction, taskIds: readonly string[]): Promise<void> {
+    for (let from = 0; from < taskIds.length; from += LIST) {
+      const { sql, parameters } = this.#grammar.isOneOfTexts('task_id', taskIds.slice(from, from + LIST));
+      await transaction.execute(`${this.#sql.forget}${sql}`, parameters);
+    }
+  }
+
+  async saveGroup(transaction: SqlTransaction, groupId: string, pickle: Uint8Array, dateDone: string): Promise<void> {
+    await transaction.insert(this.#sql.saveGroup, [[groupId, pickle, dateDone]]);
+  }
+
+  async loadGroup(database: SqlDatabase, groupId: string): Promise<Uint8Array | undefined> {
+    const [row] = await database.query<{ result: Uint8Array | null }>(this.#sql.loadGroup, [groupId]);
+    return row?.result ?? undefined;
+  }
+
+  async forgetGroup(transaction: SqlTransaction, groupId: string): Promise<void> {
+    await transaction.execute(this.#sql.forgetGroup, [groupId]);
+  }
+
+  async removeExpired(transaction: SqlTransaction, before: string, max: number): Promise<number> {
+    let removed = 0;
+    for (const { expired, remove } of this.#sql.expiry(max)) {
+      const rows = await transaction.query<{ id: number }>(expired, [before], max);
+      const ids = rows.map(({ id }) => id);
+      for (let from = 0; from < ids.length; from += LIST) {
+        const { sql, parameters } = this.#grammar.isOneOf('id', ids.slice(from, from + LIST));
+        await transaction.execute(`${remove}${sql}`, parameters);
+      }
+      removed = Math.max(removed, ids.length);
+    }
+    return removed;
+  }
+
+  #checkBytes(value: Uint8Array | null, limit = Number.POSITIVE_INFINITY, what: string): void {
+    if (value === null || value.byteLength <= limit) return;
+    throw new EncodeError(
+      `The column for ${what} takes ${limit} bytes, and ${value.byteLength} are to be stored. On MySQL and MariaDB "ALTER TABLE ... MODIFY ... LONGBLOB" makes room, for Python too.`,
+      { facts: { limitBytes: limit } },
+    );
+  }
+}
+
+/** Whole characters, at most so many bytes. */
+function cutBytes(text: string | null, limit: number): string | null {
+  if (text === null || text.length * 3 <= limit || Buffer.byteLength(text) <= limit) return text;
+  // A traceback says most at its end.
+  const bytes = Buffer.from(text);
+  return bytes
+    .subarray(bytes.length - limit + 3)
+    .toString('utf8')
+    .replace(/^\ufffd+/, '');
+}
+
+function toTaskRow(row: SqlRow): TaskRow {
+  const text = (column: string): string | null => {
+    const value = row[column] ?? null;
+    return value === null ? null : String(value);
+  };
+  const bytes = (column: string): Uint8Array | null => {
+    const value = row[column] ?? null;
+    return typeof value === 'string' ? Buffer.from(value) : value instanceof Uint8Array ? value : null;
+  };
+  const { retries } = row;
+  return {
+    task_id: text('task_id') ?? '',
+    status: text('status'),
+    result: bytes('result'),
+    // PostgreSQL leaves out zeros at the end, which Python writes.
+    date_done: text('date_done')?.replace(/\.\d{1,5}$/, (fraction) => fraction.padEnd(7, '0')) ?? null,
+    traceback: text('traceback'),
+    name: text('name'),
+    args: bytes('args'),
+    kwargs: bytes('kwargs'),
+    worker: text('worker'),
+    retries: typeof retries === 'number' ? retries : null,
+    queue: text('queue'),
+  };
+}
+
+function qualified({ quote }: SqlGrammar, owner: string | undefined, name: string): string {
+  return owner === undefined ? quote(name) : `${quote(owner)}.${quote(name)}`;
+}
+
+/** What SQLAlchemy makes of the types in Celery's models. */
+const CELERY_TYPES = {
+  postgresql: {
+    numbered: '',
+    text: (characters: number) => `VARCHAR(${characters})`,
+    blob: 'BYTEA',
+    instant: 'TIMESTAMP WITHOUT TIME ZONE',
+    long: 'TEXT',
+  },
+  mysql: {
+    numbered: ' AUTO_INCREMENT',
+    text: (characters: number) => `VARCHAR(${characters})`,
+    blob: 'BLOB',
+    instant: 'DATETIME',
+    long: 'TEXT',
+  },
+  mariadb: {
+    numbered: '',
+    text: (characters: number) => `VARCHAR(${characters})`,
+    blob: 'BLOB',
+    instant: 'DATETIME',
+    long: 'TEXT',
+  },
+  oracle: {
+    numbered: '',
+    text: (characters: number) => `VARCHAR2(${characters} CHAR)`,
+    blob: 'BLOB',
+    instant: 'DATE',
+    long: 'CLOB',
+  },
+} as const;
+
+interface SchemaItem {
+  readonly name: string;
+  readonly owner: string | undefined;
+  readonly statement: string;
+}
+
+/** In the order of creation. */
+function schemaOf(grammar: SqlGrammar, names: ResultTableNames): readonly SchemaItem[] {
+  const types = CELERY_TYPES[grammar.product as keyof typeof CELERY_TYPES];
+  const name = types.text(NAME_CHARACTERS);
+  const make = (
+    table: string,
+    owner: string | undefined,
+    sequence: string,
+    index: string,
+    columns: readonly string[],
+  ): readonly SchemaItem[] => {
+    const full = qualified(grammar, owner, table);
+    const all = [`id INTEGER NOT NULL${types.numbered}`, ...columns, 'PRIMARY KEY (id)'];
+    const numbers = qualified(grammar, owner, sequence);
+    return [
+      ...(grammar.nextOf(numbers) === undefined
+        ? []
+        : [{ name: sequence, owner, statement: `CREATE SEQUENCE ${numbers}` }]),
+      { name: table, owner, statement: `CREATE TABLE ${full} (${all.join(', ')})${grammar.tableEnd}` },
+      // SQLAlchemy names an index when the class is made, before Celery renames the table.
+      { name: index, owner, statement: `CREATE INDEX ${grammar.quote(index)} ON ${full} (date_done)` },
+    ];
+  };
+  return [
+    ...make(names.task, names.taskSchema, 'task_id_sequence', 'ix_celery_taskmeta_date_done', [
+      `task_id ${name}`,
+      `status ${types.text(STATUS_CHARACTERS)}`,
+      `result ${types.blob}`,
+      `date_done ${types.instant}`,
+      `traceback ${types.long}`,
+      `name ${name}`,
+      `args ${types.blob}`,
+      `kwargs ${types.blob}`,
+      `worker ${name}`,
+      'retries INTEGER',
+      `queue ${name}`,
+      'UNIQUE (task_id)',
+    ]),
+    ...make(names.group, names.groupSchema, 'taskset_id_sequence', 'ix_celery_tasksetmeta_date_done', [
+      `taskset_id ${name}`,
+      `result ${types.blob}`,
+      `date_done ${types.instant}`,
+      'UNIQUE (taskset_id)',
+    ]),
+  ];
+}
+
+function statements(
+  grammar: SqlGrammar,
+  names: ResultTableNames,
+  columns: readonly string[],
+  taskNumbers: boolean,
+  groupNumbers: boolean,
+) {
+  const task = qualified(grammar, names.taskSchema, names.task);
+  const group = qualified(grammar, names.groupSchema, names.group);
+  const numberOf = (isNumbered: boolean, owner: string | undefined, sequence: string) => {
+    const value = isNumbered ? undefined : grammar.nextOf(qualified(grammar, owner, sequence));
+    return value === undefined ? [] : [{ name: 'id', value }];
+  };
+  const column = (name: string) => (name === 'date_done' ? { name, value: grammar.instant } : { name });
+  const expired = (table: string, max: number): string =>
+    grammar.lockFirst(`SELECT id FROM ${table} WHERE date_done < ${grammar.instant} ORDER BY id`, max);
+  return {
+    store: grammar.upsert(task, {
+      columns: [...numberOf(taskNumbers, names.taskSchema, 'task_id_sequence'), ...columns.map(column)],
+      key: 'task_id',
+      update: (_, given) => columns.filter((name) => name !== 'task_id').map((name) => [name, given(name)] as const),
+      where: (stored) => `(${stored('status')} IS NULL OR ${stored('status')} <> 'SUCCESS')`,
+    }),
+    load: `SELECT ${columns.join(', ')} FROM ${task} WHERE `,
+    forget: `DELETE FROM ${task} WHERE `,
+    saveGroup: grammar.upsert(group, {
+      columns: [
+        ...numberOf(groupNumbers, names.groupSchema, 'taskset_id_sequence'),
+        ...['taskset_id', 'result', 'date_done'].map(column),
+      ],
+      key: 'taskset_id',
+      update: (_, given) => ['result', 'date_done'].map((name) => [name, given(name)] as const),
+    }),
+    loadGroup: `SELECT result FROM ${group} WHERE taskset_id = ?`,
+    forgetGroup: `DELETE FROM ${group} WHERE taskset_id = ?`,
+    expiry: (max: number) =>
+      [task, group].map((table) => ({ expired: expired(table, max), remove: `DELETE FROM ${table} WHERE ` })),
+  };
+}
