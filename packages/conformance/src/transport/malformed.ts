@@ -57,7 +57,10 @@ export const malformed: readonly TransportTest[] = [
       const connection = await trial.open();
       const queue = await trial.queue(connection);
       const receiver = await trial.receive(connection, queue, 1);
+      const { maxMessageBytes } = connection.capabilities;
       for (const [name, payload] of Object.entries(PAYLOADS)) {
+        // What the broker does not take at all cannot come from it.
+        if (maxMessageBytes > 0 && payload.length > maxMessageBytes) continue;
         await inject(queue, payload);
         const delivery = await receiver.takeOne(`the delivery of ${name}`);
         checkDelivery(name, payload, delivery);
