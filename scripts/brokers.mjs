@@ -38,6 +38,7 @@ export const BROKERS = {
   },
   nats: row('nats', 'LOVAGE_TEST_NATS_URL', { restartable: true }),
   mongodb: row('mongodb', 'LOVAGE_TEST_MONGODB_URL', { restartable: true }),
+  beanstalk: row('beanstalk-durable', 'LOVAGE_TEST_BEANSTALK_DURABLE_URL', { restartable: true }),
   amqp: row('amqp', 'LOVAGE_TEST_AMQP_URL', { backend: () => 'rpc://' }),
   couchdb: row('couchdb', 'LOVAGE_TEST_COUCHDB_URL', { restartable: true }),
   sqs: row('sqs', 'LOVAGE_TEST_SQS_URL', { restartable: true }),
