@@ -3,12 +3,13 @@
 //   node scripts/interop.mjs [vitest filters] [--check]      --check: the table must be as it is
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { writeControlTable } from './control-table.mjs';
 import { root, run } from './run.mjs';
 import { startServices } from './services.mjs';
 
 const args = process.argv.slice(2);
 const filters = args.filter((arg) => arg !== '--check');
-const { env, stop } = await startServices(['redis', 'amqp', 'sqs', 'python', 'python-5.2']);
+const { env, stop } = await startServices(['redis', 'amqp', 'sqs', 'python', 'python-5.2', 'flower']);
 const { code } = await run(
   process.execPath,
   [join(root, 'node_modules/vitest/vitest.mjs'), 'run', '--project', 'interop', ...filters],
@@ -18,6 +19,7 @@ const { code } = await run(
 );
 await stop();
 process.exitCode = code;
+if (code === 0 && !args.includes('--check')) writeControlTable();
 
 const results = join(root, 'interop/.results/matrix.json');
 if (existsSync(results) && filters.length === 0 && code === 0) {

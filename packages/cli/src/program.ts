@@ -1,6 +1,7 @@
 import { isLovageError, type ErrorCode } from '@lovage/core';
 import { Command, CommanderError, Option } from 'commander';
 import { callCommand } from './commands/call.ts';
+import { eventsCommand } from './commands/events.ts';
 import { purgeCommand } from './commands/purge.ts';
 import { controlCommand, inspectCommand, statusCommand } from './commands/remote.ts';
 import { reportCommand } from './commands/report.ts';
@@ -54,6 +55,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 69 broker, store or workers out of 
     statusCommand(),
     inspectCommand(),
     controlCommand(),
+    eventsCommand(),
     purgeCommand(),
     reportCommand(),
   ]) {

@@ -1,6 +1,15 @@
 /** What an application imports. Adapters and the worker use `/transport`, `/backend`, `/protocol` and `/memory` too. */
 export { isLovageApp, Lovage } from './app/lovage.ts';
-export type { ContinuationOptions, LovageOptions, RemoteTask, SendTaskOptions } from './app/lovage.ts';
+export type { ContinuationOptions, LovageOptions, RemoteTask, SendTaskOptions, TaskWrapper } from './app/lovage.ts';
+export { Signals } from './app/signals.ts';
+export type {
+  PublishSignal,
+  RunSignal,
+  SignalHandler,
+  SignalMap,
+  SignalName,
+  WorkerSignal,
+} from './app/signals.ts';
 export { pickApp } from './app/pick-app.ts';
 export { currentTask } from './app/current-task.ts';
 export type { ApplyOptions, RetryPolicy, SignatureLike } from './app/option-names.ts';

@@ -115,7 +115,7 @@ export class Cluster implements EventSwitch {
       if (this.#facts.taskEvents) this.enableTaskEvents();
     }
     this.#heart?.start();
-    if (this.#facts.gossip && this.#gossip === undefined && SOCIABLE.test(schemeOf(url))) void this.#startGossip();
+    if (this.#facts.gossip && SOCIABLE.test(schemeOf(url))) await this.#listenToOthers(connection, schemeOf(url));
   }
 
   /** The worker stops: it says so, and still answers while tasks run. */
@@ -126,26 +126,24 @@ export class Cluster implements EventSwitch {
   /** Sends what waits and ends it all, in about `timeoutMs`. Never rejects. */
   async close(timeoutMs: number): Promise<void> {
     this.#isClosed = true;
-    await Promise.all([this.#mailbox?.close(), this.#gossip?.close(), this.#sender.flush(timeoutMs)]);
+    this.#gossip?.close();
+    await Promise.all([this.#mailbox?.close(), this.#sender.flush(timeoutMs)]);
     this.disableTaskEvents();
     this.#sender.close();
   }
 
-  async #startGossip(): Promise<void> {
+  async #listenToOthers(connection: Connection, scheme: string): Promise<void> {
     const { app, nodeName, logger, heartbeatInterval } = this.#facts;
-    const gossip = new Gossip({
+    this.#gossip ??= new Gossip({
       app,
       nodeName,
       sender: this.#sender,
       logger,
       heartbeatSeconds: heartbeatInterval || HEARTBEAT_SECONDS,
     });
-    this.#gossip = gossip;
     try {
-      await gossip.start();
-      if (this.#isClosed) await gossip.close();
+      await this.#gossip.listen(connection, scheme);
     } catch (error) {
-      this.#gossip = undefined;
       if (!this.#isClosed) logger.warn({ error }, 'The worker cannot hear its neighbours.');
     }
   }

@@ -7,3 +7,4 @@ export type { LimitChange } from './request/time-limits.ts';
 export type { Clock } from './clock.ts';
 export type { Pool, PoolInfo, PoolJob } from './pools/pool.ts';
 export type { DeadReason } from './dead-letters.ts';
+export { HealthServer, type HealthOptions, type HealthReport } from './health.ts';

@@ -29,6 +29,7 @@ import type { AppModule } from './pools/children/messages.ts';
 import { Autoscaler, checkRange, type AutoscaleRange } from './pools/autoscaler.ts';
 import type { Pool, PoolInfo } from './pools/pool.ts';
 import { guardProcess } from './process-guard.ts';
+import { TaskSignals } from './events/task-signals.ts';
 import { TaskObservers } from './request/observer.ts';
 import type { Attempt } from './request/attempt.ts';
 import { hasStampOf, Revokes, type StampedHeaders } from './request/revokes.ts';
@@ -253,6 +254,7 @@ export class Worker implements AsyncDisposable {
     this.#observers = new TaskObservers((error) =>
       this.#logger.error({ error }, 'What is told of a task could not be told.'),
     );
+    this.#observers.add(new TaskSignals(app.signals));
     this.#revoked = new Revokes(this.#clock);
     this.#cluster = this.#joinCluster();
     this.ready = this.#isReady.promise;
@@ -298,6 +300,7 @@ export class Worker implements AsyncDisposable {
       );
     }
     this.#state = 'running';
+    this.app.signals.emit('workerInit', () => ({ worker: this }));
     void this.#run();
     return this.ready;
   }
@@ -318,6 +321,9 @@ export class Worker implements AsyncDisposable {
     if (end < this.#graceEnd) {
       this.#graceEnd = end;
       this.#hurry?.();
+    }
+    if (this.#stopping === undefined) {
+      this.app.signals.emit('workerShuttingDown', () => ({ worker: this, how: kind }));
     }
     return (this.#stopping ??= this.#stop());
   }
@@ -388,6 +394,16 @@ export class Worker implements AsyncDisposable {
     const name = this.app.queues.find(queue)?.name ?? queue;
     if (!this.#queues.some((other) => other.name === name)) return Promise.resolve();
     return this.#setQueues(this.#queues.filter((other) => other.name !== name));
+  }
+
+  /** A live connection to the broker is there. */
+  get isConnected(): boolean {
+    return this.#session?.isLive === true;
+  }
+
+  /** Tasks started since the start. */
+  get processed(): number {
+    return this.#dispatcher?.processed ?? 0;
   }
 
   /** Other workers that were heard of lately. */
@@ -615,7 +631,7 @@ export class Worker implements AsyncDisposable {
         active: this.pool.busy,
         processed: this.#dispatcher?.processed ?? 0,
       }),
-      onHeartbeat: () => {},
+      onHeartbeat: () => app.signals.emit('heartbeatSent', () => ({ worker: this })),
       host: {
         app,
         worker: this,
@@ -659,6 +675,7 @@ export class Worker implements AsyncDisposable {
       `${this.nodeName} ready: consuming from ${this.queueNames.join(', ')}`,
     );
     this.#wasReady = true;
+    this.app.signals.emit('workerReady', () => ({ worker: this }));
     this.#isReady.resolve();
   }
 
@@ -766,6 +783,7 @@ export class Worker implements AsyncDisposable {
     this.#unguard?.();
     this.#state = 'closed';
     this.#logger.info({ node: this.nodeName }, `${this.nodeName} stopped`);
+    this.app.signals.emit('workerShutdown', () => ({ worker: this }));
     if (this.#failure === undefined) {
       this.#isReady.reject(new ClosedError('The worker was stopped before it was ready.'));
       this.#isDone.resolve();

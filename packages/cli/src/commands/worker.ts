@@ -1,7 +1,8 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { settingsWithoutEffect, silentLogger, type Lovage } from '@lovage/core';
-import { Worker, type StopKind } from '@lovage/worker';
+import { settingsWithoutEffect, silentLogger, type Logger, type Lovage } from '@lovage/core';
+import { importInstalled } from '@lovage/core/transport';
+import { HealthServer, Worker, type StopKind } from '@lovage/worker';
 import { Command, Option } from 'commander';
 import { globalOptions, openApp, wantsColour, type GlobalOptions } from '../context.ts';
 import { CommandError, EXIT } from '../exit-codes.ts';
@@ -31,6 +32,8 @@ interface WorkerCommandOptions {
   readonly withoutMingle?: boolean;
   readonly withoutHeartbeat?: boolean;
   readonly heartbeatInterval?: number;
+  readonly healthPort?: number;
+  readonly metricsPort?: number;
   readonly autoscale?: { readonly max: number; readonly min: number };
   readonly maxTasksPerChild?: number;
   readonly maxMemoryPerChild?: number;
@@ -61,6 +64,8 @@ export function workerCommand(): Command {
     .option('--without-gossip', 'do not listen to other workers')
     .option('--without-mingle', 'do not ask other workers at the start')
     .option('--without-heartbeat', 'send no heartbeat events')
+    .option('--health-port <port>', 'answer probes over HTTP: /livez and /readyz', number)
+    .option('--metrics-port <port>', 'serve Prometheus metrics over HTTP; needs @lovage/prometheus', number)
     .option('--heartbeat-interval <seconds>', 'between heartbeat events (default: 2)', number)
     .addHelpText(
       'after',
@@ -91,14 +96,7 @@ async function run(options: WorkerCommandOptions, command: Command): Promise<voi
 }
 
 async function work(app: Lovage, options: WorkerCommandOptions, globals: GlobalOptions): Promise<void> {
-  const isTerminal = process.stderr.isTTY === true;
-  const logger = createLogger({
-    level: options.loglevel,
-    format: globals.logFormat ?? (isTerminal && options.logfile === undefined ? 'line' : 'json'),
-    colour: options.logfile === undefined && wantsColour(globals, process.stderr),
-    logfile: options.logfile,
-  });
-  if (app.logger === silentLogger) app.logger = logger;
+  const logger = setUpLogging(app, options, globals);
   const limits = {
     ...(options.timeLimit === undefined ? {} : { taskTimeLimit: options.timeLimit }),
     ...(options.softTimeLimit === undefined ? {} : { taskSoftTimeLimit: options.softTimeLimit }),
@@ -137,10 +135,19 @@ async function work(app: Lovage, options: WorkerCommandOptions, globals: GlobalO
   });
   const removePidfile = options.pidfile === undefined ? undefined : takePidfile(resolve(options.pidfile));
   const forget = stopOnSignals(worker);
+  const ports: { close(): Promise<void> }[] = [];
   try {
+    if (options.healthPort !== undefined) {
+      const health = new HealthServer(worker);
+      ports.push(health);
+      const port = await listening('--health-port', health.listen({ port: options.healthPort }));
+      logger.info({ port }, `probes are answered on port ${port}: /livez, /readyz`);
+    }
+    if (options.metricsPort !== undefined) ports.push(await serveMetrics(app, worker, options.metricsPort));
     await worker.start();
     await worker.done;
   } finally {
+    await Promise.all(ports.map((port) => port.close()));
     forget();
     removePidfile?.();
   }
@@ -151,6 +158,23 @@ function range(text: string): { max: number; min: number } {
   const sizes = text.split(',').map((part) => number(part.trim()));
   if (sizes.length > 2) throw new CommandError(`"${text}" is no range. Expected --autoscale=max,min.`, EXIT.usage);
   return { max: Math.max(...sizes), min: sizes.length === 1 ? 0 : Math.min(...sizes) };
+}
+
+/** A handler of the signal `setupLogging` takes the place of the command's own log. */
+function setUpLogging(app: Lovage, { loglevel: level, logfile }: WorkerCommandOptions, globals: GlobalOptions): Logger {
+  if (app.signals.has('setupLogging')) {
+    app.signals.emit('setupLogging', () => ({ app, level, logfile }));
+    return app.logger;
+  }
+  const isTerminal = process.stderr.isTTY === true;
+  const logger = createLogger({
+    level,
+    format: globals.logFormat ?? (isTerminal && logfile === undefined ? 'line' : 'json'),
+    colour: logfile === undefined && wantsColour(globals, process.stderr),
+    logfile,
+  });
+  if (app.logger === silentLogger) app.logger = logger;
+  return logger;
 }
 
 function selection({ queues, excludeQueues }: WorkerCommandOptions): Parameters<Lovage['queues']['select']>[0] {
@@ -178,6 +202,39 @@ function stopOnSignals(worker: Worker): () => void {
   return () => {
     for (const [signal, handler] of Object.entries(handlers)) process.off(signal, handler);
   };
+}
+
+/** The part of `@lovage/prometheus` that the command uses: it is installed by those who want it. */
+interface PrometheusPackage {
+  readonly MetricsServer: new (options: {
+    app: Lovage;
+    worker: Worker;
+    port: number;
+  }) => {
+    listen(): Promise<number>;
+    close(): Promise<void>;
+  };
+}
+
+async function serveMetrics(app: Lovage, worker: Worker, port: number): Promise<{ close(): Promise<void> }> {
+  const found = await importInstalled('@lovage/prometheus', app.resolveFrom);
+  if (found === undefined) {
+    throw new CommandError('--metrics-port needs a package. Run "npm install @lovage/prometheus".', EXIT.config);
+  }
+  const { MetricsServer } = found as unknown as PrometheusPackage;
+  const server = new MetricsServer({ app, worker, port });
+  await listening('--metrics-port', server.listen());
+  return server;
+}
+
+/** The port of a server that the command starts; a taken one ends it. */
+async function listening(option: string, port: Promise<number>): Promise<number> {
+  try {
+    return await port;
+  } catch (cause) {
+    const message = cause instanceof Error ? cause.message : String(cause);
+    throw new CommandError(`The port of ${option} cannot be used: ${message}`, EXIT.failed, { cause });
+  }
 }
 
 function takePidfile(file: string): () => void {

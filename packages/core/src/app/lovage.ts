@@ -30,6 +30,7 @@ import { TaskRegistry } from './registry.ts';
 import { Router } from './router.ts';
 import { readSettings, type SettingsSource } from './settings.ts';
 import type { Settings, SettingsInput } from './settings-table.ts';
+import { Signals, type SignalHandler, type SignalName } from './signals.ts';
 import type { TaskContext } from './task-context.ts';
 import type {
   AnySchema,
@@ -82,6 +83,9 @@ export function isLovageApp(value: unknown): value is Lovage {
   return typeof value === 'object' && value !== null && (value as { [BRAND]?: unknown })[BRAND] === true;
 }
 
+/** See {@link Lovage.around}. */
+export type TaskWrapper = (context: TaskContext, run: () => unknown) => unknown;
+
 type Named = (...args: never[]) => unknown;
 
 /**
@@ -108,6 +112,8 @@ export class Lovage implements AsyncDisposable {
   readonly oid: string = randomUUID();
   /** How this process names itself as a sender. Source: celery/utils/nodenames.py, anon_nodename. */
   readonly nodeName: string = `gen${process.pid}@${hostname()}`;
+  /** What happens in this app; see {@link on}. */
+  readonly signals: Signals = new Signals(() => this.logger);
   /** Orders what this process and its peers tell each other. */
   readonly clock: LogicalClock = new LogicalClock();
   readonly #options: LovageOptions;
@@ -120,6 +126,7 @@ export class Lovage implements AsyncDisposable {
   #backend: Promise<ResultBackend | undefined> | undefined;
   #openedBackend: ResultBackend | undefined;
   #waiter: ResultWaiter | undefined;
+  readonly #wrappers: TaskWrapper[] = [];
   #control: Control | undefined;
   #events: Events | undefined;
   #closed = false;
@@ -241,6 +248,27 @@ export class Lovage implements AsyncDisposable {
   /** The result of a task whose id is known. */
   asyncResult<R = unknown>(taskId: string): AsyncResult<R> {
     return new AsyncResult<R>(this, taskId);
+  }
+
+  /**
+   * Calls `handler` when something happens: `app.on('taskFailure', ({ task, error }) => ...)`. The result takes it back.
+   * Task signals come in the process of the worker, whatever its pool; what a handler throws is logged.
+   */
+  on<N extends SignalName>(name: N, handler: SignalHandler<N>): () => void {
+    return this.signals.on(name, handler);
+  }
+
+  /**
+   * Calls `wrapper` around the function of every task, where it runs, in a child process too: for tracing, transactions,
+   * contexts. It must call `run` once and return what that returns. The first one that was added is the outermost.
+   */
+  around(wrapper: TaskWrapper): void {
+    this.#wrappers.push(wrapper);
+  }
+
+  /** The wrappers of {@link around}. */
+  get wrappers(): readonly TaskWrapper[] {
+    return this.#wrappers;
   }
 
   /** Commands and questions to running workers, this library's and Python's. */

@@ -32,6 +32,7 @@ import {
   type SignatureLike,
 } from './option-names.ts';
 import type { Route } from './router.ts';
+import type { PublishSignal } from './signals.ts';
 import type { AnyTask } from './task.ts';
 
 /** Where a message goes, and what must exist before it does. */
@@ -324,7 +325,42 @@ export class Producer {
       }),
     );
     const topologies = items.flatMap(({ destination }) => destination.topology ?? []);
-    return this.publishMessages(publications, topologies, options);
+    const { signals } = this.#app;
+    if (!signals.has('beforeTaskPublish') && !signals.has('afterTaskPublish')) {
+      return this.publishMessages(publications, topologies, options);
+    }
+    return this.#publishWithSignals(items, publications, topologies, options);
+  }
+
+  /** Handlers may put headers into the messages. */
+  async #publishWithSignals(
+    items: readonly { readonly draft: TaskDraft; readonly destination: Destination }[],
+    publications: readonly Publication[],
+    topologies: readonly NonNullable<Destination['topology']>[],
+    options: PublishOptions,
+  ): Promise<void> {
+    const { signals } = this.#app;
+    const told = publications.map((publication, index): PublishSignal => {
+      const { draft } = items[index] as (typeof items)[number];
+      const { exchange, routingKey, message } = publication;
+      return {
+        task: draft.task,
+        id: draft.id,
+        args: draft.args,
+        kwargs: draft.kwargs,
+        headers: { ...message.headers },
+        properties: message.properties,
+        exchange,
+        routingKey,
+      };
+    });
+    for (const signal of told) signals.emit('beforeTaskPublish', () => signal);
+    const changed = publications.map((publication, index) => ({
+      ...publication,
+      message: { ...publication.message, headers: (told[index] as PublishSignal).headers },
+    }));
+    await this.publishMessages(changed, topologies, options);
+    for (const signal of told) signals.emit('afterTaskPublish', () => signal);
   }
 
   /** {@link publish} for messages that are built already. */

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Lovage } from '../app/lovage.ts';
 import { UnsupportedError } from '../errors.ts';
 import { decodeEvents, eventQueueTopology, type EventMessage } from '../protocol/events.ts';
-import type { Connection, Delivery } from '../transport/contract.ts';
+import type { Connection, Consumer, Delivery } from '../transport/contract.ts';
 import type { ConnectionSupervisor } from '../transport/supervisor.ts';
 import { schemeOf } from './sender.ts';
 
@@ -45,7 +45,9 @@ export class EventReceiver implements AsyncDisposable {
     const { settings } = this.#app;
     const supervisor = this.#app.connectBroker('read');
     this.#supervisor = supervisor;
-    supervisor.onConnect((connection) => this.#listen(connection, schemeOf(supervisor.status.url)));
+    supervisor.onConnect(async (connection) => {
+      await this.listen(connection, schemeOf(supervisor.status.url));
+    });
     try {
       await supervisor.connection({
         timeoutMs: settings.publishTimeoutSeconds * 1000,
@@ -66,7 +68,8 @@ export class EventReceiver implements AsyncDisposable {
     return this.close();
   }
 
-  async #listen(connection: Connection, scheme: string): Promise<void> {
+  /** Receives over a connection of somebody else's for as long as it lives, instead of {@link start}. */
+  async listen(connection: Connection, scheme: string): Promise<Consumer> {
     if (!connection.capabilities.fanout) {
       throw new UnsupportedError('This broker has no fanout, so there are no events. Use Redis or RabbitMQ for them.');
     }
@@ -76,7 +79,7 @@ export class EventReceiver implements AsyncDisposable {
     const { routingKey = '#', ttl = settings.eventQueueTtl } = this.#options;
     const { queue, ...topology } = eventQueueTopology(randomUUID(), routingKey, settings, scheme, ttl);
     await connection.declare(topology);
-    await connection.consume([queue], (deliveries) => this.#receive(connection, deliveries), { prefetch: 0 });
+    return connection.consume([queue], (deliveries) => this.#receive(connection, deliveries), { prefetch: 0 });
   }
 
   #receive(connection: Connection, deliveries: readonly Delivery[]): void {

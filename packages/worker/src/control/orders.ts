@@ -4,7 +4,7 @@ import { markRevoked } from '@lovage/core/backend';
 import { safeRepr } from '@lovage/core/protocol';
 import { count, flag, number, text, texts, type Given } from './arguments.ts';
 import type { PanelHost } from './host.ts';
-import { PythonError } from './python-errors.ts';
+import { PythonError, reprError } from './python-errors.ts';
 import type { Handler } from './questions.ts';
 
 interface Ok {
@@ -23,16 +23,15 @@ export const ORDERS: Readonly<Record<string, Handler>> = {
     if (limit !== null && typeof limit !== 'string' && typeof limit !== 'number') {
       throw new PythonError('TypeError', 'rate_limit is neither a text nor a number');
     }
-    // "0" is a text in Python, and no limit all the same.
-    const wanted = limit === '0' ? 0 : limit;
     try {
-      host.worker.setRateLimit(task, wanted);
+      host.worker.setRateLimit(task, limit);
     } catch (error) {
       if (isLovageError(error, 'ERR_NOT_REGISTERED')) return { error: 'unknown task' };
-      return { error: `Invalid rate limit string: ValueError(${safeRepr(String(limit))})` };
+      const cause = new PythonError('ValueError', `could not convert string to float: ${safeRepr(String(limit))}`);
+      return { error: `Invalid rate limit string: ${reprError(cause)}` };
     }
     host.logger.info({ task, limit }, `New rate limit for tasks of type ${task}: ${String(limit)}.`);
-    return { ok: wanted ? 'new rate limit set successfully' : 'rate limit disabled successfully' };
+    return { ok: limit ? 'new rate limit set successfully' : 'rate limit disabled successfully' };
   },
 
   time_limit: ({ worker, logger }, given) => {

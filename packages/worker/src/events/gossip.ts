@@ -1,5 +1,6 @@
 import { ClusterState, type ClusterWorker, type Logger, type Lovage, type ReceivedEvent } from '@lovage/core';
 import { EventReceiver, type EventSender } from '@lovage/core/protocol';
+import type { Connection } from '@lovage/core/transport';
 
 export interface GossipOptions {
   readonly app: Lovage;
@@ -55,18 +56,19 @@ export class Gossip {
     return this.#state.aliveWorkers();
   }
 
-  async start(): Promise<void> {
-    await this.#receiver.start();
-    this.#timer = setInterval(() => {
+  /** Listens on one more connection; the former one is gone. */
+  async listen(connection: Connection, scheme: string): Promise<void> {
+    const consumer = await this.#receiver.listen(connection, scheme);
+    consumer.done.catch(() => {});
+    this.#timer ??= setInterval(() => {
       for (const { hostname } of this.#state.prune()) {
         this.#options.logger.info({ node: hostname }, `missed heartbeat from ${hostname}`);
       }
     }, PRUNE_MS).unref();
   }
 
-  async close(): Promise<void> {
+  close(): void {
     clearInterval(this.#timer);
-    await this.#receiver.close();
   }
 
   /** Every worker hears the command, so every worker counts the votes. */

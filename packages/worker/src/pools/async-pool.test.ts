@@ -9,7 +9,7 @@ function job(run: (context: TaskContext) => unknown, limits: { softLimitMs?: num
   const events: unknown[] = [];
   const context = { name: 'context' } as unknown as RunContext;
   const value: PoolJob = {
-    task: { hooks: {}, run: () => run(context) } as unknown as AnyTask,
+    task: { app: { wrappers: [] }, hooks: {}, run: () => run(context) } as unknown as AnyTask,
     context,
     args: [],
     kwargs: {},

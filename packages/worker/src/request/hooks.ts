@@ -44,7 +44,17 @@ export async function callHook(
 }
 
 /** The function with `beforeStart` before it, which may be asynchronous and whose error is the task's. */
-export function runTask({ task, context, args, kwargs }: HookSubject): unknown {
+export function runTask(subject: HookSubject): unknown {
+  const { wrappers } = subject.task.app;
+  if (wrappers.length === 0) return runFunction(subject);
+  const run = wrappers.reduceRight<() => unknown>(
+    (inner, wrapper) => () => wrapper(subject.context, inner),
+    () => runFunction(subject),
+  );
+  return run();
+}
+
+function runFunction({ task, context, args, kwargs }: HookSubject): unknown {
   if (task.hooks.beforeStart === undefined) return task.run(context, args, kwargs);
   const begun = task.hooks.beforeStart(context.request.id, args, kwargs);
   return begun instanceof Promise ? begun.then(() => task.run(context, args, kwargs)) : task.run(context, args, kwargs);

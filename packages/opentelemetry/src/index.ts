@@ -1,0 +1,1 @@
+export { traceTasks, type TraceOptions } from './trace-tasks.ts';
