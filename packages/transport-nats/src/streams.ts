@@ -16,8 +16,6 @@ import { apiCode, JETSTREAM_CODES, toLovageError } from './errors.ts';
 import { delaySubject, prioritySubject, queueSubject, resourceName } from './names.ts';
 import type { NatsSettings } from './options.ts';
 
-/** So many idle workers may wait for one queue; the server's own default is 512. */
-const MAX_WAITING = 10_000;
 /** The server's default, and the longest that `max_age` allows. */
 const DUPLICATE_WINDOW_MS = 120_000;
 
@@ -244,6 +242,7 @@ export class Streams {
   async #ensureConsumer({ name, stream }: OpenQueue, step: number): Promise<Source> {
     const { leaseMs, consumerConfig, domain } = this.#settings;
     const consumer = this.#consumerOf(name, step);
+    // What cannot be changed later (`max_waiting`) is left as it is: Kombu would be refused with its own.
     const wanted: Partial<ConsumerConfig> = {
       durable_name: consumer,
       ack_policy: AckPolicy.Explicit,
@@ -252,7 +251,6 @@ export class Streams {
       ack_wait: nanos(leaseMs),
       max_deliver: -1,
       max_ack_pending: -1,
-      max_waiting: MAX_WAITING,
       ...consumerConfig,
     };
     try {

@@ -41,6 +41,23 @@ const ENVELOPE = JSON.stringify({
   },
 });
 
+type KeyPair = ReturnType<typeof nkeys.createUser>;
+
+/** A claim as NATS' decentralised accounts have it: a JWT signed by an nkey. */
+function sign(issuer: KeyPair, subject: KeyPair, claim: object): string {
+  const encode = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const payload = {
+    jti: subject.getPublicKey(),
+    iat: 1_700_000_000,
+    iss: issuer.getPublicKey(),
+    name: 'test',
+    sub: subject.getPublicKey(),
+    nats: { version: 2, ...claim },
+  };
+  const text = `${encode({ typ: 'JWT', alg: 'ed25519-nkey' })}.${encode(payload)}`;
+  return `${text}.${Buffer.from(issuer.sign(Buffer.from(text))).toString('base64url')}`;
+}
+
 /** A consumer whose deliveries can be waited for. */
 async function consume(connection: Connection, queues: readonly string[], prefetch = 100) {
   const deliveries: Delivery[] = [];
@@ -131,6 +148,7 @@ describe.skipIf(!hasNatsServer)('the NATS transport', () => {
         ack_wait: 30e9,
         max_deliver: -1,
         max_ack_pending: -1,
+        max_waiting: 512,
       });
     });
 
@@ -351,6 +369,38 @@ describe.skipIf(!hasNatsServer)('the NATS transport', () => {
       const refused = connect({}, `nats://u:hush@127.0.0.1:${withUser.port}`);
       await expect(refused).rejects.toMatchObject({ code: 'ERR_AUTH' });
       await expect(refused).rejects.not.toThrow(/hush/);
+    });
+
+    test('a file with the credentials of a decentralised account', async () => {
+      const operator = nkeys.createOperator();
+      const account = nkeys.createAccount();
+      const system = nkeys.createAccount();
+      const user = nkeys.createUser();
+      const unlimited = { subs: -1, data: -1, payload: -1 };
+      const storage = { mem_storage: -1, disk_storage: -1, streams: -1, consumer: -1 };
+      const limits = { ...unlimited, imports: -1, exports: -1, wildcards: true, conn: -1, leaf: -1 };
+      const accountJwt = sign(operator, account, { type: 'account', limits: { ...limits, ...storage } });
+      const systemJwt = sign(operator, system, { type: 'account', limits });
+      const userJwt = sign(account, user, { type: 'user', pub: {}, sub: {}, ...unlimited });
+      const seed = Buffer.from(user.getSeed()).toString();
+      const creds = [
+        `-----BEGIN NATS USER JWT-----\n${userJwt}\n------END NATS USER JWT------\n`,
+        `-----BEGIN USER NKEY SEED-----\n${seed}\n------END USER NKEY SEED------\n`,
+      ].join('\n');
+      const { port, dir } = await start(
+        `operator: ${sign(operator, operator, { type: 'operator' })}
+        system_account: ${system.getPublicKey()}
+        resolver: MEMORY
+        resolver_preload: {
+          ${account.getPublicKey()}: ${accountJwt}
+          ${system.getPublicKey()}: ${systemJwt}
+        }`,
+        { files: { 'user.creds': creds } },
+      );
+      const url = `nats://127.0.0.1:${port}`;
+      const connection = await connect({ transportOptions: { credentialsFile: join(dir, 'user.creds') } }, url);
+      await connection.publish(push('q', 'x'));
+      await expect(connect({}, url)).rejects.toMatchObject({ code: 'ERR_AUTH' });
     });
 
     test('a user without the right to publish is told so at once', async () => {
