@@ -17,6 +17,7 @@ export { Producer, destinationOf } from './app/producer.ts';
 export type { Destination, PublishOptions } from './app/producer.ts';
 export { broadcastQueue, Queues, workerDirectQueue } from './app/queues.ts';
 export type { NamedQueueOptions, QueueDefinition, QueueOptions, QueueSelection, TaskQueues } from './app/queues.ts';
+export type { PeriodicOptions, PeriodicTask } from './app/periodic-task.ts';
 export type { TaskRegistry } from './app/registry.ts';
 export type { Route, RouteFunction, RouteValue, TaskRouter, TaskRoutes } from './app/router.ts';
 export { defaultConcurrency, describeSettings, settingsWithoutEffect } from './app/settings.ts';

@@ -16,6 +16,8 @@ import { AsyncResult, type RevokeOptions } from '../result/async-result.ts';
 import { markRevoked } from '../result/mark-revoked.ts';
 import { GroupResult } from '../result/group-result.ts';
 import { ResultWaiter } from '../result/waiter.ts';
+import { toSchedule } from '../schedule/interval.ts';
+import type { ScheduleInput } from '../schedule/schedule.ts';
 import { SerializerRegistry } from '../serialization/registry.ts';
 import type { Transport } from '../transport/contract.ts';
 import { resolveTransport } from '../transport/resolve.ts';
@@ -24,6 +26,7 @@ import { BackendUrl, parseBrokerUrls } from '../transport/url.ts';
 import { LogicalClock } from './clock.ts';
 import type { ApplyOptions } from './option-names.ts';
 import { EagerRunner } from './eager.ts';
+import type { PeriodicOptions, PeriodicTask } from './periodic-task.ts';
 import { Producer } from './producer.ts';
 import { Queues } from './queues.ts';
 import { TaskRegistry } from './registry.ts';
@@ -101,6 +104,8 @@ export class Lovage implements AsyncDisposable {
   readonly [BRAND] = true;
   readonly name: string;
   readonly tasks: TaskRegistry = new TaskRegistry((name) => builtinTask(this, name));
+  /** What `every()` and {@link addPeriodicTask} have declared, for `@lovage/beat`. */
+  readonly periodicTasks: PeriodicTask[] = [];
   readonly producer: Producer;
   /** Runs signatures in this process: `apply()`, and every call while `taskAlwaysEager`. */
   readonly eager: EagerRunner;
@@ -207,6 +212,33 @@ export class Lovage implements AsyncDisposable {
     if (!(task instanceof Task)) throw new ConfigError(`The base of task "${name}" does not extend Task.`);
     this.tasks.register(task);
     return task;
+  }
+
+  /**
+   * Adds a periodic task: a signature at the instants of a schedule. Default name: the task with its arguments.
+   * Source: celery/app/base.py, add_periodic_task.
+   */
+  addPeriodicTask(
+    schedule: ScheduleInput,
+    { task, args, kwargs, options }: Pick<Signature, 'task' | 'args' | 'kwargs' | 'options'>,
+    { name, misfire, tz, ...own }: PeriodicOptions = {},
+  ): this {
+    toSchedule(schedule);
+    const shown = [
+      ...args.map((arg) => JSON.stringify(arg)),
+      ...Object.entries(kwargs).map(([key, value]) => `${key}=${JSON.stringify(value)}`),
+    ];
+    this.periodicTasks.push({
+      name: name ?? `${task}(${shown.join(', ')})`,
+      task,
+      schedule,
+      args,
+      kwargs,
+      options: { ...options, ...own },
+      ...(misfire === undefined ? {} : { misfire }),
+      ...(tz === undefined ? {} : { tz }),
+    });
+    return this;
   }
 
   /** A task of another program, Python's for example: `app.remote<(path: string) => number>('img.size')`. */
@@ -375,6 +407,34 @@ export class Lovage implements AsyncDisposable {
     return this.#openedBackend;
   }
 
+  /** Opens a result store of its own, by URL, with the app's settings. The caller closes it. */
+  async openBackend(setting: string): Promise<ResultBackend> {
+    const { settings, resolveFrom } = this;
+    const { backends = [] } = this.#options;
+    const [first, ...members] = setting.split(';').map((part) => part.trim());
+    const url = new BackendUrl(
+      first?.includes('://') ? first : `${first}://`,
+      members.map((member) => new BackendUrl(member)),
+    );
+    const backend = await resolveBackend(url, {
+      backends,
+      ...(resolveFrom === undefined ? {} : { from: resolveFrom }),
+    });
+    return backend.open(url, {
+      expiresSeconds: settings.resultExpires ?? undefined,
+      transportOptions: settings.resultBackendTransportOptions,
+      settings: settings as unknown as Readonly<Record<string, unknown>>,
+      codec: await this.serializers.resultCodec(
+        settings.resultSerializer,
+        settings.resultAcceptContent ?? settings.acceptContent,
+      ),
+      oid: this.oid,
+      brokerConnection: () =>
+        this.producerConnection().connection({ timeoutMs: settings.publishTimeoutSeconds * 1000 }),
+      logger: this.logger,
+    });
+  }
+
   /** The result store, or `BackendDisabledError` saying what needed it. */
   async requireBackend(purpose: string): Promise<ResultBackend> {
     const backend = (this.#closed ? undefined : this.#openedBackend) ?? (await this.resultBackend());
@@ -419,31 +479,8 @@ export class Lovage implements AsyncDisposable {
     const setting = settings.resultBackend;
     if (setting === undefined || setting === null || setting === 'disabled' || setting === 'disabled://')
       return undefined;
-    const [first, ...members] = setting.split(';').map((part) => part.trim());
-    const url = new BackendUrl(
-      first?.includes('://') ? first : `${first}://`,
-      members.map((member) => new BackendUrl(member)),
-    );
-    const { resolveFrom } = this;
-    const { backends = [] } = this.#options;
     try {
-      const backend = await resolveBackend(url, {
-        backends,
-        ...(resolveFrom === undefined ? {} : { from: resolveFrom }),
-      });
-      this.#openedBackend = await backend.open(url, {
-        expiresSeconds: settings.resultExpires ?? undefined,
-        transportOptions: settings.resultBackendTransportOptions,
-        settings: settings as unknown as Readonly<Record<string, unknown>>,
-        codec: await this.serializers.resultCodec(
-          settings.resultSerializer,
-          settings.resultAcceptContent ?? settings.acceptContent,
-        ),
-        oid: this.oid,
-        brokerConnection: () =>
-          this.producerConnection().connection({ timeoutMs: settings.publishTimeoutSeconds * 1000 }),
-        logger: this.logger,
-      });
+      this.#openedBackend = await this.openBackend(setting);
       return this.#openedBackend;
     } catch (error) {
       // The next use tries again: the store may be up by then.

@@ -4,9 +4,11 @@ import type { Group, ImmutableSignature } from '../canvas/canvas-types.ts';
 import { Signature } from '../canvas/signature.ts';
 import { nearestName } from '../internal/nearest-name.ts';
 import type { ExceptionInfo } from '../protocol/task-meta.ts';
+import type { ScheduleInput } from '../schedule/schedule.ts';
 import type { Lovage } from './lovage.ts';
 import { validateApplyOptions, type ApplyOptions } from './option-names.ts';
 import { describeParameters, type ParameterList } from './parameters.ts';
+import type { PeriodicOptions } from './periodic-task.ts';
 import type { TaskContext } from './task-context.ts';
 import type {
   AnySchema,
@@ -279,6 +281,26 @@ export class Task<P = unknown[], R = unknown> implements TaskHooks {
     return this.#send([], given as Kwargs, options);
   }
 
+  /**
+   * Makes it periodic: beat calls it with these arguments at the instants of the schedule.
+   *
+   * @example
+   * report.every(crontab({ hour: 7, minute: 0 }), ['daily'], { tz: 'Europe/Paris' })
+   */
+  every(schedule: ScheduleInput, ...[given, periodic]: PeriodicArguments<P>): this {
+    this.app.addPeriodicTask(
+      schedule,
+      {
+        task: this.name,
+        args: this.declared.input === undefined ? ((given ?? []) as readonly unknown[]) : [],
+        kwargs: this.declared.input === undefined ? {} : (given as Kwargs),
+        options: {},
+      },
+      periodic,
+    );
+    return this;
+  }
+
   #send(args: readonly unknown[], kwargs: Kwargs, options: ApplyOptions = {}): Promise<AsyncResult<R>> {
     if (this.app.settings.taskAlwaysEager)
       return this.app.eager.asIfSent(this, args, kwargs, options) as Promise<AsyncResult<R>>;
@@ -480,3 +502,10 @@ export type ApplyAsyncArguments<P> = P extends readonly unknown[]
     ? [args?: P, options?: ApplyOptions]
     : [args: P, options?: ApplyOptions]
   : [input: P, options?: ApplyOptions];
+
+/** The same for `every`: the arguments, then how it is periodic. */
+export type PeriodicArguments<P> = P extends readonly unknown[]
+  ? [] extends P
+    ? [args?: P, options?: PeriodicOptions]
+    : [args: P, options?: PeriodicOptions]
+  : [input: P, options?: PeriodicOptions];

@@ -41,6 +41,8 @@ const LONGEST_MONTH = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
  * Source: celery/schedules.py, crontab.
  */
 export class Crontab implements Schedule {
+  /** As it was made; sets are lists. */
+  readonly options: CrontabOptions;
   readonly tz: string | undefined;
   readonly #given: Readonly<Record<FieldName, CrontabField>>;
   readonly #minutes: readonly number[];
@@ -57,6 +59,11 @@ export class Crontab implements Schedule {
       (Object.keys(FIELDS) as FieldName[]).map((name) => [name, parseField(fields[name], FIELDS[name])]),
     ) as Record<FieldName, readonly number[]>;
     this.#given = fields;
+    this.options = Object.fromEntries(
+      Object.entries({ ...fields, tz: this.tz })
+        .filter(([, value]) => value !== undefined && value !== '*')
+        .map(([name, value]) => [name, typeof value === 'object' ? [...value] : value]),
+    );
     this.#minutes = numbers.minute;
     this.#hours = numbers.hour;
     this.#weekdays = new Set(numbers.dayOfWeek);

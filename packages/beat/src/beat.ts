@@ -1,0 +1,272 @@
+import { isLovageError, type Logger, type Lovage, type ScheduleContext } from '@lovage/core';
+import { appEntries } from './app-entries.ts';
+import { type Due, dueInstants } from './due.ts';
+import { appZone, type Entry } from './entry.ts';
+import { EntryStore } from './entry-store.ts';
+import { instantId } from './instant-id.ts';
+import { type EntryState, State } from './state.ts';
+import { openStore, type OpenStore } from './store.ts';
+
+export interface BeatOptions {
+  /**
+   * A path, which becomes a file of SQLite, or the URL of a result store that several beats share: one of them leads, the
+   * others wait to take over. Default `beatScheduleFilename`.
+   */
+  readonly schedule?: string;
+  /** Seconds between two looks at the store at most. Default `beatMaxLoopInterval`, else 5. */
+  readonly maxInterval?: number;
+  /** Seconds after which a silent beat has lost its lead. Default 15; a dead one on the same machine loses it at once. */
+  readonly leaseSeconds?: number;
+  /** Seconds after which an instant counts as missed. Default 30. */
+  readonly missedAfter?: number;
+  /** Default: the app's. */
+  readonly logger?: Logger;
+}
+
+/** Marks of a message that beat has sent: the entry, as other schedulers name it, and the instant. */
+export const PERIODIC_TASK_NAME = 'periodic_task_name';
+export const INSTANT = 'x-lovage-instant';
+
+const DEFAULT_MAX_INTERVAL = 5;
+const FIRST_PAUSE_MS = 200;
+const LONGEST_PAUSE_MS = 5000;
+/** The longest that `setTimeout` can wait. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+interface Planned {
+  readonly entry: Entry;
+  readonly context: ScheduleContext;
+  state: EntryState;
+  /** The first instant after `state.last`. */
+  next: number | undefined;
+}
+
+/**
+ * Sends periodic tasks at their instants. Each instant has one task id, made of app, entry and time: sent again after a
+ * crash, or by a second beat, it is the same task, and a worker drops the second one.
+ *
+ * An instant is dealt with when the broker has its message; only then it is noted. With the broker away it stays due.
+ */
+export class Beat {
+  /** Resolves when it has stopped, rejects when it cannot go on. */
+  readonly done: Promise<void>;
+  readonly #app: Lovage;
+  readonly #where: string;
+  readonly #maxIntervalMs: number;
+  readonly #leaseMs: number;
+  readonly #missedAfterMs: number;
+  readonly #logger: Logger;
+  readonly #plans = new Map<string, Planned>();
+  #store: OpenStore | undefined;
+  #appEntries: readonly Entry[] = [];
+  #storeVersion: string | undefined;
+  #wake: (() => void) | undefined;
+  #isStopping = false;
+  #started: Promise<void> | undefined;
+  #settle!: { readonly resolve: () => void; readonly reject: (error: unknown) => void };
+
+  constructor(app: Lovage, options: BeatOptions = {}) {
+    const { settings } = app;
+    this.#app = app;
+    this.#where = options.schedule ?? settings.beatScheduleFilename;
+    this.#maxIntervalMs = 1000 * (options.maxInterval ?? (settings.beatMaxLoopInterval || DEFAULT_MAX_INTERVAL));
+    this.#leaseMs = 1000 * (options.leaseSeconds ?? 15);
+    this.#missedAfterMs = 1000 * (options.missedAfter ?? 30);
+    this.#logger = options.logger ?? app.logger;
+    this.done = new Promise((resolve, reject) => {
+      this.#settle = { resolve, reject };
+    });
+    this.done.catch(() => {});
+  }
+
+  /** Resolves when the entries are read and the store is open; rejects with `ConfigError` or what the store says. */
+  start(): Promise<void> {
+    return (this.#started ??= this.#start());
+  }
+
+  /** Ends after what is being sent. Never rejects; twice is fine. */
+  async stop(): Promise<void> {
+    this.#isStopping = true;
+    this.#wake?.();
+    if (this.#store === undefined) this.#settle.resolve();
+    await this.done.catch(() => {});
+  }
+
+  async #start(): Promise<void> {
+    try {
+      this.#appEntries = await appEntries(this.#app);
+      this.#store = await openStore(this.#app, this.#where, this.#logger);
+    } catch (error) {
+      this.#settle.reject(error);
+      throw error;
+    }
+    this.#logger.info(
+      { entries: this.#appEntries.length, schedule: this.#store.location },
+      `beat: ready, ${this.#appEntries.length} periodic tasks of ${this.#app.name}, schedule kept in ${this.#store.location}`,
+    );
+    this.#run(this.#store).then(this.#settle.resolve, this.#settle.reject);
+  }
+
+  async #run(store: OpenStore): Promise<void> {
+    const { documents } = store;
+    const state = new State({
+      documents,
+      name: `lovage-beat:${this.#app.name}`,
+      leaseMs: this.#leaseMs,
+      now: () => performance.now(),
+    });
+    const stored = new EntryStore(documents, `lovage-beat-entries:${this.#app.name}`);
+    // Renewed apart from the rounds: a publish that waits for its broker must not cost the lead.
+    const renewal = setInterval(() => {
+      if (state.isLeading)
+        state.save({}).catch((error: unknown) => this.#logger.warn({ error }, 'beat: the lead could not be renewed'));
+    }, this.#leaseMs / 3);
+    let wasLeading = false;
+    let pauseMs = FIRST_PAUSE_MS;
+    try {
+      while (!this.#isStopping) {
+        try {
+          if (!state.isLeading && !(await state.tryToLead())) {
+            if (wasLeading) this.#logger.warn({}, 'beat: another beat leads now; this one waits');
+            wasLeading = false;
+            await this.#sleep(this.#leaseMs / 3);
+            continue;
+          }
+          if (!wasLeading) {
+            this.#logger.info({}, 'beat: leads');
+            this.#plans.clear();
+            this.#storeVersion = undefined;
+            wasLeading = true;
+          }
+          await this.#plan(state, stored);
+          const waitMs = await this.#round(state);
+          pauseMs = FIRST_PAUSE_MS;
+          if (state.isLeading) await this.#sleep(waitMs);
+        } catch (error) {
+          this.#logger.error({ error, pauseMs }, `beat: ${(error as Error).message} It is tried again.`);
+          await this.#sleep(pauseMs);
+          pauseMs = Math.min(LONGEST_PAUSE_MS, pauseMs * 2);
+        }
+      }
+    } finally {
+      clearInterval(renewal);
+      await state.resign().catch(() => {});
+      await store.close();
+    }
+  }
+
+  /** Brings the plans in line with the entries of app and store. */
+  async #plan(state: State, stored: EntryStore): Promise<void> {
+    const loaded = await stored.load(appZone(this.#app), this.#logger, this.#storeVersion);
+    if (loaded === undefined) return;
+    const { entries, paused, version } = loaded;
+    const wanted = new Map([...this.#appEntries, ...entries].map((entry) => [entry.name, entry]));
+    const changes: Record<string, EntryState | undefined> = {};
+    const now = Date.now();
+    for (const name of Object.keys(state.entries)) if (!wanted.has(name)) changes[name] = undefined;
+    this.#plans.clear();
+    for (const [name, entry] of wanted) {
+      if (paused.has(name)) {
+        // What falls into a pause is not missed: it counts from when it goes on.
+        changes[name] = undefined;
+        continue;
+      }
+      const schedule = String(entry.schedule);
+      let known = state.entries[name];
+      if (known === undefined || known.schedule !== schedule) {
+        const last = known?.last ?? ('at' in entry.schedule ? Number.NEGATIVE_INFINITY : now);
+        known = {
+          schedule,
+          anchor: known?.last ?? now,
+          last: Number.isFinite(last) ? last : 0,
+          count: known?.count ?? 0,
+        };
+        changes[name] = known;
+      }
+      const context = { zone: entry.zone, anchor: known.anchor };
+      this.#plans.set(name, { entry, context, state: known, next: entry.schedule.next(known.last, context) });
+    }
+    if (Object.keys(changes).length > 0 && !(await state.save(changes))) return;
+    this.#storeVersion = version;
+  }
+
+  /** Sends what is due and notes it; gives the milliseconds until the next look. */
+  async #round(state: State): Promise<number> {
+    const now = Date.now();
+    const due = [...this.#plans.values()].filter(({ next }) => next !== undefined && next <= now);
+    if (due.length > 0) {
+      const sent = await Promise.all(due.map((plan) => this.#send(plan, now)));
+      const changes: Record<string, EntryState> = {};
+      for (const { plan, due, count } of sent) {
+        if (due === undefined) continue;
+        plan.state = { ...plan.state, last: due.last, count: plan.state.count + count };
+        plan.next = due.next;
+        changes[plan.entry.name] = plan.state;
+      }
+      if (Object.keys(changes).length > 0 && !(await state.save(changes))) return 0;
+      const failed = sent.find(({ due }) => due === undefined);
+      if (failed !== undefined) throw failed.error;
+    }
+    let next = Date.now() + this.#maxIntervalMs;
+    for (const plan of this.#plans.values()) if (plan.next !== undefined && plan.next < next) next = plan.next;
+    return Math.max(0, next - Date.now());
+  }
+
+  /** `due` is undefined when the broker could not be reached: it stays due then. */
+  async #send(
+    plan: Planned,
+    now: number,
+  ): Promise<{ plan: Planned; due: Due | undefined; count: number; error?: unknown }> {
+    const { entry, context } = plan;
+    const { beatCronStartingDeadline: deadline } = this.#app.settings;
+    const due = dueInstants(entry.schedule, context, plan.state.last, now, {
+      misfire: entry.misfire,
+      missedAfterMs: this.#missedAfterMs,
+      deadlineMs: deadline === undefined || deadline === null ? undefined : deadline * 1000,
+    });
+    if (due.skipped > 0) {
+      this.#logger.warn(
+        { entry: entry.name, skipped: due.skipped },
+        `beat: ${due.skipped} missed runs of ${entry.name} are passed over`,
+      );
+    }
+    try {
+      await Promise.all(due.instants.map((instant) => this.#apply(entry, instant)));
+      return { plan, due, count: due.instants.length };
+    } catch (error) {
+      if (isLovageError(error) && error.retryable) return { plan, due: undefined, count: 0, error };
+      // It would fail for ever, and keep its instant due for ever.
+      this.#logger.error(
+        { error, entry: entry.name },
+        `beat: ${entry.name} cannot be sent: ${(error as Error).message}`,
+      );
+      return { plan, due, count: 0 };
+    }
+  }
+
+  async #apply({ name, task, args, kwargs, options }: Entry, instant: number): Promise<void> {
+    const taskId = instantId(this.#app.name, name, instant);
+    const at = new Date(instant).toISOString();
+    await this.#app.sendTask(task, {
+      ...options,
+      args,
+      kwargs,
+      taskId,
+      headers: { ...options.headers, [PERIODIC_TASK_NAME]: name, [INSTANT]: at },
+    });
+    this.#logger.info({ entry: name, task, taskId, instant: at }, `beat: sent ${name} (${task}) of ${at}`);
+  }
+
+  #sleep(ms: number): Promise<void> {
+    if (this.#isStopping) return Promise.resolve();
+    return new Promise((resolve) => {
+      const end = (): void => {
+        clearTimeout(timer);
+        this.#wake = undefined;
+        resolve();
+      };
+      const timer = setTimeout(end, Math.min(MAX_TIMER_MS, ms));
+      this.#wake = end;
+    });
+  }
+}

@@ -1,0 +1,93 @@
+import { ConfigError, type Logger, type Zone } from '@lovage/core';
+import type { DocumentStore } from '@lovage/core/backend';
+import { type Entry, type PeriodicTaskInput, toEntry } from './entry.ts';
+import { readSchedule, writeSchedule } from './written-schedule.ts';
+
+/** What the store says of an entry: all of it, or of one that the application has, only whether it is paused. */
+interface WrittenEntry {
+  readonly paused?: boolean;
+  readonly entry?: Readonly<Record<string, unknown>>;
+}
+
+/** Entries kept in a store, to be changed while beat runs, and which entries are paused. */
+export class EntryStore {
+  readonly #documents: DocumentStore;
+  readonly #name: string;
+
+  constructor(documents: DocumentStore, name: string) {
+    this.#documents = documents;
+    this.#name = name;
+  }
+
+  /** undefined: nothing has changed since `version`. What cannot be read is logged and left out. */
+  async load(
+    zone: Zone,
+    logger: Logger,
+    since?: string,
+  ): Promise<
+    { readonly entries: readonly Entry[]; readonly paused: ReadonlySet<string>; readonly version: string } | undefined
+  > {
+    const stored = await this.#documents.read(this.#name);
+    const version = stored?.version ?? '';
+    if (version === since) return undefined;
+    const entries: Entry[] = [];
+    const paused = new Set<string>();
+    for (const [name, { paused: isPaused, entry }] of Object.entries(parse(stored?.text))) {
+      if (isPaused === true) paused.add(name);
+      if (entry === undefined) continue;
+      try {
+        entries.push(toEntry(name, { ...entry, schedule: readSchedule(entry['schedule']) }, zone, 'store'));
+      } catch (error) {
+        logger.error({ error, entry: name }, `The stored periodic task ${name} is left out.`);
+      }
+    }
+    return { entries, paused, version };
+  }
+
+  /** Adds or replaces an entry. Throws `ConfigError` for a wrong one. */
+  async put(name: string, input: PeriodicTaskInput, zone: Zone): Promise<void> {
+    const { schedule } = toEntry(name, input, zone, 'store');
+    const { relative: _, ...rest } = input;
+    const entry = { ...rest, schedule: writeSchedule(schedule) };
+    await this.#change((all) => ({ ...all, [name]: { ...all[name], entry } }));
+  }
+
+  /** False when the store has no such entry. */
+  async remove(name: string): Promise<boolean> {
+    let isThere = false;
+    await this.#change(({ [name]: gone, ...rest }) => {
+      isThere = gone?.entry !== undefined;
+      return rest;
+    });
+    return isThere;
+  }
+
+  async pause(name: string, isPaused: boolean): Promise<void> {
+    await this.#change((all) => {
+      const { paused: _, ...rest } = all[name] ?? {};
+      const next: WrittenEntry = isPaused ? { ...rest, paused: true } : rest;
+      const { [name]: __, ...others } = all;
+      return Object.keys(next).length === 0 ? others : { ...others, [name]: next };
+    });
+  }
+
+  async #change(
+    change: (all: Readonly<Record<string, WrittenEntry>>) => Readonly<Record<string, WrittenEntry>>,
+  ): Promise<void> {
+    for (let attempt = 0; attempt < 20; attempt++) {
+      const stored = await this.#documents.read(this.#name);
+      const text = JSON.stringify(change(parse(stored?.text)));
+      if ((await this.#documents.write(this.#name, text, stored?.version)) !== undefined) return;
+    }
+    throw new ConfigError('The schedule is being changed by others all the time. Try again.');
+  }
+}
+
+function parse(text: string | undefined): Readonly<Record<string, WrittenEntry>> {
+  try {
+    const value: unknown = JSON.parse(text ?? '{}');
+    return typeof value === 'object' && value !== null ? (value as Record<string, WrittenEntry>) : {};
+  } catch {
+    return {};
+  }
+}
