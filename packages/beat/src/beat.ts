@@ -1,4 +1,5 @@
 import { isLovageError, type Logger, type Lovage, type ScheduleContext } from '@lovage/core';
+import { INSTANT_HEADER, PERIODIC_NAME_HEADER } from '@lovage/core/protocol';
 import { appEntries } from './app-entries.ts';
 import { type Due, dueInstants } from './due.ts';
 import { appZone, type Entry } from './entry.ts';
@@ -22,10 +23,6 @@ export interface BeatOptions {
   /** Default: the app's. */
   readonly logger?: Logger;
 }
-
-/** Marks of a message that beat has sent: the entry, as other schedulers name it, and the instant. */
-export const PERIODIC_TASK_NAME = 'periodic_task_name';
-export const INSTANT = 'x-lovage-instant';
 
 const DEFAULT_MAX_INTERVAL = 5;
 const FIRST_PAUSE_MS = 200;
@@ -252,7 +249,7 @@ export class Beat {
       args,
       kwargs,
       taskId,
-      headers: { ...options.headers, [PERIODIC_TASK_NAME]: name, [INSTANT]: at },
+      headers: { ...options.headers, [PERIODIC_NAME_HEADER]: name, [INSTANT_HEADER]: at },
     });
     this.#logger.info({ entry: name, task, taskId, instant: at }, `beat: sent ${name} (${task}) of ${at}`);
   }

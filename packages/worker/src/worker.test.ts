@@ -911,6 +911,25 @@ describe('redelivery', () => {
     await until(async () => (await bench.size()) === 1, 'the message back');
   }
 
+  test('of two messages for one instant of a beat one is run, and one of a dead worker is run again', async () => {
+    const bench = openBench();
+    const runs: string[] = [];
+    const tick = bench.app.task('tick', (name: string) => runs.push(name));
+    const instant = (taskId: string) => ({ taskId, headers: { 'x-lovage-instant': '2026-01-01T00:00:00.000Z' } });
+    await tick.applyAsync(['held'], instant('held'));
+    await dieHolding(bench, async () => {
+      const { documents } = await bench.app.requireBackend('test');
+      await documents?.write('lovage-instant:held', 'the dead worker', undefined);
+    });
+    await tick.applyAsync(['twice'], instant('twice'));
+    await tick.applyAsync(['twice'], instant('twice'));
+    await tick.applyAsync(['other'], instant('other'));
+    await bench.worker();
+    await bench.meta('other');
+    await until(async () => (await bench.size()) === 0, 'an empty queue');
+    expect(runs.toSorted()).toEqual(['held', 'other', 'twice']);
+  });
+
   async function setUp(children: unknown[]) {
     const bench = openBench({ workerDeduplicateSuccessfulTasks: true });
     const runs: unknown[] = [];

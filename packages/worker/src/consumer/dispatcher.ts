@@ -34,6 +34,7 @@ import type { ResultWriter } from '../results/result-writer.ts';
 import { describeState } from '../results/task-state.ts';
 import { DeadlineHeap } from './deadline-heap.ts';
 import { Fifo } from './fifo.ts';
+import { claimInstant, isInstant } from './instant-claim.ts';
 import type { PrefetchWindow } from './prefetch.ts';
 import { RateLimiter } from './rate-limit.ts';
 import type { ConsumerSession } from './session.ts';
@@ -375,6 +376,8 @@ export class Dispatcher {
         this.#options.observers.received(work);
         if (this.#deduplicates && delivery.redelivered && task.options.acksLate) {
           this.#track(this.#runUnlessDone(work));
+        } else if (isInstant(work)) {
+          this.#track(this.#runOnceAnInstant(work));
         } else {
           this.#admit(work);
         }
@@ -552,6 +555,31 @@ export class Dispatcher {
   #notPublished(session: ConsumerSession, error: unknown): void {
     if (session.isLive && !isLovageError(error, 'ERR_CONNECTION_LOST')) {
       this.#options.logger.error({ error }, 'Messages could not be published for later. They stay where they are.');
+    }
+  }
+
+  /** A second message for an instant of a beat is dropped. */
+  async #runOnceAnInstant(work: Work): Promise<void> {
+    const { app, logger, nodeName } = this.#options;
+    const { session, delivery, task } = work;
+    let isFirst: boolean;
+    try {
+      isFirst = await claimInstant(app, work, nodeName);
+    } catch (error) {
+      // The claim may have been written: the message is marked as redelivered then, and is not asked again.
+      logger.warn({ error, task: task.name, taskId: work.id }, 'The store of claims is out of reach.');
+      session.settle(delivery, 'requeue');
+      return;
+    }
+    if (!session.isLive) return;
+    if (!isFirst) {
+      logger.info({ task: task.name, taskId: work.id }, `Task ${task.name}[${work.id}] was sent twice. It runs once.`);
+      session.settle(delivery, 'ack');
+    } else if (this.#isAccepting) {
+      this.#admit(work);
+      this.pump();
+    } else {
+      session.settle(delivery, 'requeue');
     }
   }
 

@@ -1,0 +1,212 @@
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Beat, type BeatOptions, once, PeriodicTasks } from '@lovage/beat';
+import { crontab, Lovage, type LovageOptions } from '@lovage/core';
+import type { Delivery } from '@lovage/core/transport';
+import { afterEach, describe, expect, test } from 'vitest';
+
+const folder = mkdtempSync(join(tmpdir(), 'lovage-beat-'));
+const opened: { close(): Promise<unknown> }[] = [];
+let names = 0;
+
+afterEach(async () => {
+  await Promise.all(opened.splice(0).map((one) => one.close()));
+});
+
+interface Sent {
+  readonly entry: string;
+  readonly id: string;
+  readonly instant: number;
+  readonly at: number;
+}
+
+/** An app on a broker in memory, and all that arrives there. */
+async function open(settings: LovageOptions = {}) {
+  const name = `beat-${++names}`;
+  const app = new Lovage(name, { broker: `memory://${name}`, timezone: 'UTC', ...settings });
+  const supervisor = app.connectBroker('read');
+  const connection = await supervisor.connection();
+  await connection.declare({ queues: [{ name: 'celery' }] });
+  const sent: Sent[] = [];
+  await connection.consume(
+    ['celery'],
+    (deliveries: readonly Delivery[]) => {
+      for (const { message } of deliveries) {
+        sent.push({
+          entry: String(message.headers['periodic_task_name']),
+          id: String(message.headers['id']),
+          instant: Date.parse(String(message.headers['x-lovage-instant'])),
+          at: Date.now(),
+        });
+      }
+      void connection.settle(deliveries.map((delivery) => ({ delivery, outcome: 'ack' as const })));
+    },
+    { prefetch: 0 },
+  );
+  opened.push({ close: () => Promise.all([supervisor.close(), app.close()]) });
+  return { app, sent };
+}
+
+async function start(app: Lovage, options: BeatOptions = {}): Promise<Beat> {
+  const beat = new Beat(app, { schedule: join(folder, app.name), ...options });
+  opened.unshift({ close: () => beat.stop() });
+  await beat.start();
+  return beat;
+}
+
+async function until(what: string, check: () => boolean): Promise<void> {
+  for (const end = Date.now() + 15_000; !check(); await sleep(5)) {
+    if (Date.now() > end) throw new Error(`15 s passed while waiting for ${what}`);
+  }
+}
+
+describe('Beat', () => {
+  test('sends at the instants, each once, without drift', async () => {
+    const { app, sent } = await open({ beatSchedule: { tick: { task: 'tick', schedule: 0.1, args: [1] } } });
+    await start(app);
+    await until('twenty runs', () => sent.length >= 20);
+    const instants = sent.map(({ instant }) => instant);
+    const first = instants[0] as number;
+    expect(instants.slice(0, 20)).toEqual(Array.from({ length: 20 }, (_, index) => first + index * 100));
+    expect(new Set(sent.map(({ id }) => id)).size).toBe(sent.length);
+  });
+
+  test("declared on tasks, added, and in Celery's words; wrong ones are named", async () => {
+    const { app, sent } = await open({
+      beatSchedule: { settings: { task: 'a', schedule: 0.05, kwargs: { x: 1 }, options: { expires: 60 } } },
+    });
+    const hello = app.task('hello', (_name: string) => 1);
+    hello.every(0.05, ['you']);
+    app.addPeriodicTask(0.05, hello.s('me'), { name: 'added' });
+    await start(app);
+    await until('all three', () => new Set(sent.map(({ entry }) => entry)).size === 3);
+    expect([...new Set(sent.map(({ entry }) => entry))].toSorted()).toEqual(['added', 'hello("you")', 'settings']);
+
+    const wrong = await open({ beatSchedule: { report: { task: 'a', shedule: 5 } } });
+    await expect(new Beat(wrong.app, { schedule: join(folder, 'wrong') }).start()).rejects.toThrow(
+      'The periodic task "report" is wrong: it has no "shedule". Did you mean "schedule"?',
+    );
+  });
+
+  test('goes on where it stopped, and makes up for what was missed by its policy', async () => {
+    const entry = { task: 't', schedule: 0.05 };
+    const { app, sent } = await open({
+      beatSchedule: {
+        all: { ...entry, misfire: 'runAll' },
+        once: entry,
+        skip: { ...entry, misfire: 'skip' },
+      },
+    });
+    const first = await start(app, { missedAfter: 0.2 });
+    await until('some runs', () => sent.length >= 9);
+    await first.stop();
+    const before = sent.length;
+    await sleep(600); // the downtime is what this is about
+    await start(app, { missedAfter: 0.2 });
+    await until('runs again', () => sent.length >= before + 30);
+    const instants = (name: string): number[] => sent.filter((one) => one.entry === name).map(({ instant }) => instant);
+    const gaps = (name: string): number[] =>
+      instants(name)
+        .slice(1)
+        .map((at, index) => at - (instants(name)[index] as number));
+    expect(new Set(gaps('all'))).toEqual(new Set([50]));
+    expect(gaps('once').filter((gap) => gap > 50).length).toBe(1);
+    expect(gaps('skip').filter((gap) => gap > 50).length).toBe(1);
+    expect(new Set(sent.map(({ id }) => id)).size).toBe(sent.length);
+  });
+
+  test('with the broker away an instant stays due', async () => {
+    const { app, sent } = await open({
+      beatSchedule: { tick: { task: 'tick', schedule: 0.1, misfire: 'runAll' } },
+      publishTimeoutSeconds: 0.2,
+    });
+    await start(app);
+    await until('runs', () => sent.length >= 3);
+    const real = app.producer.send.bind(app.producer);
+    let refused = 0;
+    app.producer.send = (async () => {
+      refused++;
+      const { ConnectError } = await import('@lovage/core');
+      throw new ConnectError('The broker is away.');
+    }) as typeof app.producer.send;
+    await until('refusals', () => refused >= 3);
+    app.producer.send = real;
+    const before = sent.length;
+    await until('runs again', () => sent.length >= before + 10);
+    const instants = sent.map(({ instant }) => instant).toSorted((a, b) => a - b);
+    expect(new Set(instants.slice(1).map((at, index) => at - (instants[index] as number)))).toEqual(new Set([100]));
+  });
+
+  test('a broken file of the schedule is put aside', async () => {
+    const { app, sent } = await open({ beatSchedule: { tick: { task: 'tick', schedule: 0.05 } } });
+    writeFileSync(join(folder, `${app.name}.sqlite`), Buffer.alloc(5000, 7));
+    await start(app);
+    await until('runs', () => sent.length >= 3);
+    expect(readdirSync(folder).some((file) => file.startsWith(`${app.name}.sqlite.broken-`))).toBe(true);
+  });
+
+  test('of two beats one leads, and the other takes over when it stops', async () => {
+    const { app, sent } = await open({ beatSchedule: { tick: { task: 'tick', schedule: 0.05, misfire: 'runAll' } } });
+    const first = await start(app, { leaseSeconds: 0.6 });
+    await until('runs', () => sent.length >= 3);
+    await start(app, { leaseSeconds: 0.6 });
+    await until('more runs', () => sent.length >= 10);
+    await first.stop();
+    const before = sent.length;
+    await until('runs of the second', () => sent.length >= before + 5);
+    expect(new Set(sent.map(({ id }) => id)).size).toBe(sent.length);
+    const instants = sent.map(({ instant }) => instant).toSorted((a, b) => a - b);
+    expect(new Set(instants.slice(1).map((at, index) => at - (instants[index] as number)))).toEqual(new Set([50]));
+  });
+});
+
+describe('PeriodicTasks', () => {
+  test('shows, adds, pauses, resumes, runs and removes while beat runs', async () => {
+    const { app, sent } = await open({
+      beatSchedule: { daily: { task: 'd', schedule: crontab({ minute: 0, hour: 7 }) } },
+    });
+    const schedule = join(folder, app.name);
+    await start(app, { maxInterval: 0.05 });
+    await using tasks = await PeriodicTasks.open(app, schedule);
+    await tasks.put('tick', { task: 'tick', schedule: 0.05, args: [1] });
+    await until('runs of the new one', () => sent.some(({ entry }) => entry === 'tick'));
+    await tasks.put('soon', { task: 'soon', schedule: once(new Date(Date.now() - 1000)) });
+    await until('the one-off', () => sent.some(({ entry }) => entry === 'soon'));
+
+    const listed = await tasks.list();
+    expect(listed.map(({ name }) => name).toSorted()).toEqual(['daily', 'soon', 'tick']);
+    expect(listed.find(({ name }) => name === 'daily')).toMatchObject({
+      schedule: 'crontab(minute=0, hour=7)',
+      from: 'app',
+      isPaused: false,
+      lastRunAt: undefined,
+      zone: 'UTC',
+    });
+    expect(listed.find(({ name }) => name === 'tick')?.totalRunCount).toBeGreaterThan(0);
+    expect((await tasks.next('daily', 2)).map((at) => at.getUTCHours())).toEqual([7, 7]);
+
+    await tasks.pause('tick');
+    await until('the pause', () => Date.now() - (sent.at(-1)?.at ?? 0) > 400);
+    expect((await tasks.list()).find(({ name }) => name === 'tick')).toMatchObject({
+      isPaused: true,
+      nextRunAt: undefined,
+    });
+    const paused = sent.length;
+    await tasks.resume('tick');
+    await until('runs again', () => sent.length > paused + 2);
+    await tasks.remove('tick');
+    await expect(tasks.remove('tick')).rejects.toThrow('The store has no periodic task "tick".');
+    await expect(tasks.pause('nobody')).rejects.toThrow(
+      'There is no periodic task "nobody". Expected one of: daily, soon.',
+    );
+    const { id } = await tasks.run('daily');
+    await until('the run besides', () => sent.some((one) => one.id === id));
+    await expect(tasks.put('bad', { task: 'x', schedule: { next: () => 1, toString: () => 'own' } })).rejects.toThrow(
+      'cannot be kept',
+    );
+  });
+});
+
+process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
