@@ -176,10 +176,12 @@ describe('many waiters', () => {
   test('of one id share it; one that leaves does not take it from the others', async () => {
     const { backends, subscribed, subscribing } = watched();
     const app = openApp({ backends });
-    const impatient = app.asyncResult('a').get({ timeout: 0.02 });
+    const impatient = expect(app.asyncResult('a').get({ timeout: 0.02 })).rejects.toMatchObject({
+      code: 'ERR_TIMEOUT',
+    });
     const patient = app.asyncResult('a').get();
     await subscribing;
-    await expect(impatient).rejects.toMatchObject({ code: 'ERR_TIMEOUT' });
+    await impatient;
     await storeState(app, 'a', 'SUCCESS', 1);
     expect(await patient).toBe(1);
     expect(subscribed).toEqual([1]);
