@@ -128,6 +128,14 @@ describe('outcomes', () => {
     expect(runs).toBe(1);
   });
 
+  test('a function that returns nothing has the result null', async () => {
+    const bench = openBench();
+    const nothing = bench.app.task('nothing', () => {});
+    await bench.worker();
+    const { id } = await nothing.delay();
+    expect(JSON.parse(JSON.stringify(await bench.meta(id)))).toMatchObject({ status: 'SUCCESS', result: null });
+  });
+
   test('arguments that do not fit fail as in Python', async () => {
     const bench = openBench();
     bench.app.task('two', (a: number, b: number) => a + b);

@@ -7,17 +7,18 @@ export const app = new Lovage('faults', {
   broker: process.env.FAULTS_BROKER ?? 'memory://',
   backend: process.env.FAULTS_BACKEND ?? 'cache+memory://',
   taskDefaultQueue: process.env.FAULTS_QUEUE ?? 'celery',
+  resolveFrom: process.env.FAULTS_RESOLVE_FROM ?? import.meta.url,
 });
 
 const CHILDREN = ['processes', 'threads'];
 const EVERYWHERE = [...CHILDREN, 'async'];
 
-/** `{ name, pools, state, type, kills }`: `type` is the exception's; `kills`: it costs a child. */
+/** `{ name, pools, state, type, result, json }`: `type` is the exception's; `json`: what differs where results are JSON. */
 export const FAULTS = [];
 
-function fault(name, fn, { pools = EVERYWHERE, options = {}, state = 'FAILURE', type, result, kills = false }) {
+function fault(name, fn, { pools = EVERYWHERE, options = {}, state = 'FAILURE', type, result, json = {} }) {
   app.task(name, options, fn);
-  FAULTS.push({ name, pools, state, type, result, kills });
+  FAULTS.push({ name, pools, state, type, result, json });
 }
 
 // Thrown values that are no errors, or are errors that bite.
@@ -82,7 +83,7 @@ circle.self = circle;
 const forever = () => {
   for (;;);
 };
-const refused = { type: 'EncodeError' };
+const refused = { state: 'FAILURE', type: 'EncodeError' };
 const done = (result) => ({ state: 'SUCCESS', result });
 const results = {
   'a-bigint': [() => 10n, done(10)],
@@ -90,8 +91,8 @@ const results = {
   'a-function': [() => ({ f() {} }), refused],
   'a-symbol': [() => ({ s: Symbol('s') }), refused],
   // Pickled rows hold them, JSON does not.
-  'a-map': [() => new Map([[1, 2]]), { state: 'SUCCESS' }],
-  'a-set': [() => new Set([1]), { state: 'SUCCESS' }],
+  'a-map': [() => new Map([[1, 2]]), { state: 'SUCCESS', json: refused }],
+  'a-set': [() => new Set([1]), { state: 'SUCCESS', json: refused }],
   bytes: [() => Buffer.from('bytes'), { state: 'SUCCESS' }],
   'a-date': [() => new Date(0), { state: 'SUCCESS' }],
   nan: [() => Number.NaN, { state: 'SUCCESS' }],
@@ -100,13 +101,13 @@ const results = {
   'a-toJSON-that-throws': [() => ({ toJSON: trap }), { state: 'FAILURE' }],
   'a-getter-that-never-ends': [
     () => Object.defineProperty({}, 'value', { enumerable: true, get: forever }),
-    { type: 'TimeLimitExceeded', pools: CHILDREN, options: { timeLimit: 0.5 }, kills: true },
+    { type: 'TimeLimitExceeded', pools: CHILDREN, options: { timeLimit: 0.5 } },
   ],
 };
 for (const [kind, [fn, expected]] of Object.entries(results)) fault(`returns.${kind}`, fn, expected);
 
 // Tasks that do not end.
-const limit = (pools) => ({ pools, options: { timeLimit: 0.5 }, type: 'TimeLimitExceeded', kills: true });
+const limit = (pools) => ({ pools, options: { timeLimit: 0.5 }, type: 'TimeLimitExceeded' });
 fault(
   'hangs.loop',
   () => {
@@ -141,7 +142,7 @@ fault(
 );
 
 // Tasks that take their child with them.
-const lost = { pools: CHILDREN, type: 'WorkerLostError', kills: true };
+const lost = { pools: CHILDREN, type: 'WorkerLostError' };
 const lostProcess = { ...lost, pools: ['processes'] };
 const wait = () => sleep(60_000);
 fault('dies.exit-0', () => process.exit(0), lost);
@@ -168,10 +169,10 @@ fault(
 fault(
   'dies.after-its-end',
   () => {
-    setTimeout(() => process.exit(0), 20);
+    setImmediate(() => process.exit(0));
     return 'done';
   },
-  { pools: CHILDREN, ...done('done'), kills: true },
+  { pools: CHILDREN, ...done('done') },
 );
 
 // Errors that nobody waits for.

@@ -60,7 +60,7 @@ export class PoolHost {
     const answer = await new Promise<Answer>((resolve, reject) => {
       this.#waiting.set(call, resolve);
       void this.exited.then((code) => reject(new Error(`The host exited with ${code}: ${this.output}`)));
-      this.child.send({ call, name, args });
+      this.child.send({ call, name, args }, () => {});
     });
     this.#waiting.delete(call);
     if (answer.error !== undefined) throw new Error(answer.error);
