@@ -55,5 +55,11 @@ describe.skipIf(redis === undefined || python === undefined)('Celery 5.6 reads w
       expect(answer.state).toBe(expected.state);
       if (expected.type !== undefined) expect(answer.result).toMatchObject({ exception: expected.type });
     });
+
+    it('a task that was sent by a task is its child', async () => {
+      const { id } = await app.sendTask('nests');
+      const { result, meta } = await reader.get(id);
+      expect(meta.children).toEqual([[[result, null], null]]);
+    });
   });
 });

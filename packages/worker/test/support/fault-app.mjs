@@ -216,8 +216,4 @@ fault(
 );
 
 app.task('echo', (value) => value);
-app.task('where', () => process.pid);
-app.task('sleep', { bind: true }, async (task, ms) => {
-  await sleep(ms, undefined, { signal: task.signal });
-  return ms;
-});
+app.task('nests', async () => (await app.tasks.get('echo').delay(1)).id);

@@ -3,7 +3,9 @@ import { Worker } from '@lovage/worker';
 
 const { appModule, options } = JSON.parse(process.argv[2]);
 const { app } = await import(appModule);
-const worker = new Worker(app, { appModule, ...options });
+const line = (fields, message) => console.error(message, fields.error ?? '');
+const logger = { debug() {}, info() {}, warn: line, error: line };
+const worker = new Worker(app, { appModule, logger, ...options });
 process.on('message', (message) => void answerCall(message));
 
 async function answerCall({ call, name, args }) {

@@ -1,0 +1,203 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { AsyncResult, Lovage } from '@lovage/core';
+import type { TaskMeta } from '@lovage/core/protocol';
+import type { WorkerOptions } from '../src/worker.ts';
+import { PoolHost } from './support/pool-host.ts';
+
+const dir = mkdtempSync(join(tmpdir(), 'lovage-pools-'));
+process.env.POOLS_BROKER = `sqla+sqlite:///${dir}/pools.db`;
+process.env.POOLS_BACKEND = `db+sqlite:///${dir}/pools.db`;
+process.env.POOLS_NOTES = join(dir, 'notes');
+const appModule = new URL('./support/pool-app.mjs', import.meta.url).href;
+const { app } = (await import(appModule)) as { app: Lovage };
+
+afterAll(async () => {
+  await app.close();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+let host: PoolHost;
+beforeEach(() => writeFileSync(process.env.POOLS_NOTES as string, ''));
+afterEach(async () => {
+  await host?.end();
+  const connection = await app.producerConnection().connection();
+  await connection.purge('celery');
+});
+
+const notes = (): string[] =>
+  readFileSync(process.env.POOLS_NOTES as string, 'utf8')
+    .split('\n')
+    .slice(0, -1);
+const send = (name: string, ...args: unknown[]): Promise<AsyncResult> => app.sendTask(name, { args });
+const run = async (name: string, ...args: unknown[]): Promise<unknown> =>
+  (await send(name, ...args)).get({ timeout: 10 });
+
+async function start(options: WorkerOptions, module = appModule): Promise<PoolHost> {
+  host = new PoolHost(module, { concurrency: 2, ...options });
+  await host.ready;
+  return host;
+}
+
+async function meta(id: string, is = ({ status }: TaskMeta) => /SUCCESS|FAILURE|REVOKED/.test(status)) {
+  const backend = await app.requireBackend('test');
+  return until(async () => {
+    const [found] = await backend.load([id]);
+    return found !== undefined && is(found) ? found : undefined;
+  });
+}
+
+async function until<T>(ask: () => T | undefined | false | Promise<T | undefined | false>): Promise<T> {
+  const end = performance.now() + 10_000;
+  for (;;) {
+    const answer = await ask();
+    if (answer !== undefined && answer !== false) return answer;
+    if (performance.now() > end) throw new Error(`Waited in vain. The host says: ${host.output}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+describe.each(['processes', 'threads'] as const)('%s', (pool) => {
+  test('children are replaced after so many tasks, and none is lost', async () => {
+    await start({ pool, concurrency: 1, maxTasksPerChild: 3 });
+    const places = [];
+    for (let n = 0; n < 7; n++) places.push(await run('where'));
+    expect(new Set(places).size).toBe(3);
+    expect(places[0]).toBe(places[2]);
+    expect(places[2]).not.toBe(places[3]);
+  });
+
+  test('a child that holds too much memory is replaced after its task', async () => {
+    await start({ pool, concurrency: 1, maxMemoryPerChild: 150 * 1024 });
+    const small = await run('hoard', 1);
+    expect(await run('where')).toBe(small);
+    expect(await run('hoard', 150)).toBe(small);
+    expect(await run('where')).not.toBe(small);
+  });
+
+  test('the pool grows, shrinks and restarts while tasks run', async () => {
+    await start({ pool, concurrency: 1 });
+    const first = await run('where');
+    await host.call('grow', 2);
+    const results = await Promise.all([1, 2, 3].map(() => send('sleep', 300)));
+    await until(() => notes().length === 3);
+    await host.call('shrink', 2);
+    expect(await Promise.all(results.map((result) => result.get({ timeout: 10 })))).toEqual([300, 300, 300]);
+    await until(async () => {
+      const info = await host.call<{ processes: number[]; threads?: number }>('poolInfo');
+      return (info.threads ?? info.processes.length) === 1;
+    });
+    const before = await run('where');
+    await host.call('restartPool');
+    expect(await until(async () => (await run('where')) !== before)).toBe(true);
+    expect(first).not.toBe(undefined);
+  });
+
+  test('a task that is deaf is ended by revoke with terminate, and by a limit that was set while running', async () => {
+    await start({ pool });
+    const deaf = await send('deaf');
+    await until(() => notes().length === 1);
+    expect(await host.call('revoke', [deaf.id], { terminate: true, signal: 'SIGKILL' })).toEqual([deaf.id]);
+    expect((await meta(deaf.id)).status).toBe('REVOKED');
+    await host.call('setTimeLimit', 'deaf.async', { hard: 0.1 });
+    const { id } = await send('deaf.async');
+    expect((await meta(id)).result).toMatchObject({ exc_type: 'TimeLimitExceeded', exc_message: [0.1] });
+    const heeds = await send('sleep', 60_000);
+    await until(() => notes().length === 2);
+    const before = performance.now();
+    await host.call('revoke', [heeds.id], { terminate: true });
+    expect((await meta(heeds.id)).result).toMatchObject({ exc_type: 'TaskRevokedError' });
+    expect(performance.now() - before).toBeLessThan(900);
+  });
+
+  test('the context: node name, current task, progress, a task that is sent', async () => {
+    await start({ pool, nodeName: 'me@here' });
+    const parent = await send('parent');
+    const value = (await parent.get({ timeout: 10 })) as { child: string };
+    expect(value).toEqual({ child: expect.any(String), id: parent.id, hostname: 'me@here' });
+    expect((await meta(value.child)).result).toBe(7);
+  });
+
+  test('retry by class, retry with new arguments, replace', async () => {
+    await start({ pool });
+    expect(await run('flaky')).toBe(2);
+    expect(await run('retries', 0)).toEqual([1, true]);
+    expect(notes()).toEqual(['onRetry once']);
+    expect(await run('replaced')).toBe(99);
+  });
+
+  test('handlers run in the child, with the values that were never sent', async () => {
+    await start({ pool });
+    await run('hooked', false);
+    await until(() => notes().length === 3);
+    const child = (await run('where')) as string;
+    expect(notes()).toEqual([
+      'beforeStart false',
+      expect.stringMatching(/^onSuccess true \d+$/),
+      'afterReturn SUCCESS',
+    ]);
+    if (pool === 'processes') expect(notes()[1]).not.toBe(`onSuccess true ${host.child.pid}`);
+    expect(child).not.toBe('');
+    writeFileSync(process.env.POOLS_NOTES as string, '');
+    const failed = await send('hooked', true);
+    expect((await meta(failed.id)).result).toMatchObject({ exc_type: 'Flaky' });
+    await until(() => notes().length === 3);
+    expect(notes()).toEqual(['beforeStart true', 'onFailure true 42', 'afterReturn FAILURE']);
+  });
+
+  test('a result that nobody looks at need not be sendable; a stray error replaces its child', async () => {
+    await start({ pool, concurrency: 1 });
+    await run('where');
+    const { id } = await send('ignored');
+    const place = await run('where');
+    await until(() => host.call('active').then((active) => (active as unknown[]).length === 0));
+    expect((await (await app.requireBackend('test')).load([id]))[0]).toBeUndefined();
+    await run('stray');
+    await until(async () => (await run('where')) !== place);
+  });
+});
+
+describe('a child that cannot load the app', () => {
+  test('the first: the worker does not start, and says why', async () => {
+    const broken = join(dir, 'broken.mjs');
+    writeFileSync(broken, 'export const app = ;');
+    host = new PoolHost(appModule, { pool: 'processes', appModule: pathToFileURL(broken).href });
+    await expect(host.ready).rejects.toThrow(/could not load the app from .*broken\.mjs/);
+  });
+
+  test('later: the others go on, tries are spaced, nothing is lost', async () => {
+    const copy = join(dir, 'copy.mjs');
+    const sound = readFileSync(new URL(appModule), 'utf8').replace(
+      "from '@lovage/core'",
+      `from ${JSON.stringify(import.meta.resolve('@lovage/core').replace('/src/', '/dist/').replace(/\.ts$/, '.js'))}`,
+    );
+    writeFileSync(copy, sound);
+    await start({ pool: 'processes', maxTasksPerChild: 1, appModule: pathToFileURL(copy).href });
+    await run('where');
+    writeFileSync(copy, 'throw new Error("half deployed");');
+    const results = await Promise.all(Array.from({ length: 6 }, () => send('where')));
+    await until(() => host.output.includes('half deployed') || host.call('poolInfo').then(() => false));
+    writeFileSync(copy, sound);
+    await Promise.all(results.map((result) => result.get({ timeout: 10 })));
+    expect(existsSync(copy)).toBe(true);
+  });
+
+  test('a module that starts a worker by itself is told not to', async () => {
+    const starter = join(dir, 'starter.mjs');
+    const [core, worker] = ['core', 'worker'].map(
+      (name) => new URL(`../../${name}/dist/index.js`, import.meta.url).href,
+    );
+    writeFileSync(
+      starter,
+      `import { Lovage } from ${JSON.stringify(core)};
+       import { Worker } from ${JSON.stringify(worker)};
+       export const app = new Lovage('starter', { broker: 'memory://' });
+       await new Worker(app, { pool: 'async' }).start();`,
+    );
+    host = new PoolHost(appModule, { pool: 'processes', appModule: pathToFileURL(starter).href });
+    await expect(host.ready).rejects.toThrow(/Put the worker into a file of its own/);
+  });
+});

@@ -1,0 +1,68 @@
+// Tasks that show where and how they run. Children load this file, so it is plain JavaScript.
+import { appendFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { threadId } from 'node:worker_threads';
+import { currentTask, Lovage } from '@lovage/core';
+
+export const app = new Lovage('pools', {
+  broker: process.env.POOLS_BROKER ?? 'memory://',
+  backend: process.env.POOLS_BACKEND ?? 'cache+memory://',
+});
+const note = (line) => appendFileSync(process.env.POOLS_NOTES, `${line}\n`);
+
+app.task('where', () => `${process.pid}/${threadId}`);
+app.task('sleep', { bind: true }, async (task, ms) => {
+  note(`sleeping ${process.pid}`);
+  await sleep(ms, undefined, { signal: task.signal });
+  return ms;
+});
+app.task('deaf', () => {
+  note(`deaf ${process.pid}`);
+  for (;;);
+});
+app.task('deaf.async', { timeLimit: 600 }, () => new Promise(() => {}));
+app.task('hoard', (mebibytes) => {
+  globalThis.hoard = Array.from({ length: mebibytes }, () => Array.from({ length: 131_072 }).fill(0.5));
+  return `${process.pid}/${threadId}`;
+});
+const leaf = app.task('leaf', (n) => n);
+app.task('parent', { bind: true }, async (task) => {
+  const { id } = await leaf.delay(7);
+  await task.progress(0.5, 'half');
+  return { child: id, id: currentTask.getStore().request.id, hostname: task.request.hostname };
+});
+class Flaky extends Error {}
+app.task('flaky', { retry: { for: [Flaky], maxRetries: 2, countdown: 0 }, bind: true }, (task) => {
+  if (task.request.retries < 2) throw new Flaky(`try ${task.request.retries}`);
+  return task.request.retries;
+});
+app.task('retries', { bind: true, onRetry: (error) => note(`onRetry ${error.message}`) }, (task, date) => {
+  if (task.request.retries === 0) task.retry({ countdown: 0, args: [new Date(date)], cause: new Flaky('once') });
+  return [task.request.retries, date instanceof Date];
+});
+app.task('replaced', { bind: true }, (task) => task.replace(leaf.s(99)));
+app.task(
+  'hooked',
+  {
+    beforeStart: async (id, args) => {
+      await sleep(5);
+      note(`beforeStart ${String(args[0])}`);
+    },
+    onSuccess: async (result) => {
+      await sleep(5);
+      note(`onSuccess ${result instanceof Map} ${process.pid}`);
+    },
+    onFailure: (error) => note(`onFailure ${error instanceof Flaky} ${error.secret}`),
+    afterReturn: (state) => note(`afterReturn ${state}`),
+  },
+  (fails) => {
+    if (fails) throw Object.assign(new Flaky('no'), { secret: 42 });
+    return new Map();
+  },
+);
+app.task('ignored', { ignoreResult: true }, () => () => {});
+app.task('stray', () => {
+  // Outside of any task's context, as a library's own timer would be.
+  currentTask.exit(() => setTimeout(() => void Promise.reject(new Error('stray')), 10));
+  return process.pid;
+});
