@@ -20,7 +20,8 @@ import { deferred, type RedisLink, replyCode } from '@lovage/redis';
 import { Janitor } from './janitor.ts';
 import type { Keys } from './keys.ts';
 import type { DriverSettings } from './options.ts';
-import { DELAY, PULL, PURGE, RENEW, REQUEUE } from './scripts.ts';
+import { renewLeases } from './lease-keeper.ts';
+import { DELAY, PULL, PURGE, REQUEUE } from './scripts.ts';
 import { Subscriber } from './subscriber.ts';
 
 /** One script takes at most so many: Redis serves nobody else meanwhile. */
@@ -228,17 +229,12 @@ export class RedisDriver implements QueueDriver<RedisReceipt> {
     await Promise.all(done);
   }
 
-  async extendLease(receipts: readonly RedisReceipt[]): Promise<readonly RedisReceipt[]> {
-    const { unackedIndex, leases } = this.#keys;
-    const gone: RedisReceipt[] = [];
-    await Promise.all(
-      chunks(receipts).map(async (tags) => {
-        const args = [unackedIndex, leases, this.#consumer, this.#settings.leaseMs, ...tags];
-        for (const position of (await RENEW.run(this.#link, 2, args)) as readonly number[])
-          gone.push(tags[position] as string);
-      }),
-    );
-    return gone;
+  get leaseHolder(): string {
+    return this.#consumer;
+  }
+
+  extendLease(receipts: readonly RedisReceipt[]): Promise<readonly RedisReceipt[]> {
+    return renewLeases(this.#link, this.#keys, this.#consumer, this.#settings.leaseMs, receipts);
   }
 
   async size(queue: string): Promise<number> {

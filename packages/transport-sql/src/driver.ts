@@ -193,6 +193,11 @@ export class SqlDriver implements QueueDriver<SqlReceipt> {
     }, ORDERED);
   }
 
+  /** Its number among the consumers; undefined before the first pull. */
+  get leaseHolder(): number | undefined {
+    return this.#consumer?.id;
+  }
+
   async extendLease(receipts: readonly SqlReceipt[]): Promise<readonly SqlReceipt[]> {
     await this.#renewQueues();
     const consumer = this.#consumer;

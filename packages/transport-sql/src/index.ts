@@ -1,4 +1,4 @@
-import { type Transport, virtualTransport } from '@lovage/core/transport';
+import { builtModule, type Transport, virtualTransport } from '@lovage/core/transport';
 import { sqlSchemes } from '@lovage/sql';
 import { openSqlDriver } from './open.ts';
 
@@ -13,4 +13,5 @@ export type { SqlTransportOptions } from './options.ts';
 export const sqlTransport: Transport = virtualTransport({
   schemes: sqlSchemes(['sqla', 'sqlalchemy']),
   open: openSqlDriver,
+  leaseKeeper: builtModule('./lease-keeper.js', import.meta.url),
 });

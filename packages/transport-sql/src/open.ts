@@ -46,7 +46,7 @@ export async function openSqlDriver(
   }
 }
 
-function tablesOf(product: SqlProduct, queueTable: string, messageTable: string): QueueTables {
+export function tablesOf(product: SqlProduct, queueTable: string, messageTable: string): QueueTables {
   switch (product) {
     case 'sqlite':
       return new SqliteQueueTables(queueTable, messageTable);

@@ -28,6 +28,7 @@ import { isInChild } from './pools/children/in-child.ts';
 import type { AppModule } from './pools/children/messages.ts';
 import { Autoscaler, checkRange, type AutoscaleRange } from './pools/autoscaler.ts';
 import type { Pool, PoolInfo } from './pools/pool.ts';
+import { Watchdog } from './pools/watchdog.ts';
 import { guardProcess } from './process-guard.ts';
 import { TaskSignals } from './events/task-signals.ts';
 import { TaskObservers } from './request/observer.ts';
@@ -94,6 +95,11 @@ export interface WorkerOptions {
   readonly gossip?: boolean;
   /** At the start ask other workers what is revoked (`--without-mingle`). Default true. */
   readonly mingle?: boolean;
+  /**
+   * In `async` and `solo`: name the task that keeps the event loop from turning for so many milliseconds. Default 1000; 0:
+   * do not look.
+   */
+  readonly watchdogMs?: number;
   /** Default: the system's. */
   readonly clock?: Clock;
   /** Numbers from 0 to 1. Default `Math.random`. */
@@ -145,6 +151,7 @@ const OPTION_NAMES: ReadonlySet<string> = new Set<keyof WorkerOptions>([
   'unknownTaskRetries',
   'resultDeadlineMs',
   'guardProcess',
+  'watchdogMs',
   'remoteControl',
   'taskEvents',
   'heartbeatInterval',
@@ -155,9 +162,12 @@ const OPTION_NAMES: ReadonlySet<string> = new Set<keyof WorkerOptions>([
 ]);
 
 /** After the abort signals: for tasks to react, and for brokers and stores to take what is left. */
+const WATCHDOG_MS = 1000;
 const REACTION_MS = 700;
 const RETURNING_MS = 1100;
-const CLOSING_STEP_MS = 400;
+const CLOSING_STEP_MS = 300;
+/** What a stop may take beyond the grace. */
+const STOP_MS = 2000;
 const LAST_EVENTS_MS = 300;
 const CONSUME_AGAIN_FIRST_MS = 500;
 const CONSUME_AGAIN_LONGEST_MS = 10_000;
@@ -189,6 +199,7 @@ export class Worker implements AsyncDisposable {
   readonly #revoked: Revokes;
   readonly #limits = new TimeLimits();
   readonly #autoscaler: Autoscaler | undefined;
+  #watchdog: Watchdog | undefined;
   readonly #multiplier: number;
   readonly #window: PrefetchWindow;
   readonly #observers: TaskObservers;
@@ -266,6 +277,11 @@ export class Worker implements AsyncDisposable {
 
   get state(): WorkerState {
     return this.#state;
+  }
+
+  /** When it will have stopped at the latest, in `performance.now()` of the system's clock; Infinity before {@link stop}. */
+  get stopsBy(): number {
+    return this.#graceEnd + STOP_MS;
   }
 
   /** Names of the queues that it consumes from. */
@@ -460,6 +476,11 @@ export class Worker implements AsyncDisposable {
     return this.stop('warm');
   }
 
+  /** Tasks run on this event loop. */
+  get #runsHere(): boolean {
+    return this.pool.name === 'async' || this.pool.name === 'solo';
+  }
+
   #makePool(name: PoolName, concurrency: number): Pool {
     if (name === 'solo') return new AsyncPool(1, this.#clock, 'solo');
     if (name === 'async') return new AsyncPool(concurrency, this.#clock);
@@ -581,6 +602,8 @@ export class Worker implements AsyncDisposable {
     });
     dispatcher.attach(tracer);
     this.#dispatcher = dispatcher;
+    const watchdogMs = this.#options.watchdogMs ?? WATCHDOG_MS;
+    if (this.#runsHere && watchdogMs > 0) this.#watchdog = new Watchdog(this.#logger, watchdogMs);
     if (this.#options.guardProcess !== false) {
       this.#unguard = guardProcess(this.#logger, (context, error) => {
         const { attempt } = context.work;
@@ -594,7 +617,8 @@ export class Worker implements AsyncDisposable {
 
   async #connect(): Promise<void> {
     if (this.#state !== 'running') return;
-    const supervisor = this.app.connectBroker('read');
+    // A task that runs here may keep this loop from turning; a child cannot.
+    const supervisor = this.app.connectBroker('read', { keepsLeases: this.#runsHere });
     this.#supervisor = supervisor;
     supervisor.onChange(({ state }) => {
       if (state === 'failed') this.#askAgain(supervisor);
@@ -780,6 +804,7 @@ export class Worker implements AsyncDisposable {
     await this.#within(Promise.all([cancelled.catch(() => {}), flushed, left]), CLOSING_STEP_MS);
     await this.#within(Promise.all([this.#supervisor?.close(), this.pool.close()]), CLOSING_STEP_MS);
     this.#autoscaler?.stop();
+    this.#watchdog?.stop();
     this.#unguard?.();
     this.#state = 'closed';
     this.#logger.info({ node: this.nodeName }, `${this.nodeName} stopped`);

@@ -1,5 +1,6 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { settingsWithoutEffect, silentLogger, type Logger, type Lovage } from '@lovage/core';
 import { importInstalled } from '@lovage/core/transport';
 import { HealthServer, Worker, type StopKind } from '@lovage/worker';
@@ -88,14 +89,32 @@ to the broker.`,
 async function run(options: WorkerCommandOptions, command: Command): Promise<void> {
   const globals = globalOptions(command);
   const app = await openApp(globals, { needsTasks: true });
+  let worker: Worker | undefined;
   try {
-    await work(app, options, globals);
+    await work(app, options, globals, (started) => {
+      worker = started;
+    });
   } finally {
-    await app.close();
+    // A broker that answers nothing must not keep the process: what is left of the worker's time, and no more.
+    const leftMs = Math.min(CLOSE_MS, (worker?.stopsBy ?? Number.POSITIVE_INFINITY) - performance.now() - RESERVE_MS);
+    await Promise.race([app.close(), sleep(Math.max(EXIT_MS, leftMs), undefined, { ref: false })]);
+    setTimeout(() => process.exit(), EXIT_MS).unref();
   }
 }
 
-async function work(app: Lovage, options: WorkerCommandOptions, globals: GlobalOptions): Promise<void> {
+/** How long the app may take to flush what tasks have sent. */
+const CLOSE_MS = 5000;
+/** From the end of the command to that of the process, where sockets still hold it. */
+const EXIT_MS = 50;
+/** For the end of the process itself. */
+const RESERVE_MS = 250;
+
+async function work(
+  app: Lovage,
+  options: WorkerCommandOptions,
+  globals: GlobalOptions,
+  onWorker: (worker: Worker) => void,
+): Promise<void> {
   const logger = setUpLogging(app, options, globals);
   const limits = {
     ...(options.timeLimit === undefined ? {} : { taskTimeLimit: options.timeLimit }),
@@ -136,6 +155,7 @@ async function work(app: Lovage, options: WorkerCommandOptions, globals: GlobalO
   const removePidfile = options.pidfile === undefined ? undefined : takePidfile(resolve(options.pidfile));
   const forget = stopOnSignals(worker);
   const ports: { close(): Promise<void> }[] = [];
+  onWorker(worker);
   try {
     if (options.healthPort !== undefined) {
       const health = new HealthServer(worker);

@@ -367,7 +367,10 @@ export class Lovage implements AsyncDisposable {
   }
 
   /** A supervised link of its own: `read` for consuming, `write` for publishing. The caller closes it. */
-  connectBroker(use: 'read' | 'write'): ConnectionSupervisor {
+  connectBroker(
+    use: 'read' | 'write',
+    { keepsLeases = false }: { readonly keepsLeases?: boolean } = {},
+  ): ConnectionSupervisor {
     if (this.#closed) throw new ClosedError(`The app "${this.name}" is closed.`);
     const { settings } = this;
     const setting = (use === 'read' ? settings.brokerReadUrl : settings.brokerWriteUrl) ?? settings.brokerUrl;
@@ -383,6 +386,7 @@ export class Lovage implements AsyncDisposable {
         connectTimeoutMs: settings.brokerConnectionTimeout * 1000,
         heartbeatSeconds: settings.brokerHeartbeat,
         leaseMs: settings.leaseSeconds * 1000,
+        keepsLeases,
         useSsl: settings.brokerUseSsl,
         clientName: `${this.name}:${use}`,
         logger: this.logger,

@@ -23,6 +23,11 @@ export interface ConnectOptions {
   readonly heartbeatSeconds?: number;
   /** How long a silent consumer's messages stay its own, on brokers with leases. Default 30000. */
   readonly leaseMs?: number;
+  /**
+   * Renew leases while the event loop of this thread stands still too, where the transport can. For consumers whose
+   * sink runs code that may compute for longer than a lease. Default false.
+   */
+  readonly keepsLeases?: boolean;
   /** Celery's `broker_use_ssl`: true, or Node's TLS options under Celery's names. */
   readonly useSsl?: boolean | Readonly<Record<string, unknown>>;
   /** Shown by the broker's own tools, where it has a place for it. */

@@ -13,6 +13,7 @@ export {
   sealEnvelope,
   type OpenedEnvelope,
 } from '../virtual/envelope.ts';
+export { builtModule, type LeaseKeeper, type OpenLeaseKeeper } from '../virtual/lease-keeper.ts';
 export { matchesTopic, topicPattern } from '../virtual/routing.ts';
 export { HerdBrake, WakeUps } from '../virtual/wake-ups.ts';
 export { virtualTransport, type VirtualTransportDefinition } from '../virtual/virtual-transport.ts';

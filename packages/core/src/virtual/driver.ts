@@ -30,6 +30,11 @@ export interface QueueDriver<Receipt> {
   close(): Promise<void>;
   /** Restarts the lease of all that is held. Returns the receipts that are no longer ours. Called every `leaseMs / 3`. */
   extendLease?(receipts: readonly Receipt[]): Promise<readonly Receipt[]>;
+  /**
+   * Who holds what this driver has taken: what a `LeaseKeeper` in another thread needs to renew it. Can be cloned; may
+   * change with each pull.
+   */
+  readonly leaseHolder?: unknown;
   /** A routing table that every process sees: enough for fanout by copies. */
   readonly bindings?: BindingStore;
   /** Or fanout natively: pub/sub. At most once, no buffering. */

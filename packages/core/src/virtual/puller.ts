@@ -19,6 +19,8 @@ export interface PullerOptions<Receipt> {
   readonly driver: QueueDriver<Receipt>;
   readonly owner: object;
   readonly logger: Logger;
+  /** Called with what was taken, before a consumer is told of it. */
+  readonly onTaken?: ((pulled: readonly Pulled<Receipt>[]) => void) | undefined;
   /** The link is gone. */
   readonly onLost: (error: Error) => void;
 }
@@ -131,6 +133,7 @@ export class Puller<Receipt> {
   }
 
   async #hand(pulled: readonly Pulled<Receipt>[], consumers: readonly VirtualConsumer<Receipt>[]): Promise<void> {
+    this.#options.onTaken?.(pulled);
     const batches = new Map<VirtualConsumer<Receipt>, Held<Receipt>[]>();
     const orphans: Pulled<Receipt>[] = [];
     const now = Date.now();

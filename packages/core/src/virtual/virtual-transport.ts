@@ -34,8 +34,9 @@ import type { Binding, Queue, Topology } from '../transport/topology.ts';
 import type { BrokerUrl } from '../transport/url.ts';
 import { RoutingTable } from './bindings.ts';
 import { Held, VirtualConsumer } from './consumer.ts';
-import type { QueueDriver, QueueEntry, StoredBinding } from './driver.ts';
+import type { Pulled, QueueDriver, QueueEntry, StoredBinding } from './driver.ts';
 import { newDeliveryTag, openEnvelope, priorityOf, sealEnvelope } from './envelope.ts';
+import { LeaseKeeping } from './lease-keeper.ts';
 import { Puller } from './puller.ts';
 
 /** `close()` takes hardly longer, whatever the broker does. */
@@ -55,6 +56,11 @@ export interface VirtualTransportDefinition<Receipt> {
    * signal's reason and leaves nothing open.
    */
   readonly open: (url: BrokerUrl, options: ConnectOptions) => Promise<QueueDriver<Receipt>>;
+  /**
+   * `file:` URL of a module whose export `openLeaseKeeper` is an `OpenLeaseKeeper`: renews leases from another thread while
+   * the event loop of a connection stands still. See `builtModule`.
+   */
+  readonly leaseKeeper?: string;
 }
 
 /**
@@ -71,7 +77,8 @@ export interface VirtualTransportDefinition<Receipt> {
  *   open: async (url, { signal }) => new BeanstalkDriver(await openClient(url, signal), parseOptions(url)),
  * });
  */
-export function virtualTransport<Receipt>({ schemes, open }: VirtualTransportDefinition<Receipt>): Transport {
+export function virtualTransport<Receipt>(definition: VirtualTransportDefinition<Receipt>): Transport {
+  const { schemes, open, leaseKeeper } = definition;
   const tables = new Map<string, { readonly table: RoutingTable; users: number }>();
 
   function useTable(key: string): { table: RoutingTable; release: () => void } {
@@ -94,9 +101,26 @@ export function virtualTransport<Receipt>({ schemes, open }: VirtualTransportDef
     async connect(url, options) {
       const driver = await open(url, options);
       const { table, release } = useTable(url.raw);
-      return new VirtualConnection(driver, table, release, options.logger ?? silentLogger);
+      const logger = options.logger ?? silentLogger;
+      return new VirtualConnection(driver, table, release, logger, keepLeases(driver, leaseKeeper, url, options));
     },
   };
+}
+
+function keepLeases<Receipt>(
+  { capabilities: { leaseMs } }: QueueDriver<Receipt>,
+  module: string | undefined,
+  url: BrokerUrl,
+  connect: ConnectOptions,
+): LeaseKeeping<Receipt> | undefined {
+  if (connect.keepsLeases !== true || module === undefined || leaseMs === 0) return undefined;
+  const logger = connect.logger ?? silentLogger;
+  try {
+    return new LeaseKeeping({ module, url, connect, leaseMs, logger });
+  } catch (error) {
+    logger.warn({ err: error }, 'Leases cannot be renewed while the event loop stands still.');
+    return undefined;
+  }
 }
 
 /** One message on its way out. */
@@ -171,6 +195,7 @@ class VirtualConnection<Receipt> implements Connection {
   readonly #table: RoutingTable;
   readonly #releaseTable: () => void;
   readonly #logger: Logger;
+  readonly #keeping: LeaseKeeping<Receipt> | undefined;
   readonly #queues = new Map<string, Queue>();
   /** Queues that go with their last consumer, and had one. */
   readonly #temporary = new Set<string>();
@@ -190,12 +215,27 @@ class VirtualConnection<Receipt> implements Connection {
   #lease: NodeJS.Timeout | undefined;
   #renewedAt = 0;
 
-  constructor(driver: QueueDriver<Receipt>, table: RoutingTable, releaseTable: () => void, logger: Logger) {
+  constructor(
+    driver: QueueDriver<Receipt>,
+    table: RoutingTable,
+    releaseTable: () => void,
+    logger: Logger,
+    keeping: LeaseKeeping<Receipt> | undefined,
+  ) {
     this.#driver = driver;
     this.#table = table;
     this.#releaseTable = releaseTable;
     this.#logger = logger;
-    this.#puller = new Puller({ driver, owner: this, logger, onLost: (error) => this.#lose(error) });
+    this.#keeping = keeping;
+    const onTaken =
+      keeping === undefined
+        ? undefined
+        : (pulled: readonly Pulled<Receipt>[]): void =>
+            keeping.hold(
+              driver.leaseHolder,
+              pulled.map(({ receipt }) => receipt),
+            );
+    this.#puller = new Puller({ driver, owner: this, logger, onTaken, onLost: (error) => this.#lose(error) });
     this.#outgoing = new TurnBatch((items) => this.#push(items), {
       maxItems: MAX_PUSH_ENTRIES,
       maxWeight: MAX_PUSH_CHARS,
@@ -621,6 +661,7 @@ class VirtualConnection<Receipt> implements Connection {
       if (target !== undefined) dead.push({ held, receipt, target });
       else direct.push({ held, receipt, outcome: outcome === 'requeue' ? 'requeue' : 'ack' });
     }
+    this.#keeping?.release(items.flatMap(({ held }) => (held.receipt === undefined ? [] : [held.receipt.value])));
     const onLoss = (): void => {}; // the parts notice it themselves
     this.#pending.add(onLoss);
     try {
@@ -671,6 +712,8 @@ class VirtualConnection<Receipt> implements Connection {
   /** The link lives, so they are still ours. */
   #restore(settled: readonly Held<Receipt>[]): void {
     if (this.#state !== 'open') return;
+    const receipts = settled.flatMap(({ receipt }) => (receipt === undefined ? [] : [receipt.value]));
+    this.#keeping?.hold(this.#driver.leaseHolder, receipts);
     for (const held of settled) {
       held.consumer.restore(held);
       this.#consumers.add(held.consumer);
@@ -754,6 +797,7 @@ class VirtualConnection<Receipt> implements Connection {
     if (this.#state === 'closing') this.#state = 'closed';
     this.#puller.stop();
     clearInterval(this.#lease);
+    this.#keeping?.stop();
     this.#failPending(closedError());
     const driverClosed = this.#driver.close().catch((error: unknown) => {
       this.#logger.warn({ err: error }, 'a driver did not close cleanly');
@@ -813,6 +857,7 @@ class VirtualConnection<Receipt> implements Connection {
     this.#loss = error;
     this.#puller.stop();
     clearInterval(this.#lease);
+    this.#keeping?.stop();
     this.#failPending(error);
     for (const consumer of this.#consumers) {
       // Its deliveries are the broker's again: settling them is not possible any more.

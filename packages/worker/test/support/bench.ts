@@ -38,7 +38,7 @@ export class Bench {
   }
 
   async worker(options: WorkerOptions = {}): Promise<Worker> {
-    const worker = new Worker(this.app, { concurrency: 4, guardProcess: false, ...options });
+    const worker = new Worker(this.app, { concurrency: 4, guardProcess: false, watchdogMs: 0, ...options });
     this.workers.push(worker);
     await worker.start();
     return worker;

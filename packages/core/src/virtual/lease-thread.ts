@@ -1,0 +1,60 @@
+// The thread of `LeaseKeeping`: renews what a connection holds while the event loop of that connection stands still.
+import { parentPort, workerData, type MessagePort } from 'node:worker_threads';
+import { parseBrokerUrls } from '../transport/url.ts';
+import type { LeaseKeeper, LeaseThreadData, LeaseThreadMessage, OpenLeaseKeeper } from './lease-keeper.ts';
+import type { BrokerUrl } from '../transport/url.ts';
+
+const port = parentPort as MessagePort;
+const { module, url, options, leaseMs, beats } = workerData as LeaseThreadData;
+const held = new Map<number, unknown>();
+let holder: unknown;
+let keeper: LeaseKeeper | undefined;
+let isWorking = false;
+let seen = -1;
+let seenAt = performance.now();
+let renewed = 0;
+
+port.on('message', (message: LeaseThreadMessage) => {
+  if ('held' in message) {
+    holder = message.holder;
+    for (const [number, receipt] of message.held) held.set(number, receipt);
+  } else {
+    for (const number of message.released) held.delete(number);
+  }
+});
+
+setInterval(() => void look(), leaseMs / 6);
+
+async function look(): Promise<void> {
+  const beat = Atomics.load(beats, 0);
+  const now = performance.now();
+  if (beat !== seen) {
+    seen = beat;
+    seenAt = now;
+    if (renewed > 0) {
+      port.postMessage({ renewed });
+      renewed = 0;
+      await keeper?.close().catch(() => undefined);
+      keeper = undefined;
+    }
+    return;
+  }
+  if (now - seenAt < leaseMs / 3 || held.size === 0 || isWorking) return;
+  isWorking = true;
+  try {
+    keeper ??= await open();
+    await keeper.extend(holder, [...held.values()]);
+    renewed = held.size;
+  } catch (error) {
+    port.postMessage({ error: error instanceof Error ? error.message : String(error) });
+    await keeper?.close().catch(() => undefined);
+    keeper = undefined;
+  } finally {
+    isWorking = false;
+  }
+}
+
+async function open(): Promise<LeaseKeeper> {
+  const { openLeaseKeeper } = (await import(module)) as { openLeaseKeeper: OpenLeaseKeeper<unknown, unknown> };
+  return openLeaseKeeper(parseBrokerUrls(url)[0] as BrokerUrl, options);
+}
