@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { expandNodeName } from './node-name.ts';
+import { expandFileName, expandNodeName } from './node-name.ts';
 
 test.each<[string | undefined, string]>([
   [undefined, 'celery@web1.example.org'],
@@ -12,4 +12,9 @@ test.each<[string | undefined, string]>([
   ['%x@here', '%x@here'],
 ])('%s is %s', (given, expanded) => {
   expect(expandNodeName(given, 'web1.example.org')).toBe(expanded);
+});
+
+test('a file for each node', () => {
+  expect(expandFileName('/run/%n-%d.%%.state', 'mail@box')).toBe('/run/mail-box.%.state');
+  expect(expandFileName('%h', 'mail@box')).toBe('mail@box');
 });

@@ -23,3 +23,10 @@ export function expandNodeName(given: string | undefined, host: string = hostnam
   });
   return expanded.includes('@') ? expanded : `${expanded}@${host}`;
 }
+
+/** A file of its own for each node: `%n` is its name, `%d` its host, `%h` both. Source: celery/utils/nodenames.py. */
+export function expandFileName(file: string, nodeName: string): string {
+  const [name = '', host = ''] = nodeName.split('@');
+  const parts: Readonly<Record<string, string>> = { n: name, d: host, h: nodeName, i: '', I: '', '%': '%' };
+  return file.replace(/%([hndiI%])/g, (_, letter: string) => parts[letter] as string);
+}

@@ -1,4 +1,7 @@
-import { describe, expect, test } from 'vitest';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { currentTask, isLovageError, type TaskContext } from '@lovage/core';
 import { Ignore, Reject, Retry } from '@lovage/core/protocol';
 import { type Bench, gate, openBench, until, within } from '../test/support/bench.ts';
@@ -904,6 +907,20 @@ describe('changes while it runs', () => {
     expect((await bench.meta(id)).result).toEqual(exception('RangeError', ['not ready']));
     expect(order).toEqual(['before 1', 'run 1', 'before 2']);
   });
+});
+
+test('what was revoked before a restart does not run after it', async () => {
+  const bench = openBench();
+  const folder = mkdtempSync(join(tmpdir(), 'lovage-worker-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const task = bench.app.task('task', () => 1);
+  const stateDb = join(folder, 'state');
+  const first = await bench.worker({ stateDb });
+  first.revoke(['gone']);
+  await first.stop();
+  await bench.worker({ stateDb });
+  await task.applyAsync([], { taskId: 'gone' });
+  expect((await bench.meta('gone')).status).toBe('REVOKED');
 });
 
 describe('redelivery', () => {

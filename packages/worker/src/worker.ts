@@ -34,6 +34,7 @@ import { TaskSignals } from './events/task-signals.ts';
 import { TaskObservers } from './request/observer.ts';
 import type { Attempt } from './request/attempt.ts';
 import { hasStampOf, Revokes, type StampedHeaders } from './request/revokes.ts';
+import { StateFile } from './request/state-file.ts';
 import { TimeLimits, type LimitChange } from './request/time-limits.ts';
 import { Tracer } from './request/trace.ts';
 import type { Work } from './request/work.ts';
@@ -100,6 +101,8 @@ export interface WorkerOptions {
    * do not look.
    */
   readonly watchdogMs?: number;
+  /** File in which revokes survive a restart (`--statedb`). Default `workerStateDb`: none. */
+  readonly stateDb?: string;
   /** Default: the system's. */
   readonly clock?: Clock;
   /** Numbers from 0 to 1. Default `Math.random`. */
@@ -152,6 +155,7 @@ const OPTION_NAMES: ReadonlySet<string> = new Set<keyof WorkerOptions>([
   'resultDeadlineMs',
   'guardProcess',
   'watchdogMs',
+  'stateDb',
   'remoteControl',
   'taskEvents',
   'heartbeatInterval',
@@ -200,6 +204,7 @@ export class Worker implements AsyncDisposable {
   readonly #limits = new TimeLimits();
   readonly #autoscaler: Autoscaler | undefined;
   #watchdog: Watchdog | undefined;
+  #stateFile: StateFile | undefined;
   readonly #multiplier: number;
   readonly #window: PrefetchWindow;
   readonly #observers: TaskObservers;
@@ -602,6 +607,11 @@ export class Worker implements AsyncDisposable {
     });
     dispatcher.attach(tracer);
     this.#dispatcher = dispatcher;
+    const stateDb = this.#options.stateDb ?? app.settings.workerStateDb;
+    if (stateDb !== undefined) {
+      this.#stateFile = new StateFile(stateDb, this.#revoked, this.#clock, this.#logger);
+      this.#stateFile.open();
+    }
     const watchdogMs = this.#options.watchdogMs ?? WATCHDOG_MS;
     if (this.#runsHere && watchdogMs > 0) this.#watchdog = new Watchdog(this.#logger, watchdogMs);
     if (this.#options.guardProcess !== false) {
@@ -805,6 +815,7 @@ export class Worker implements AsyncDisposable {
     await this.#within(Promise.all([this.#supervisor?.close(), this.pool.close()]), CLOSING_STEP_MS);
     this.#autoscaler?.stop();
     this.#watchdog?.stop();
+    this.#stateFile?.close();
     this.#unguard?.();
     this.#state = 'closed';
     this.#logger.info({ node: this.nodeName }, `${this.nodeName} stopped`);

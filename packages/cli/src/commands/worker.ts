@@ -9,7 +9,7 @@ import { globalOptions, openApp, wantsColour, type GlobalOptions } from '../cont
 import { CommandError, EXIT } from '../exit-codes.ts';
 import { importTasks } from '../load-app.ts';
 import { createLogger, LOG_LEVELS } from '../logging.ts';
-import { expandNodeName } from '../node-name.ts';
+import { expandFileName, expandNodeName } from '../node-name.ts';
 import { number } from './call.ts';
 import { list, purgeQueues } from './purge.ts';
 
@@ -38,6 +38,7 @@ interface WorkerCommandOptions {
   readonly autoscale?: { readonly max: number; readonly min: number };
   readonly maxTasksPerChild?: number;
   readonly maxMemoryPerChild?: number;
+  readonly statedb?: string;
 }
 
 /** `lovage worker`: takes tasks and runs them until a signal says stop. */
@@ -51,6 +52,7 @@ export function workerCommand(): Command {
     .option('-c, --concurrency <n>', 'tasks that run at once (default: 100 for async, else the number of CPUs)', number)
     .option('-P, --pool <name>', 'async (also gevent, eventlet), threads, processes (also prefork) or solo')
     .option('--autoscale <max,min>', 'let the pool grow and shrink with the work between these sizes', range)
+    .option('-S, --statedb <file>', 'keep what is revoked in this file over restarts; %n, %h, %d as in --hostname')
     .option('--max-tasks-per-child <n>', 'replace a thread or process after so many tasks', number)
     .option('--max-memory-per-child <KiB>', 'replace a thread or process that holds more after a task', number)
     .option('--prefetch-multiplier <n>', 'messages fetched ahead for each slot', number)
@@ -129,9 +131,10 @@ async function work(
     const dropped = await purgeQueues(app, names);
     logger.info({ dropped: Object.values(dropped).reduce((sum, count) => sum + count, 0) }, 'queues emptied');
   }
+  const nodeName = expandNodeName(options.hostname);
   const worker = new Worker(app, {
     logger,
-    nodeName: expandNodeName(options.hostname),
+    nodeName,
     ...(options.queues && { queues: options.queues }),
     ...(options.excludeQueues && { excludeQueues: options.excludeQueues }),
     ...(options.concurrency !== undefined && { concurrency: options.concurrency }),
@@ -143,6 +146,7 @@ async function work(
     ...(options.withoutHeartbeat === true
       ? { heartbeatInterval: 0 }
       : options.heartbeatInterval !== undefined && { heartbeatInterval: options.heartbeatInterval }),
+    ...(options.statedb !== undefined && { stateDb: expandFileName(options.statedb, nodeName) }),
     ...(options.autoscale && { autoscale: options.autoscale }),
     ...(options.maxTasksPerChild !== undefined && { maxTasksPerChild: options.maxTasksPerChild }),
     ...(options.maxMemoryPerChild !== undefined && { maxMemoryPerChild: options.maxMemoryPerChild }),

@@ -404,9 +404,7 @@ const WORKER = {
   workerTimerPrecision: setting(seconds({ above: true }), 1, 'The most seconds that the ETA timer sleeps.', {
     withoutEffect: 'The timer sleeps until the next ETA.',
   }),
-  workerStateDb: optional(text, 'File of revoked ids.', {
-    withoutEffect: "Its format is Python's; revokes are kept in the result store.",
-  }),
+  workerStateDb: optional(text, 'File in which revoked ids and stamps survive a restart of the worker; JSON.'),
   workerHijackRootLogger: setting(flag, true, "Replace the handlers of Python's root logger.", PYTHON_LOGS),
   workerLogColor: optional(flag, 'Colours in logs.', PYTHON_LOGS),
   workerLogFormat: setting(
