@@ -40,6 +40,8 @@ export const BROKERS = {
   mongodb: row('mongodb', 'LOVAGE_TEST_MONGODB_URL', { restartable: true }),
   beanstalk: row('beanstalk-durable', 'LOVAGE_TEST_BEANSTALK_DURABLE_URL', { restartable: true }),
   amqp: row('amqp', 'LOVAGE_TEST_AMQP_URL', { backend: () => 'rpc://' }),
+  // A test server written from IronMQ's published HTTP API, which keeps nothing.
+  ironmq: row('ironmq', 'LOVAGE_TEST_IRONMQ_URL'),
   couchdb: row('couchdb', 'LOVAGE_TEST_COUCHDB_URL', { restartable: true }),
   sqs: row('sqs', 'LOVAGE_TEST_SQS_URL', { restartable: true }),
   filesystem: {
