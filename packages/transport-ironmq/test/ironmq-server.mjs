@@ -241,7 +241,7 @@ export function createIronMq({ project, token, minTimeoutS = 1, maxBodyBytes = 2
   }
 
   function wake(queue) {
-    for (const end of [...queue.waiters]) end();
+    for (const end of queue.waiters) end();
   }
 
   function lease(message, timeout) {
