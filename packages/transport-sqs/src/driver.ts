@@ -214,7 +214,12 @@ export class SqsDriver implements QueueDriver<SqsReceipt> {
     await Promise.all(Array.from({ length: queue.isFifo ? 1 : Math.min(SEND_LANES, batches.length) }, lane));
   }
 
-  async #send(queue: SqsQueue, items: readonly Indexed[], refuse: (item: Indexed, error: LovageError) => void) {
+  async #send(
+    queue: SqsQueue,
+    items: readonly Indexed[],
+    refuse: (item: Indexed, error: LovageError) => void,
+    isAgain = false,
+  ): Promise<void> {
     const Entries = items.map(({ entry }, index) => this.#toEntry(queue, entry, index));
     try {
       const { Failed = [] } = await this.#options.link.request(
@@ -236,13 +241,29 @@ export class SqsDriver implements QueueDriver<SqsReceipt> {
         return;
       }
       if (!isLovageError(error) || isDead(error)) throw error;
-      if (isLovageError(error, 'ERR_NOT_FOUND')) this.#options.queues.forget(queue.name);
+      if (isLovageError(error, 'ERR_NOT_FOUND') && !isAgain) return this.#sendAgain(queue, items, refuse);
       for (const item of items) {
         refuse(
           item,
           isNamed(cause, 'BatchRequestTooLong') ? tooLarge(queue, item.bytes, await this.#mostBytes(queue)) : error,
         );
       }
+    }
+  }
+
+  /** The queue was removed by somebody, or is so new that not all of SQS knows it. */
+  async #sendAgain(
+    { name }: SqsQueue,
+    items: readonly Indexed[],
+    refuse: (item: Indexed, error: LovageError) => void,
+  ): Promise<void> {
+    const { queues } = this.#options;
+    queues.forget(name);
+    try {
+      await this.#send(await queues.ensure(name), items, refuse, true);
+    } catch (error) {
+      if (!isLovageError(error) || isDead(error)) throw error;
+      for (const item of items) refuse(item, error);
     }
   }
 

@@ -1,5 +1,5 @@
 import { type Message, ReceiveMessageCommand } from '@aws-sdk/client-sqs';
-import { type Logger, type Pulled, type PullRequest } from '@lovage/core/transport';
+import { isLovageError, type Logger, type Pulled, type PullRequest } from '@lovage/core/transport';
 import { MOST_ENTRIES } from './batches.ts';
 import { fromBody } from './bodies.ts';
 import type { SqsLink } from './link.ts';
@@ -25,6 +25,8 @@ const FIRST_WAIT_SECONDS = 1;
 /** With fewer free slots than queues, each queue is waited for so long. */
 const TURN_SECONDS = 1;
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
+/** A queue that is not there is not asked for again for so long. */
+const GONE_MS = 1000;
 
 interface Poll {
   readonly name: string;
@@ -190,9 +192,11 @@ export class Receiving {
       });
       messages = answer.Messages ?? [];
     } catch (error) {
-      // Removed meanwhile, perhaps to be made again.
+      if (!isLovageError(error, 'ERR_NOT_FOUND') || queue.predefined !== undefined) throw error;
+      // Removed meanwhile, or so new that not all of SQS knows it: it is made again, as long as it is asked for.
       queues.forget(name);
-      throw error;
+      line.pausedUntil = Date.now() + GONE_MS;
+      return;
     }
     line.isFull = messages.length === count && count === MOST_ENTRIES;
     if (messages.length > 0) {

@@ -306,6 +306,21 @@ describe.skipIf(process.env['LOVAGE_TEST_SQS_URL'] === undefined)('the SQS trans
     await link.close();
   });
 
+  test('a queue that somebody removes is made again, by who sends and by who receives', async () => {
+    // ElasticMQ never answers a wait for a queue that was removed: it is given up after a heartbeat.
+    const connection = await connect({}, url, { heartbeatSeconds: 1 });
+    const name = await queue(connection);
+    const other = await queue(connection);
+    const { take } = await consume(connection, name);
+    await client.send(new DeleteQueueCommand({ QueueUrl: await urlOf(name) }));
+    await client.send(new DeleteQueueCommand({ QueueUrl: await urlOf(other) }));
+    await connection.publish([publication(other, 'sent'), publication(name, 'received')]);
+    expect((await connection.inspect(other)).ready).toBe(1);
+    const deliveries = await take(1);
+    expect(texts(deliveries)).toEqual(['received']);
+    await settle(connection, deliveries, 'ack');
+  });
+
   describe('predefined queues', () => {
     test('are used by their URL, and no others', async () => {
       const name = `pre-${randomUUID().slice(0, 8)}`;
