@@ -43,7 +43,7 @@ export const BROKERS = {
   // A test server written from IronMQ's published HTTP API, which keeps nothing.
   ironmq: row('ironmq', 'LOVAGE_TEST_IRONMQ_URL'),
   couchdb: row('couchdb', 'LOVAGE_TEST_COUCHDB_URL', { restartable: true }),
-  sqs: row('sqs', 'LOVAGE_TEST_SQS_URL', { restartable: true }),
+  sqs: row('sqs', 'LOVAGE_TEST_SQS_URL'),
   filesystem: {
     services: [],
     broker: (_, dir) => `filesystem://${dir}/broker`,

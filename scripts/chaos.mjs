@@ -53,6 +53,12 @@ const SCENARIOS = {
     broker: (env) => env.LOVAGE_TEST_AMQP_PRIVATE_URL,
     backend: () => undefined,
   },
+  'sqs-broker': {
+    ...BROKERS.sqs,
+    services: ['sqs-durable'],
+    kill: 'sqs-durable',
+    broker: (env) => env.LOVAGE_TEST_SQS_DURABLE_URL,
+  },
 };
 
 async function scenario(name, { services, broker, backend, kill }) {
