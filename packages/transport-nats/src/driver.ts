@@ -16,6 +16,7 @@ import {
   UnsupportedError,
 } from '@lovage/core/transport';
 import { headers, type Msg, type MsgHdrs } from '@nats-io/transport-node';
+import type { Bindings } from './bindings.ts';
 import { type ApiFailure, fromApiFailure } from './errors.ts';
 import { type Fetched, fetchNext, fetchReady, SourceGoneError } from './fetch.ts';
 import { isMessage, type NatsLink, type Question } from './link.ts';
@@ -60,18 +61,21 @@ export class NatsDriver implements QueueDriver<NatsReceipt> {
   readonly capabilities: Capabilities;
   readonly lost: Promise<never>;
   readonly broadcast: Broadcast;
+  /** undefined: the server is too old; bindings are known to this process alone. */
+  readonly bindings?: Bindings;
   readonly #link: NatsLink;
   readonly #streams: Streams;
   readonly #settings: NatsSettings;
   readonly #window = new Window(WINDOW_MESSAGES, WINDOW_BYTES);
   readonly #givenBack = new Map<string, GivenBack>();
 
-  constructor(link: NatsLink, streams: Streams, capabilities: Capabilities) {
+  constructor(link: NatsLink, streams: Streams, bindings: Bindings | undefined, capabilities: Capabilities) {
     this.#link = link;
     this.#streams = streams;
     this.#settings = link.settings;
     this.capabilities = capabilities;
     this.lost = link.lost;
+    if (bindings !== undefined) this.bindings = bindings;
     this.broadcast = {
       publish: async (exchange, _, payload) => link.send(fanoutSubject(exchange), payload),
       subscribe: async (exchange, _, listener) => {
@@ -217,6 +221,7 @@ export class NatsDriver implements QueueDriver<NatsReceipt> {
   }
 
   async close(): Promise<void> {
+    this.bindings?.close();
     if (this.#link.loss === undefined) {
       const timer = new Promise<void>((resolve) => {
         setTimeout(resolve, CLOSE_MS).unref();

@@ -56,6 +56,11 @@ export function delaySubject(queue: string, id: string, prefix: string): string 
   return `${prefix}${OWN}.delayed.${subjectToken(queue)}.${id}`;
 }
 
+/** Where a binding is kept: of an exchange and a hash of the rest, or `*` for all. */
+export function bindingSubject(exchange: string, id: string, prefix: string): string {
+  return `${prefix}${OWN}.binding.${exchange === '*' ? '*' : `=${subjectToken(exchange)}`}.${id}`;
+}
+
 /** Where the messages of a fanout exchange are sent, by core NATS. Source: the same, _fanout_subject. */
 export function fanoutSubject(exchange: string): string {
   const subject = `celery.fanout.${exchange}`;

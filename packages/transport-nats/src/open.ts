@@ -1,5 +1,6 @@
 import { jetstreamManager } from '@nats-io/jetstream';
 import { type BrokerUrl, type ConnectOptions, silentLogger } from '@lovage/core/transport';
+import { Bindings } from './bindings.ts';
 import { NatsDriver } from './driver.ts';
 import { toLovageError } from './errors.ts';
 import { openLink } from './link.ts';
@@ -10,6 +11,8 @@ import { isLimited, Streams } from './streams.ts';
 const MAX_DELAY_MS = 315_360_000_000;
 /** Below it a crash of the server could lose a whole stream (nats-server issue 6043 and others). */
 const ADVISED_VERSION = [2, 10, 23] as const;
+/** Batches of direct gets, and a time to live per message. */
+const SHARED_BINDINGS_VERSION = [2, 11, 0] as const;
 /** Scheduled messages. */
 const SCHEDULES_VERSION = [2, 12, 0] as const;
 
@@ -42,7 +45,11 @@ export async function openNatsDriver(url: BrokerUrl, options: ConnectOptions): P
       maxMessageBytes,
       guarantee: describeGuarantee(version, settings),
     };
-    return new NatsDriver(link, new Streams(manager, settings, canSchedule, logger), capabilities);
+    const streams = new Streams(manager, settings, canSchedule, logger);
+    const bindings = isAtLeast(version, SHARED_BINDINGS_VERSION)
+      ? new Bindings(manager, link, (queue) => streams.isTransient(queue))
+      : undefined;
+    return new NatsDriver(link, streams, bindings, capabilities);
   } catch (error) {
     await link.close();
     if (signal?.aborted) throw signal.reason;

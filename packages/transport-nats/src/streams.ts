@@ -61,7 +61,13 @@ export class Streams {
   async declare(queue: Queue): Promise<void> {
     this.#declared.set(queue.name, queue);
     this.#open.delete(queue.name);
-    if (queue.autoDelete !== true && queue.exclusive !== true) await this.open(queue.name);
+    if (!this.isTransient(queue.name)) await this.open(queue.name);
+  }
+
+  /** Whether a queue goes with its consumer, as far as this process knows. */
+  isTransient(name: string): boolean {
+    const queue = this.#declared.get(name);
+    return queue?.autoDelete === true || queue?.exclusive === true;
   }
 
   /** Makes the stream unless it is there. */

@@ -222,6 +222,42 @@ describe.skipIf(!hasNatsServer)('the NATS transport', () => {
       await expect(manager.streams.info('STREAM_reply')).rejects.toThrow();
     });
 
+    test('bindings are known to every process, and those of temporary queues end with them', async () => {
+      const here = await connect();
+      // Another URL for the same server: processes share no table.
+      const there = await connect({}, `nats://localhost:${server.port}`);
+      const exchanges = [{ name: 'topic', type: 'topic' as const }];
+      await here.declare({
+        exchanges,
+        queues: [{ name: 'a' }, { name: 'temporary', autoDelete: true }],
+        bindings: [
+          { exchange: 'topic', queue: 'a', routingKey: 'x.#' },
+          { exchange: 'topic', queue: 'temporary', routingKey: 'y' },
+        ],
+      });
+      await there.declare({ exchanges });
+      await there.publish([
+        { exchange: 'topic', routingKey: 'x.1', message },
+        { exchange: 'topic', routingKey: 'y', message },
+        { exchange: 'topic', routingKey: 'z', message },
+      ]);
+      const { take } = await consume(here, ['a', 'temporary']);
+      expect((await take(2)).map(({ queue }) => queue).sort()).toEqual(['a', 'temporary']);
+      const info = await manager.streams.info('LOVAGE_BINDINGS', { subjects_filter: '>' });
+      expect(Object.keys(info.state.subjects ?? {})).toHaveLength(2);
+      const ttls = await Promise.all(
+        Object.keys(info.state.subjects ?? {}).map(async (subject) => {
+          const stored = await manager.streams.getMessage('LOVAGE_BINDINGS', { last_by_subj: subject });
+          return [stored?.json<{ queue: string }>().queue, stored?.header.get('Nats-TTL')];
+        }),
+      );
+      expect(Object.fromEntries(ttls)).toEqual({ a: '', temporary: '60s' });
+      await here.remove({ bindings: [{ exchange: 'topic', queue: 'a', routingKey: 'x.#' }] });
+      await expect(
+        there.publish([{ exchange: 'topic', routingKey: 'x.1', message, mandatory: true }]),
+      ).rejects.toMatchObject({ failures: [{ error: { code: 'ERR_UNROUTABLE' } }] });
+    });
+
     test("a fanout message is published on Kombu's subject", async () => {
       const connection = await connect();
       await connection.declare({
