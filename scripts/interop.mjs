@@ -9,7 +9,8 @@ import { startServices } from './services.mjs';
 
 const args = process.argv.slice(2);
 const filters = args.filter((arg) => arg !== '--check');
-const { env, stop } = await startServices(['redis', 'amqp', 'sqs', 'python', 'python-5.2', 'flower']);
+const services = ['redis', 'amqp', 'sqs', 'postgresql', 'mariadb', 'python', 'python-5.2', 'flower'];
+const { env, stop } = await startServices(services);
 const { code } = await run(
   process.execPath,
   [join(root, 'node_modules/vitest/vitest.mjs'), 'run', '--project', 'interop', ...filters],

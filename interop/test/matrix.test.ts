@@ -11,6 +11,7 @@ import { PythonClient, startPythonWorker, startTypescriptWorker, type Meeting, t
 
 const folder = mkdtempSync(join(tmpdir(), 'lovage-interop-'));
 const { LOVAGE_TEST_REDIS_URL: redis, LOVAGE_TEST_AMQP_URL: amqp, LOVAGE_TEST_SQS_URL: sqs } = process.env;
+const { LOVAGE_TEST_POSTGRESQL_URL: postgresql, LOVAGE_TEST_MARIADB_URL: mariadb } = process.env;
 const sqlite = join(folder, 'interop.db');
 const results = (name: string): string => `db+sqlite:///${join(folder, `${name}-results.db`)}`;
 
@@ -30,6 +31,20 @@ const BROKERS: readonly Broker[] = [
   { name: 'RabbitMQ, results over rpc', broker: amqp, backend: 'rpc://' },
   { name: 'RabbitMQ, results in Redis', broker: amqp, backend: redis },
   { name: 'SQLite', broker: `sqla+sqlite:///${sqlite}`, backend: `db+sqlite:///${sqlite}`, noRemoteControl: true },
+  {
+    name: 'PostgreSQL',
+    broker: postgresql && `sqla+${withDriver(postgresql, 'psycopg2')}`,
+    backend: postgresql && `db+${withDriver(postgresql, 'psycopg2')}`,
+    newestOnly: true,
+    noRemoteControl: true,
+  },
+  {
+    name: 'MariaDB',
+    broker: mariadb && `sqla+${withDriver(mariadb, 'pymysql')}`,
+    backend: mariadb && `db+${withDriver(mariadb, 'pymysql')}`,
+    newestOnly: true,
+    noRemoteControl: true,
+  },
   { name: 'SQS', broker: sqs, backend: results('sqs'), newestOnly: true, noRemoteControl: true },
   {
     name: 'filesystem',
@@ -39,6 +54,11 @@ const BROKERS: readonly Broker[] = [
     brokerOptions: folders(),
   },
 ];
+
+/** SQLAlchemy's way to name Python's client; Lovage takes no notice of it. */
+function withDriver(url: string, driver: string): string {
+  return url.replace('://', `+${driver}://`);
+}
 
 /** Kombu makes the control folder only. */
 function folders(): Readonly<Record<string, string>> {

@@ -28,6 +28,8 @@ export interface SqlGrammar {
   readonly nextOf: (sequence: string) => string | undefined;
   /** The placeholder of an instant, given as `YYYY-MM-DD HH:MM:SS.ffffff`. */
   readonly instant: string;
+  /** A column of instants, read as that text. */
+  readonly readInstant: (column: string) => string;
   readonly yes: string;
   readonly no: string;
   /** `column IN (values)`, for numbers. */

@@ -328,7 +328,7 @@ function statements(
       update: (_, given) => columns.filter((name) => name !== 'task_id').map((name) => [name, given(name)] as const),
       where: (stored) => `(${stored('status')} IS NULL OR ${stored('status')} <> 'SUCCESS')`,
     }),
-    load: `SELECT ${columns.join(', ')} FROM ${task} WHERE `,
+    load: `SELECT ${columns.map((name) => (name === 'date_done' ? `${grammar.readInstant(name)} AS ${name}` : name)).join(', ')} FROM ${task} WHERE `,
     forget: `DELETE FROM ${task} WHERE `,
     saveGroup: grammar.upsert(group, {
       columns: [

@@ -20,6 +20,7 @@ function grammar(product: 'mysql' | 'mariadb'): SqlGrammar {
     serial: 'BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY',
     nextOf: (sequence) => (product === 'mariadb' ? `nextval(${sequence})` : undefined),
     instant: '?',
+    readInstant: (column) => column,
     yes: '1',
     no: '0',
     isOneOf: (column, values) => list(column, values),

@@ -39,8 +39,6 @@ export interface OracleDriver {
   readonly DB_TYPE_NUMBER: unknown;
   readonly DB_TYPE_CLOB: unknown;
   readonly DB_TYPE_BLOB: unknown;
-  readonly DB_TYPE_DATE: unknown;
-  readonly DB_TYPE_TIMESTAMP: unknown;
   readonly STRING: unknown;
   readonly BUFFER: unknown;
 }
@@ -74,19 +72,9 @@ export class OracleServer implements SqlServer {
       connectTimeout: (connectTimeoutMs ?? timeoutMs) / 1000,
       transportConnectTimeout: (connectTimeoutMs ?? timeoutMs) / 1000,
     });
-    // Dates are text in the form of the other databases.
     const session = new OracleSession(driver, connection);
-    try {
-      connection.callTimeout = this.#callTimeoutMs;
-      await session.execute(
-        "ALTER SESSION SET NLS_DATE_FORMAT = 'YYYY-MM-DD HH24:MI:SS' NLS_TIMESTAMP_FORMAT = 'YYYY-MM-DD HH24:MI:SS.FF6' NLS_NUMERIC_CHARACTERS = '.,'",
-        [],
-      );
-      return session;
-    } catch (error) {
-      session.destroy();
-      throw error;
-    }
+    connection.callTimeout = this.#callTimeoutMs;
+    return session;
   }
 
   async facts(session: SqlSession): Promise<ServerFacts> {
@@ -202,11 +190,9 @@ export class OracleSession implements SqlSession {
   }
 
   #fetched(dbType: unknown): { readonly type: unknown } | undefined {
-    const { DB_TYPE_CLOB, DB_TYPE_BLOB, DB_TYPE_DATE, DB_TYPE_TIMESTAMP, STRING, BUFFER } = this.#driver;
+    const { DB_TYPE_CLOB, DB_TYPE_BLOB, STRING, BUFFER } = this.#driver;
     if (dbType === DB_TYPE_BLOB) return { type: BUFFER };
-    return dbType === DB_TYPE_CLOB || dbType === DB_TYPE_DATE || dbType === DB_TYPE_TIMESTAMP
-      ? { type: STRING }
-      : undefined;
+    return dbType === DB_TYPE_CLOB ? { type: STRING } : undefined;
   }
 
   #bound(parameters: readonly SqlValue[]): readonly unknown[] {

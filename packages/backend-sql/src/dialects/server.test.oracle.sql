@@ -1,0 +1,18 @@
+SELECT object_name AS name FROM all_objects WHERE owner = SYS_CONTEXT('USERENV', 'CURRENT_SCHEMA') AND object_name IN (?);
+CREATE SEQUENCE task_id_sequence;
+CREATE TABLE celery_taskmeta (id INTEGER NOT NULL, task_id VARCHAR2(155 CHAR), status VARCHAR2(50 CHAR), result BLOB, date_done DATE, traceback CLOB, name VARCHAR2(155 CHAR), args BLOB, kwargs BLOB, worker VARCHAR2(155 CHAR), retries INTEGER, queue VARCHAR2(155 CHAR), UNIQUE (task_id), PRIMARY KEY (id));
+CREATE INDEX ix_celery_taskmeta_date_done ON celery_taskmeta (date_done);
+CREATE SEQUENCE taskset_id_sequence;
+CREATE TABLE celery_tasksetmeta (id INTEGER NOT NULL, taskset_id VARCHAR2(155 CHAR), result BLOB, date_done DATE, UNIQUE (taskset_id), PRIMARY KEY (id));
+CREATE INDEX ix_celery_tasksetmeta_date_done ON celery_tasksetmeta (date_done);
+SELECT LOWER(column_name) AS name, CASE WHEN identity_column = 'YES' OR default_length IS NOT NULL THEN 1 ELSE 0 END AS generated, 0 AS bytes FROM all_tab_columns WHERE owner = SYS_CONTEXT('USERENV', 'CURRENT_SCHEMA') AND table_name = ?;
+MERGE INTO celery_taskmeta t USING (SELECT ? AS task_id, ? AS status, ? AS result, TO_TIMESTAMP(?, 'YYYY-MM-DD HH24:MI:SS.FF6') AS date_done, ? AS traceback, ? AS name, ? AS args, ? AS kwargs, ? AS worker, ? AS retries, ? AS queue FROM DUAL) s ON (t.task_id = s.task_id) WHEN MATCHED THEN UPDATE SET t.status = s.status, t.result = s.result, t.date_done = s.date_done, t.traceback = s.traceback, t.name = s.name, t.args = s.args, t.kwargs = s.kwargs, t.worker = s.worker, t.retries = s.retries, t.queue = s.queue WHERE (t.status IS NULL OR t.status <> 'SUCCESS') WHEN NOT MATCHED THEN INSERT (id, task_id, status, result, date_done, traceback, name, args, kwargs, worker, retries, queue) VALUES (task_id_sequence.NEXTVAL, s.task_id, s.status, s.result, s.date_done, s.traceback, s.name, s.args, s.kwargs, s.worker, s.retries, s.queue);
+SELECT task_id, status, result, TO_CHAR(date_done, 'YYYY-MM-DD HH24:MI:SS') AS date_done, traceback, name, args, kwargs, worker, retries, queue FROM celery_taskmeta WHERE task_id IN (?, ?, ?, ?, ?);
+DELETE FROM celery_taskmeta WHERE task_id IN (?);
+MERGE INTO celery_tasksetmeta t USING (SELECT ? AS taskset_id, ? AS result, TO_TIMESTAMP(?, 'YYYY-MM-DD HH24:MI:SS.FF6') AS date_done FROM DUAL) s ON (t.taskset_id = s.taskset_id) WHEN MATCHED THEN UPDATE SET t.result = s.result, t.date_done = s.date_done WHEN NOT MATCHED THEN INSERT (id, taskset_id, result, date_done) VALUES (taskset_id_sequence.NEXTVAL, s.taskset_id, s.result, s.date_done);
+SELECT result FROM celery_tasksetmeta WHERE taskset_id = ?;
+DELETE FROM celery_tasksetmeta WHERE taskset_id = ?;
+SELECT id FROM celery_taskmeta WHERE date_done < TO_TIMESTAMP(?, 'YYYY-MM-DD HH24:MI:SS.FF6') ORDER BY id FOR UPDATE SKIP LOCKED;
+DELETE FROM celery_taskmeta WHERE id IN (?);
+SELECT id FROM celery_tasksetmeta WHERE date_done < TO_TIMESTAMP(?, 'YYYY-MM-DD HH24:MI:SS.FF6') ORDER BY id FOR UPDATE SKIP LOCKED;
+DELETE FROM celery_tasksetmeta WHERE id IN (?);
