@@ -23,6 +23,7 @@ const steps = [
   ['table of promises', ...node('scripts/promises.mjs', '--check')],
   ['interop with Python Celery', ...node('scripts/interop.mjs')],
   ['kill tests', ...node('scripts/chaos.mjs')],
+  ['shutdown ladder', ...node('scripts/shutdown.mjs', '--rounds', '9')],
   ['examples', ...node('scripts/examples.mjs')],
   ['the demo on every broker', ...node('scripts/check-demo.mjs')],
 ];

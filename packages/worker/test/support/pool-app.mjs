@@ -7,6 +7,7 @@ import { currentTask, Lovage } from '@lovage/core';
 export const app = new Lovage('pools', {
   broker: process.env.POOLS_BROKER ?? 'memory://',
   backend: process.env.POOLS_BACKEND ?? 'cache+memory://',
+  leaseSeconds: 2,
 });
 const note = (line) => appendFileSync(process.env.POOLS_NOTES, `${line}\n`);
 
@@ -15,6 +16,13 @@ app.task('sleep', { bind: true }, async (task, ms) => {
   note(`sleeping ${process.pid}`);
   await sleep(ms, undefined, { signal: task.signal });
   return ms;
+});
+app.task('block', async (ms) => {
+  note(`block ${process.pid}`);
+  // After its first await it is nobody's synchronous part any more.
+  await sleep(1);
+  const end = Date.now() + ms;
+  while (Date.now() < end);
 });
 app.task('deaf', () => {
   note(`deaf ${process.pid}`);
