@@ -1,0 +1,12 @@
+import { couchdbBackend } from '@lovage/backend-couchdb';
+import { backendConformance } from '@lovage/conformance';
+import { test } from 'vitest';
+import { couchUrl } from './couch-url.ts';
+
+const url = couchUrl();
+
+if (url === undefined) test.skip('conformance (no LOVAGE_TEST_COUCHDB_URL)', () => {});
+else {
+  const results = url.replace(/\/[^/]*$/, '/results');
+  backendConformance({ test, backend: couchdbBackend, url: results, defaultPort: 5984 });
+}

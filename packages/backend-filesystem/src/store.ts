@@ -1,0 +1,141 @@
+import { readdir, readFile, rename, stat, unlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  type KeyValueStore,
+  type KeyValueWrite,
+  LovageError,
+  type StoredValue,
+  type SuccessGuard,
+  UnsupportedError,
+} from '@lovage/core/backend';
+import { FileDocuments } from './documents.ts';
+import { DRAFT, Drafts } from './drafts.ts';
+import { FolderFeed } from './watch.ts';
+
+/** Files that are open at once. */
+const PARALLEL = 32;
+/** What every usual file system takes. */
+const MAX_NAME_BYTES = 255;
+const ABANDONED_MS = 3_600_000;
+/** What the cleanup may remove. Source: celery/backends/base.py, task_keyprefix and its neighbours. */
+const RESULT = /(^|[:_\-.])(celery-task-meta-|celery-taskset-meta-|chord-unlock-)/;
+
+/** Results as Celery keeps them: a file named like the key, the encoded value in it. */
+export class FileStore implements KeyValueStore {
+  readonly autoExpires = false;
+  readonly feed: FolderFeed;
+  readonly documents: FileDocuments;
+  readonly #folder: string;
+  readonly #expiresSeconds: number | undefined;
+  readonly #drafts: Drafts;
+  /** The last write of each key that is being written: the next one begins after it. */
+  readonly #writing = new Map<string, Promise<unknown>>();
+
+  constructor(folder: string, expiresSeconds: number | undefined) {
+    this.#folder = folder;
+    this.#expiresSeconds = expiresSeconds;
+    this.feed = new FolderFeed(folder);
+    this.#drafts = new Drafts(folder);
+    this.documents = new FileDocuments(folder, this.#drafts);
+  }
+
+  get(keys: readonly string[]): Promise<readonly (StoredValue | undefined)[]> {
+    return inParallel(keys, (key) => this.#read(key));
+  }
+
+  set(writes: readonly KeyValueWrite[]): Promise<readonly (Error | undefined)[]> {
+    return inParallel(writes, (write) => {
+      const before = this.#writing.get(write.key);
+      const writing = (before ?? Promise.resolve()).then(() => this.#write(write)).catch(toLovageError);
+      this.#writing.set(write.key, writing);
+      return writing.finally(() => {
+        if (this.#writing.get(write.key) === writing) this.#writing.delete(write.key);
+      });
+    });
+  }
+
+  async delete(keys: readonly string[]): Promise<void> {
+    await inParallel(keys, async (key) => {
+      if (refusal(key) !== undefined) return;
+      await unlink(join(this.#folder, key)).catch(unlessMissing);
+    });
+  }
+
+  /** By the time of writing. Source: celery/backends/filesystem.py, cleanup. */
+  async cleanup(): Promise<void> {
+    const now = Date.now();
+    const names = await readdir(this.#folder);
+    await inParallel(names, async (name) => {
+      const isOwn = name.startsWith(DRAFT);
+      const ageMs = isOwn ? ABANDONED_MS : (this.#expiresSeconds ?? 0) * 1000;
+      if (ageMs === 0 || (!isOwn && !RESULT.test(name))) return;
+      const path = join(this.#folder, name);
+      const found = await stat(path).catch(() => undefined);
+      if (found !== undefined && now - found.mtimeMs > ageMs) await unlink(path).catch(unlessMissing);
+    });
+  }
+
+  async close(): Promise<void> {
+    this.feed.stop();
+    await Promise.allSettled(this.#writing.values());
+  }
+
+  async #read(key: string): Promise<Uint8Array | undefined> {
+    if (refusal(key) !== undefined) return undefined;
+    try {
+      const value = await readFile(join(this.#folder, key));
+      // Python empties a file before it writes it.
+      return value.length === 0 ? undefined : value;
+    } catch (error) {
+      unlessMissing(error);
+      return undefined;
+    }
+  }
+
+  async #write({ key, value, guard }: KeyValueWrite): Promise<Error | undefined> {
+    const refused = refusal(key);
+    if (refused !== undefined) return refused;
+    const path = join(this.#folder, key);
+    const draft = await this.#drafts.write(value);
+    if (guard === undefined) await rename(draft, path);
+    else {
+      await this.#drafts.locked(key, async () => {
+        const present = await this.#read(key);
+        await (present !== undefined && isSuccess(present, guard) ? unlink(draft) : rename(draft, path));
+      });
+    }
+    return undefined;
+  }
+}
+
+/** A key comes from outside, with the task's id in it: it may name no other place. */
+function refusal(key: string): Error | undefined {
+  if (!/[/\\\0]/.test(key) && key !== '.' && key !== '..' && Buffer.byteLength(key) <= MAX_NAME_BYTES) return undefined;
+  return new UnsupportedError(
+    `The result of ${JSON.stringify(key.slice(0, 100))} cannot be kept as a file. Expected an id without "/", "\\" and NUL, of ${MAX_NAME_BYTES} bytes at most with its prefix.`,
+  );
+}
+
+function isSuccess(value: Uint8Array, guard: SuccessGuard): boolean {
+  const beginning = Buffer.from(value.subarray(0, guard.windowBytes)).toString('latin1');
+  return guard.marks.some((mark) => beginning.includes(mark)) || guard.isSuccess(value);
+}
+
+function unlessMissing(error: unknown): void {
+  if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+}
+
+function toLovageError(error: unknown): Error {
+  return new LovageError('ERR_CONNECT', `A result could not be written: ${(error as Error).message}`, { cause: error });
+}
+
+/** In their order, so many at once. */
+async function inParallel<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = Array.from({ length: items.length });
+  let next = 0;
+  const lane = async (): Promise<void> => {
+    for (let index = next++; index < items.length; index = next++) results[index] = await work(items[index] as T);
+  };
+  await Promise.all(Array.from({ length: Math.min(PARALLEL, items.length) }, lane));
+  return results;
+}
