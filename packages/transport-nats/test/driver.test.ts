@@ -252,7 +252,9 @@ describe.skipIf(!hasNatsServer)('the NATS transport', () => {
         }),
       );
       expect(Object.fromEntries(ttls)).toEqual({ a: '', temporary: '60s' });
-      await here.remove({ bindings: [{ exchange: 'topic', queue: 'a', routingKey: 'x.#' }] });
+      // By a process that does not know what type the exchange has.
+      const other = await connect({}, `nats://LOCALHOST:${server.port}`);
+      await other.remove({ bindings: [{ exchange: 'topic', queue: 'a', routingKey: 'x.#' }] });
       await expect(
         there.publish([{ exchange: 'topic', routingKey: 'x.1', message, mandatory: true }]),
       ).rejects.toMatchObject({ failures: [{ error: { code: 'ERR_UNROUTABLE' } }] });
