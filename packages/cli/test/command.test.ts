@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -163,6 +163,18 @@ describe('report', () => {
 });
 
 describe('worker', () => {
+  test('log and pidfile may be settings', async () => {
+    const env = { LOVAGE_WORKER_LOGFILE: 'logs/worker.log', LOVAGE_WORKER_PIDFILE: 'worker.pid' };
+    writeFileSync(join(folder.path, 'worker.pid'), '999999999\n');
+    const worker = start([...app, 'worker', '-l', 'info'], env);
+    const log = join(folder.path, 'logs/worker.log');
+    await expect.poll(() => existsSync(log) && readFileSync(log, 'utf8'), { timeout: 20_000 }).toContain('ready');
+    // The one that was left behind is taken over.
+    expect(Number(readFileSync(join(folder.path, 'worker.pid'), 'utf8'))).toBe(worker.child.pid);
+    worker.child.kill('SIGTERM');
+    expect(await worker.ended).toMatchObject({ code: 0, err: '' });
+  });
+
   test('ends with 0 on SIGTERM, after what it runs; its pidfile goes with it', async () => {
     const worker = await startWorker('--pidfile', 'worker.pid');
     const pidfile = join(folder.path, 'worker.pid');

@@ -117,13 +117,13 @@ async function work(
   globals: GlobalOptions,
   onWorker: (worker: Worker) => void,
 ): Promise<void> {
-  const logger = setUpLogging(app, options, globals);
   const limits = {
     ...(options.timeLimit === undefined ? {} : { taskTimeLimit: options.timeLimit }),
     ...(options.softTimeLimit === undefined ? {} : { taskSoftTimeLimit: options.softTimeLimit }),
   };
   if (Object.keys(limits).length > 0) app.configFrom(limits);
   for (const target of options.include ?? []) await importTasks(target, process.cwd());
+  const logger = setUpLogging(app, options, globals);
   const idle = settingsWithoutEffect(app.settings);
   if (idle.length > 0) logger.warn({ settings: idle.join(', ') }, 'these settings are known and have no effect here');
   if (options.purge === true) {
@@ -156,7 +156,8 @@ async function work(
       args: [{ app: globals.app, workdir: process.cwd(), include: options.include ?? [] }],
     },
   });
-  const removePidfile = options.pidfile === undefined ? undefined : takePidfile(resolve(options.pidfile));
+  const pidfile = options.pidfile ?? app.settings.workerPidfile;
+  const removePidfile = pidfile === undefined ? undefined : takePidfile(resolve(pidfile));
   const forget = stopOnSignals(worker);
   const ports: { close(): Promise<void> }[] = [];
   onWorker(worker);
@@ -185,7 +186,8 @@ function range(text: string): { max: number; min: number } {
 }
 
 /** A handler of the signal `setupLogging` takes the place of the command's own log. */
-function setUpLogging(app: Lovage, { loglevel: level, logfile }: WorkerCommandOptions, globals: GlobalOptions): Logger {
+function setUpLogging(app: Lovage, options: WorkerCommandOptions, globals: GlobalOptions): Logger {
+  const { loglevel: level, logfile = app.settings.workerLogfile } = options;
   if (app.signals.has('setupLogging')) {
     app.signals.emit('setupLogging', () => ({ app, level, logfile }));
     return app.logger;

@@ -132,6 +132,11 @@ export interface QueueStatus {
 export interface Capabilities {
   /** Fanout exchanges reach other processes. */
   readonly fanout: boolean;
+  /**
+   * false: a binding is known to the process that declared it only, so that messages for others have to name their queue
+   * (default exchange) or a fanout. Default true.
+   */
+  readonly sharesBindings?: boolean;
   /** 0: priorities are ignored. */
   readonly priorityLevels: number;
   /** Which priority number leaves the queue first. */

@@ -249,6 +249,7 @@ class VirtualConnection<Receipt> implements Connection {
     driver.lost?.catch((error: unknown) => this.#lose(error));
     this.capabilities = {
       ...driver.capabilities,
+      ...(driver.bindings === undefined ? { sharesBindings: false } : {}),
       emulated: [
         ...EMULATED,
         ...(driver.capabilities.fanout && driver.broadcast === undefined ? (['fanout'] as const) : []),

@@ -1,5 +1,7 @@
 import { expect, test } from 'vitest';
-import type { Answer, BroadcastOptions } from '@lovage/core';
+import { Lovage, type Answer, type BroadcastOptions } from '@lovage/core';
+import { openMemoryDriver } from '@lovage/core/memory';
+import { type BrokerUrl, type ConnectOptions, virtualTransport } from '@lovage/core/transport';
 import { type Bench, gate, openBench, until } from '../../test/support/bench.ts';
 
 const NODE = 'celery@here';
@@ -188,6 +190,26 @@ test('messages that are no commands are dropped, and the next one is answered', 
   await send('{"method": "ping"}', 'application/json', { clock: Number.MAX_VALUE });
   expect(await bench.ask('ping')).toEqual({ ok: 'pong' });
   expect(bench.app.clock.value).toBeLessThan(1000);
+});
+
+test("answers arrive on a broker where processes do not know of each other's bindings", async () => {
+  const apart = () =>
+    virtualTransport({
+      schemes: ['memory'],
+      open: async (url: BrokerUrl, options: ConnectOptions) =>
+        new Proxy(await openMemoryDriver(url, options), {
+          get: (driver, name) => {
+            if (name === 'bindings') return undefined;
+            const value: unknown = Reflect.get(driver, name, driver);
+            return typeof value === 'function' ? (value as () => unknown).bind(driver) : value;
+          },
+        }),
+    });
+  const bench = openBench({ transports: [apart()] });
+  await bench.worker({ nodeName: NODE });
+  const asker = new Lovage('asker', { broker: bench.broker, transports: [apart()] });
+  expect(await asker.control.ping({ limit: 1 })).toEqual([{ [NODE]: { ok: 'pong' } }]);
+  await asker.close();
 });
 
 test('shutdown stops the worker warmly and gives no answer', async () => {

@@ -35,6 +35,7 @@ export class Mailbox {
   #running = 0;
   #isClosed = false;
   #consumer: Consumer | undefined;
+  #sharesBindings = true;
 
   constructor(options: MailboxOptions) {
     this.#options = options;
@@ -60,6 +61,7 @@ export class Mailbox {
     try {
       await connection.declare(topology);
       const sink = (deliveries: readonly Delivery[]): void => this.#receive(connection, deliveries);
+      this.#sharesBindings = connection.capabilities.sharesBindings ?? true;
       const consumer = await connection.consume([queue], sink, { prefetch: 0 });
       this.#consumer = consumer;
       consumer.done.catch((error: unknown) => {
@@ -129,6 +131,11 @@ export class Mailbox {
     await app.serializers.prepare([{ serializer }]);
     const facts = { ticket, clock: app.clock.forward(), serializer };
     const message = encodeReply(nodeName, answer, facts, app.serializers);
+    if (!this.#sharesBindings) {
+      // The queue by its name, which follows from Kombu's. Source: kombu/pidbox.py, Mailbox.get_reply_queue.
+      await app.producer.publishMessages([{ exchange: '', routingKey: `${routingKey}.${exchange}`, message }]);
+      return;
+    }
     await app.producer.publishMessages(
       [{ exchange, routingKey, message }],
       [{ key: exchange, entities: { exchanges: [known] } }],
