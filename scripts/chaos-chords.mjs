@@ -29,7 +29,7 @@ const { values, positionals } = parseArgs({
 const [CHORDS, SIZE, RESTARTS, EVERY] = [values.chords, values.size, values.restarts, values.every].map(Number);
 const WORKERS = 3;
 const CONCURRENCY = 20;
-const DEADLINE_MS = 240_000;
+const DEADLINE_MS = 400_000;
 
 const SCENARIOS = {
   redis: { services: ['redis-durable'], broker: (env) => env.LOVAGE_TEST_REDIS_DURABLE_URL },
@@ -80,30 +80,41 @@ async function scenario(name, { services, broker }) {
     }
   })();
 
-  const policy = { retryPolicy: { maxRetries: 100, intervalMax: 1 } };
-  const outcomes = await Promise.all(
-    Array.from({ length: CHORDS }, async (_, n) => {
-      // Over a while, so that kills and restarts meet chords in every state.
-      await sleep((n / CHORDS) * 10_000);
-      const parts = Array.from({ length: SIZE }, (__, index) => part.s(n + index).set(policy));
-      const sum = SIZE * n + (SIZE * (SIZE - 1)) / 2;
-      // Frozen, so that sending it again after an error that leaves open what has arrived is the same chord.
-      const whole = chord(parts, body.s().set(policy)).freeze();
-      const result = await patiently(() => whole.delay());
-      const value = await patiently(() =>
-        result.get({ timeout: Math.max(1, (began + DEADLINE_MS - Date.now()) / 1000) }),
-      );
-      return value === undefined ? 'stuck' : value === sum ? 'right' : 'wrong';
-    }),
+  let ended = 0;
+  const telling = setInterval(
+    () => console.error(`${ended} of ${CHORDS} chords, ${kills} kills, ${restarts} restarts`),
+    10_000,
   );
-  isOver = true;
-  await Promise.all([killing, restarting]);
-  for (const { child, exit } of workers) {
-    child.kill('SIGTERM');
-    if ((await Promise.race([exit, sleep(40_000, 'late', { ref: false })])) === 'late') child.kill('SIGKILL');
+  const policy = { retryPolicy: { maxRetries: 100, intervalMax: 1 } };
+  let outcomes = [];
+  try {
+    outcomes = await Promise.all(
+      Array.from({ length: CHORDS }, async (_, n) => {
+        // Over a while, so that kills and restarts meet chords in every state.
+        await sleep((n / CHORDS) * 10_000);
+        const parts = Array.from({ length: SIZE }, (__, index) => part.s(n + index).set(policy));
+        const sum = SIZE * n + (SIZE * (SIZE - 1)) / 2;
+        // Frozen, so that sending it again after an error that leaves open what has arrived is the same chord.
+        const whole = chord(parts, body.s().set(policy)).freeze();
+        const result = await patiently(() => whole.delay());
+        const value = await patiently(() =>
+          result.get({ timeout: Math.max(1, (began + DEADLINE_MS - Date.now()) / 1000) }),
+        );
+        ended++;
+        return value === undefined ? 'stuck' : value === sum ? 'right' : 'wrong';
+      }),
+    );
+  } finally {
+    clearInterval(telling);
+    isOver = true;
+    await Promise.all([killing, restarting]);
+    for (const { child, exit } of workers) {
+      child.kill('SIGTERM');
+      if ((await Promise.race([exit, sleep(40_000, 'late', { ref: false })])) === 'late') child.kill('SIGKILL');
+    }
+    await app.close();
+    await running.stop();
   }
-  await app.close();
-  await running.stop();
 
   const first = new Map();
   let ranTwice = 0;

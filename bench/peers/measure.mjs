@@ -18,3 +18,17 @@ export function runCounter(count, done) {
     if (runs === count) done({ perSecond: ((count - 1) / (performance.now() - began)) * 1000 });
   };
 }
+
+/** Milliseconds of five rounds of each case, after two that are not counted. */
+export async function timed(cases, rounds = 5) {
+  const times = {};
+  for (const [name, run] of Object.entries(cases)) {
+    times[name] = [];
+    for (let round = -2; round < rounds; round++) {
+      const began = performance.now();
+      await run();
+      if (round >= 0) times[name].push(performance.now() - began);
+    }
+  }
+  return times;
+}

@@ -7,6 +7,7 @@ export const app = new Lovage('chaos-chords', {
   broker: process.env.BROKER,
   backend: process.env.BACKEND,
   leaseSeconds: 3,
+  resolveFrom: import.meta.dirname,
   taskDefaultQueue: process.env.QUEUE ?? 'chaos-chords',
 });
 

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from 'vitest';
-import { ConnectionLostError, DecodeError, EncodeError, MessageTooLargeError } from '../errors.ts';
+import { ClosedError, ConnectionLostError, DecodeError, EncodeError, MessageTooLargeError } from '../errors.ts';
 import { silentLogger } from '../internal/log.ts';
 import { memoryBackend } from '../memory/memory-backend.ts';
 import type { TaskMeta } from '../protocol/task-meta.ts';
@@ -331,6 +331,22 @@ describe('a lost store', () => {
     await expect(backend.store(write('1', 'SUCCESS'))).rejects.toMatchObject({ code: 'ERR_CONNECTION_LOST' });
     await backend.store(write('1', 'SUCCESS'));
     expect(TestStore.opened).toHaveLength(2);
+  });
+
+  test('that another call found lost and closed is a loss to this call too, not the end', async () => {
+    const backend = await openBackend(
+      testBackend(() => {
+        const store = new TestStore();
+        let closed!: (error: Error) => void;
+        store.get = () => new Promise((_, reject) => (closed = reject));
+        store.close = async () => closed(new ClosedError('closed'));
+        return store;
+      }),
+    );
+    const loading = backend.load(['1']);
+    await new Promise((resolve) => setImmediate(resolve));
+    latest().lose(lost());
+    await expect(loading).rejects.toMatchObject({ code: 'ERR_CONNECTION_LOST', retryable: true });
   });
 
   test('is opened at once while somebody subscribes, watches the same keys, and what was missed is read', async () => {

@@ -1,5 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ClosedError, DecodeError, isLovageError, type LovageError, TimeoutError } from '../errors.ts';
+import {
+  ClosedError,
+  ConnectionLostError,
+  DecodeError,
+  isLovageError,
+  type LovageError,
+  TimeoutError,
+} from '../errors.ts';
 import { LATE, within } from '../internal/deadline.ts';
 import { silentLogger, type Logger } from '../internal/log.ts';
 import { outsideOfTasks } from '../internal/outside-of-tasks.ts';
@@ -355,6 +362,10 @@ class KeyValueBackend implements ResultBackend {
       if (result !== LATE) return result;
     } catch (error) {
       if (isLovageError(error, 'ERR_CONNECTION_LOST')) this.#lose(store, error);
+      // Another call has found the link lost and closed it: to this one that is a loss too, and it may be tried again.
+      if (isLovageError(error, 'ERR_CLOSED') && this.#closing === undefined && this.#store !== store) {
+        throw new ConnectionLostError('The link to the result store was lost during the call.', { cause: error });
+      }
       throw error;
     } finally {
       this.#underway.delete(running);
