@@ -24,6 +24,7 @@ const steps = [
   ['interop with Python Celery', ...node('scripts/interop.mjs')],
   ['kill tests', ...node('scripts/chaos.mjs')],
   ['shutdown ladder', ...node('scripts/shutdown.mjs', '--rounds', '9')],
+  ['kill test of chords', ...node('scripts/chaos-chords.mjs', '--chords', '150', '--restarts', '1')],
   ['examples', ...node('scripts/examples.mjs')],
   ['the demo on every broker', ...node('scripts/check-demo.mjs')],
 ];
