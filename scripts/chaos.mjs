@@ -63,7 +63,7 @@ const SCENARIOS = {
 
 async function scenario(name, { services, broker, backend, kill }) {
   const dir = mkdtempSync(join(tmpdir(), 'lovage-chaos-'));
-  const running = await startServices(services);
+  const running = await startServices(services, { own: kill !== undefined });
   const env = {
     ...process.env,
     BROKER: broker(running.env, dir),

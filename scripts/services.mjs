@@ -27,9 +27,10 @@ export function servicesOf(packages = readdirSync(join(root, 'packages'))) {
 
 /**
  * Starts what is asked for. Gives the environment variables that name it, the names of what could not be had with the
- * reason, `restart(name)`, which kills a server with SIGKILL and starts it again on its data, and `stop`.
+ * reason, `restart(name)`, which kills a server with SIGKILL and starts it again on its data, and `stop`. With `own` a
+ * server in the environment is left to others: what is going to be killed must serve nobody else.
  */
-export async function startServices(names) {
+export async function startServices(names, { own = false } = {}) {
   const started = [];
   const byName = new Map();
   const env = {};
@@ -42,7 +43,7 @@ export async function startServices(names) {
       const service = SERVICES[name];
       if (service === undefined)
         throw new Error(`No service is named "${name}". Expected some of: ${Object.keys(SERVICES).join(', ')}.`);
-      if (process.env[service.variable]) {
+      if (process.env[service.variable] && !own) {
         env[service.variable] = process.env[service.variable];
         continue;
       }

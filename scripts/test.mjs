@@ -1,4 +1,7 @@
 // `npm test`: sets up, checks, starts real servers and runs every test against them.
+//
+// After the quick checks two lanes run side by side: most tests wait for time to pass (leases, heartbeats, delays).
+// A step's output is printed when it ends.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,44 +9,65 @@ import { root, run } from './run.mjs';
 import { servicesOf, startServices } from './services.mjs';
 import { setUp } from './setup.mjs';
 
-const node = (script, ...args) => [process.execPath, [join(root, script), ...args]];
+/** @typedef {[name: string, command: string, args: string[]]} Step */
 
-await setUp();
-const { env, skipped, stop } = await startServices([...new Set([...servicesOf(), 'python', 'python-5.2'])]);
-/** @type {[name: string, command: string, args: string[]][]} */
-const steps = [
+const node = (script, ...args) => [process.execPath, [join(root, script), ...args]];
+const vitest = (project) => node('node_modules/vitest/vitest.mjs', 'run', '--project', project);
+
+/** @type {Step[]} */
+const CHECKS = [
   ['format', ...node('node_modules/@biomejs/biome/bin/biome', 'format', '.')],
   ['lint', ...node('node_modules/oxlint/bin/oxlint', '--type-aware', '--quiet')],
   ['generated tables', ...node('scripts/option-tables.mjs', '--check')],
   ['packages', ...node('scripts/check-packages.mjs')],
   ['an application installs', ...node('scripts/check-install.mjs', 'sqlite', 'amqp')],
   ['new packages', ...node('scripts/check-scaffold.mjs')],
-  ['unit and type tests', ...node('node_modules/vitest/vitest.mjs', 'run', '--project', 'unit')],
-  ['broker tests', ...node('node_modules/vitest/vitest.mjs', 'run', '--project', 'broker')],
-  ['table of promises', ...node('scripts/promises.mjs', '--check')],
-  ['interop with Python Celery', ...node('scripts/interop.mjs')],
-  ['kill tests', ...node('scripts/chaos.mjs')],
-  ['shutdown ladder', ...node('scripts/shutdown.mjs', '--rounds', '9')],
-  ['kill test of chords', ...node('scripts/chaos-chords.mjs', '--chords', '150', '--restarts', '1')],
-  ['examples', ...node('scripts/examples.mjs')],
-  ['the demo on every broker', ...node('scripts/check-demo.mjs')],
+  ['unit and type tests', ...vitest('unit')],
 ];
+/** @type {Step[][]} */
+const LANES = [
+  [
+    ['broker tests', ...vitest('broker')],
+    ['table of promises', ...node('scripts/promises.mjs', '--check')],
+    ['examples', ...node('scripts/examples.mjs')],
+    ['the demo on every broker', ...node('scripts/check-demo.mjs')],
+  ],
+  [
+    ['interop with Python Celery', ...node('scripts/interop.mjs')],
+    ['kill tests', ...node('scripts/chaos.mjs', '--tasks', '5000', '--kills', '10')],
+    ['kill tests of chords', ...node('scripts/chaos-chords.mjs', '--chords', '150')],
+    ['shutdown', ...node('scripts/shutdown.mjs', '--rounds', '9')],
+  ],
+];
+
+await setUp();
+const { env: services, skipped, stop } = await startServices([...new Set([...servicesOf(), 'python', 'python-5.2'])]);
 const report = mkdtempSync(join(tmpdir(), 'lovage-kit-'));
-let failed = 0;
+const env = { ...process.env, ...services, LOVAGE_KIT_REPORT: report };
+const results = [];
 try {
-  for (const [name, command, args] of steps) {
-    const began = Date.now();
-    console.log(`\n=== ${name}`);
-    const { code } = await run(command, args, { env: { ...process.env, ...env, LOVAGE_KIT_REPORT: report } });
-    if (code !== 0) failed++;
-    console.log(
-      `=== ${name}: ${code === 0 ? 'passed' : `FAILED (${code})`} in ${((Date.now() - began) / 1000).toFixed(1)} s`,
-    );
-  }
+  await runAll(CHECKS);
+  await Promise.all(LANES.map(runAll));
 } finally {
   await stop();
   rmSync(report, { recursive: true, force: true });
 }
+console.log('');
+for (const { name, code, seconds } of results) {
+  console.log(`${code === 0 ? 'passed' : `FAILED (${code})`} in ${seconds} s: ${name}`);
+}
 for (const [name, reason] of Object.entries(skipped)) console.log(`skipped ${name}: ${reason}`);
-console.log(`\n${steps.length - failed} passed, ${failed} failed, ${Object.keys(skipped).length} skipped`);
+const failed = results.filter(({ code }) => code !== 0).length;
+console.log(`\n${results.length - failed} passed, ${failed} failed, ${Object.keys(skipped).length} skipped`);
 process.exitCode = failed === 0 ? 0 : 1;
+
+/** @param {Step[]} steps */
+async function runAll(steps) {
+  for (const [name, command, args] of steps) {
+    const began = Date.now();
+    const { code, output } = await run(command, args, { env, quiet: true });
+    const seconds = ((Date.now() - began) / 1000).toFixed(1);
+    results.push({ name, code, seconds });
+    console.log(`\n=== ${name}\n${output}=== ${name}: ${code === 0 ? 'passed' : `FAILED (${code})`} in ${seconds} s`);
+  }
+}
