@@ -29,6 +29,8 @@ export interface SqlReceipt {
 const MAX_CLAIM = 500;
 /** How often a consumer looks for dead ones, and a waiting one at the database in any case. */
 const HOUSEKEEPING_MS = 1000;
+/** On a server, where each look is a round trip. What nobody told of is looked for by the database's own clock. */
+const SERVER_HOUSEKEEPING_MS = 3000;
 /** Queues that go away with their process do so when nobody renewed them for this long, at least. */
 const QUEUE_EXPIRY_MS = 300_000;
 const QUEUE_RENEWAL_MS = 60_000;
@@ -52,6 +54,7 @@ export class SqlDriver implements QueueDriver<SqlReceipt> {
   readonly #logger: Logger;
   readonly #leaseMs: number;
   readonly #topic: string;
+  readonly #housekeepingMs: number;
   /** Queues that go away with this process, and what is bound to them. */
   readonly #ownQueues = new Map<
     string,
@@ -72,6 +75,8 @@ export class SqlDriver implements QueueDriver<SqlReceipt> {
     this.#tables = tables;
     this.#logger = logger;
     this.#leaseMs = options.leaseMs;
+    this.#housekeepingMs =
+      database.product === 'sqlite' ? HOUSEKEEPING_MS : Math.min(SERVER_HOUSEKEEPING_MS, options.leaseMs);
     this.#topic = `messages:${options.messageTable}`;
     this.lost = database.lost;
     this.capabilities = {
@@ -163,7 +168,7 @@ export class SqlDriver implements QueueDriver<SqlReceipt> {
       const { nextDueAt } = outlook;
       const waitMs = Math.min(
         deadline - Date.now(),
-        HOUSEKEEPING_MS,
+        this.#housekeepingMs,
         (nextDueAt ?? Number.POSITIVE_INFINITY) - this.#database.now(),
       );
       if (Date.now() >= deadline) break;
@@ -278,7 +283,7 @@ export class SqlDriver implements QueueDriver<SqlReceipt> {
   async #keepHouse(): Promise<void> {
     const now = Date.now();
     if (now < this.#housekeepingAt) return;
-    this.#housekeepingAt = now + HOUSEKEEPING_MS;
+    this.#housekeepingAt = now + this.#housekeepingMs;
     await this.#renewQueues();
     const stored = this.#database.now();
     const { consumers, hasExpiredQueue } = await this.#tables.census(this.#database, stored);
