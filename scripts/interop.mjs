@@ -9,7 +9,7 @@ import { startServices } from './services.mjs';
 
 const args = process.argv.slice(2);
 const filters = args.filter((arg) => arg !== '--check');
-const services = ['redis', 'amqp', 'sqs', 'postgresql', 'mariadb', 'python', 'python-5.2', 'flower'];
+const services = ['redis', 'amqp', 'mongodb', 'sqs', 'postgresql', 'mariadb', 'python', 'python-5.2', 'flower'];
 const { env, stop } = await startServices(services);
 const { code } = await run(
   process.execPath,

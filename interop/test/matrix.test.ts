@@ -10,7 +10,12 @@ import { ECHO_CASES, type EchoCase } from './cases.ts';
 import { PythonClient, startPythonWorker, startTypescriptWorker, type Meeting, type WorkerProcess } from './peers.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'lovage-interop-'));
-const { LOVAGE_TEST_REDIS_URL: redis, LOVAGE_TEST_AMQP_URL: amqp, LOVAGE_TEST_SQS_URL: sqs } = process.env;
+const {
+  LOVAGE_TEST_REDIS_URL: redis,
+  LOVAGE_TEST_AMQP_URL: amqp,
+  LOVAGE_TEST_SQS_URL: sqs,
+  LOVAGE_TEST_MONGODB_URL: mongodb,
+} = process.env;
 const { LOVAGE_TEST_POSTGRESQL_URL: postgresql, LOVAGE_TEST_MARIADB_URL: mariadb } = process.env;
 const sqlite = join(folder, 'interop.db');
 const results = (name: string): string => `db+sqlite:///${join(folder, `${name}-results.db`)}`;
@@ -45,6 +50,7 @@ const BROKERS: readonly Broker[] = [
     newestOnly: true,
     noRemoteControl: true,
   },
+  { name: 'MongoDB', broker: at(mongodb, 'broker'), backend: at(mongodb, 'results'), newestOnly: true },
   { name: 'SQS', broker: sqs, backend: results('sqs'), newestOnly: true, noRemoteControl: true },
   {
     name: 'filesystem',
@@ -58,6 +64,11 @@ const BROKERS: readonly Broker[] = [
 /** SQLAlchemy's way to name Python's client; Lovage takes no notice of it. */
 function withDriver(url: string, driver: string): string {
   return url.replace('://', `+${driver}://`);
+}
+
+/** A database of its own. */
+function at(server: string | undefined, database: string): string | undefined {
+  return server === undefined ? undefined : `${server}/interop_${database}`;
 }
 
 /** Kombu makes the control folder only. */
@@ -81,8 +92,8 @@ for (const peer of PEERS) {
     const missing = [peer.python ?? peer.name, meeting.broker ?? meeting.name].find((value) => !value?.includes('/'));
     describe.skipIf(missing !== undefined)(`${peer.name}, ${meeting.name}`, () => {
       matrix(peer.name, peer.oldest, meeting.name, {
-        broker: meeting.broker as string,
-        backend: meeting.backend as string,
+        broker: meeting.broker ?? '',
+        backend: meeting.backend ?? '',
         ...(meeting.brokerOptions === undefined ? {} : { brokerOptions: meeting.brokerOptions }),
         remoteControl: meeting.noRemoteControl !== true,
         python: peer.python as string,

@@ -22,6 +22,7 @@ export class AwaitCursor<T> {
    * {@link CursorEndedError} when the cursor has no more to give, ever.
    */
   async next(awaitMs: number): Promise<readonly T[]> {
+    if (this.#cursor.closed) throw new CursorEndedError('The cursor is closed.');
     this.#cursor.setMaxTimeMS(awaitMs);
     const first = (await this.#link.call(() => this.#cursor.tryNext())) as T | null;
     if (first !== null) return [first, ...(this.#cursor.readBufferedDocuments() as T[])];

@@ -117,8 +117,7 @@ export class Messages {
       });
       claimed = Number(reply.nModified);
     } catch (error) {
-      // Some may be claimed now, and nobody knows which: they come back when our lease ends, and it ends with the link.
-      if (!isLovageError(error, 'ERR_AUTH')) this.#link.fail(error);
+      this.#claimFailed(error);
       throw error;
     }
     if (claimed === 0) return MISSED;
@@ -148,9 +147,17 @@ export class Messages {
       if (value === null || value === undefined) return [];
       return [toTaken({ ...value, queue }, owner, countOf(value.lovage_deliveries))];
     } catch (error) {
-      if (!isLovageError(error, 'ERR_AUTH')) this.#link.fail(error);
+      this.#claimFailed(error);
       throw error;
     }
+  }
+
+  /**
+   * Something may be claimed now, and nobody knows what: it comes back when our lease ends, and that ends with the link.
+   * Nothing is where the server refused to begin.
+   */
+  #claimFailed(error: unknown): void {
+    if (!isLovageError(error, 'ERR_AUTH') && !isLovageError(error, 'ERR_UNSUPPORTED')) this.#link.fail(error);
   }
 
   /** All that waits if it is not more than `max`; else the same share of each queue, so that none waits for another. */
