@@ -9,11 +9,13 @@ import { clients, clientsOf, manifest, pack, packageNames } from './workspace.mj
 const folder = mkdtempSync(join(tmpdir(), 'lovage-pack-'));
 const manifestAt = (path) => JSON.parse(readFileSync(join(path, 'package.json'), 'utf8'));
 const problems = [];
+const built = new Set(JSON.parse(readFileSync(join(root, 'tsconfig.json'), 'utf8')).references.map(({ path }) => path));
 
 try {
   for (const name of packageNames) {
     const cwd = join(root, 'packages', name);
     const full = manifest(name).name;
+    if (!built.has(`packages/${name}`)) problems.push(`${full}: tsconfig.json does not build it`);
     const tarball = await pack(name, folder);
     const lint = await run(process.execPath, [join(root, 'node_modules/publint/src/cli.js'), '--strict', tarball], {
       quiet: true,
