@@ -152,9 +152,10 @@ export class Bindings implements BindingStore {
     }
   }
 
-  #subjectOf(exchange: string, { routingKey, pattern, queue }: StoredBinding): string {
+  /** Without the pattern: who removes a binding may not know the type of its exchange. */
+  #subjectOf(exchange: string, { routingKey, queue }: StoredBinding): string {
     const hash = createHash('sha1')
-      .update(JSON.stringify([routingKey, pattern, queue]))
+      .update(JSON.stringify([routingKey, queue]))
       .digest('base64url');
     return bindingSubject(exchange, hash, this.#link.settings.subjectPrefix);
   }
