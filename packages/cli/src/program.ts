@@ -1,11 +1,13 @@
 import { isLovageError, type ErrorCode } from '@lovage/core';
 import { Command, CommanderError, Option } from 'commander';
+import { beatCommand } from './commands/beat.ts';
 import { callCommand } from './commands/call.ts';
 import { eventsCommand } from './commands/events.ts';
 import { purgeCommand } from './commands/purge.ts';
 import { controlCommand, inspectCommand, statusCommand } from './commands/remote.ts';
 import { reportCommand } from './commands/report.ts';
 import { resultCommand } from './commands/result.ts';
+import { scheduleCommand } from './commands/schedule.ts';
 import { workerCommand } from './commands/worker.ts';
 import { CommandError, EXIT } from './exit-codes.ts';
 import { packageVersion } from './version.ts';
@@ -39,6 +41,7 @@ export function createProgram(): Command {
       `
 Examples:
   lovage -A ./tasks worker -l info -c 10          run a worker
+  lovage -A ./tasks beat -l info                  send periodic tasks
   lovage -A ./tasks call tasks.add -a '[2, 2]'    call a task
   lovage -A ./tasks result TASK_ID                print its result
   lovage -A ./tasks status                        which workers are online
@@ -50,6 +53,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 69 broker, store or workers out of 
     );
   for (const command of [
     workerCommand(),
+    beatCommand(),
+    scheduleCommand(),
     callCommand(),
     resultCommand(),
     statusCommand(),

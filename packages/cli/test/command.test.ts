@@ -1,12 +1,8 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { endAll, type Running, startCommand } from './support/command.ts';
 import { projectFolder } from './support/folder.ts';
-
-const bin = fileURLToPath(new URL('../dist/bin.js', import.meta.url));
 
 const TASKS = `
 import { Lovage } from '@lovage/core';
@@ -22,7 +18,7 @@ app.task('tasks.slow', async () => { await new Promise((resolve) => setTimeout(r
 `;
 
 let folder: ReturnType<typeof projectFolder>;
-let started: ChildProcess[] = [];
+let started: Running[] = [];
 
 beforeEach(() => {
   folder = projectFolder({
@@ -37,46 +33,15 @@ beforeEach(() => {
 });
 
 afterEach(async () => {
-  await Promise.all(
-    started.map(async (child) => {
-      if (child.exitCode !== null || child.signalCode !== null) return;
-      const ended = once(child, 'exit');
-      child.kill('SIGKILL');
-      await ended;
-    }),
-  );
+  await endAll(started);
   started = [];
   folder.remove();
 });
 
-interface Running {
-  readonly child: ChildProcess;
-  readonly ended: Promise<{ code: number | null; out: string; err: string }>;
-  /** Resolves when the error stream has said this. */
-  said(text: string): Promise<void>;
-}
-
 function start(args: readonly string[], env: NodeJS.ProcessEnv = {}): Running {
-  const { LOVAGE_APP: _, CELERY_BROKER_URL: __, CELERY_RESULT_BACKEND: ___, ...clean } = process.env;
-  const child = spawn(process.execPath, [bin, ...args], {
-    cwd: folder.path,
-    env: { ...clean, ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  started.push(child);
-  let out = '';
-  let err = '';
-  child.stdout.setEncoding('utf8').on('data', (text: string) => (out += text));
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (err += text));
-  const ended = once(child, 'close').then(([code]) => ({ code: code as number | null, out, err }));
-  const said = (text: string): Promise<void> =>
-    new Promise((resolve, reject) => {
-      const look = (): void => void (err.includes(text) && resolve());
-      child.stderr.on('data', look);
-      look();
-      void ended.then(() => reject(new Error(`It ended without saying "${text}": ${err}`)));
-    });
-  return { child, ended, said };
+  const running = startCommand(folder.path, args, env);
+  started.push(running);
+  return running;
 }
 
 const run = (...args: string[]): Running['ended'] => start(args).ended;

@@ -1,15 +1,17 @@
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { settingsWithoutEffect, silentLogger, type Logger, type Lovage } from '@lovage/core';
+import { settingsWithoutEffect, type Logger, type Lovage } from '@lovage/core';
+import type { Beat } from '@lovage/beat';
 import { importInstalled } from '@lovage/core/transport';
 import { HealthServer, Worker, type StopKind } from '@lovage/worker';
 import { Command, Option } from 'commander';
-import { globalOptions, openApp, wantsColour, type GlobalOptions } from '../context.ts';
+import { globalOptions, openApp, type GlobalOptions } from '../context.ts';
 import { CommandError, EXIT } from '../exit-codes.ts';
 import { importTasks } from '../load-app.ts';
-import { createLogger, LOG_LEVELS } from '../logging.ts';
+import { LOG_LEVELS } from '../logging.ts';
 import { expandFileName, expandNodeName } from '../node-name.ts';
+import { takePidfile } from '../pidfile.ts';
+import { logLevel, setUpLogging } from '../set-up-logging.ts';
 import { number } from './call.ts';
 import { list, purgeQueues } from './purge.ts';
 
@@ -33,6 +35,8 @@ interface WorkerCommandOptions {
   readonly withoutMingle?: boolean;
   readonly withoutHeartbeat?: boolean;
   readonly heartbeatInterval?: number;
+  readonly beat?: boolean;
+  readonly schedule?: string;
   readonly healthPort?: number;
   readonly metricsPort?: number;
   readonly autoscale?: { readonly max: number; readonly min: number };
@@ -67,6 +71,8 @@ export function workerCommand(): Command {
     .option('--without-gossip', 'do not listen to other workers')
     .option('--without-mingle', 'do not ask other workers at the start')
     .option('--without-heartbeat', 'send no heartbeat events')
+    .option('-B, --beat', 'run a beat in this process too, for periodic tasks')
+    .option('-s, --schedule <place>', 'of -B: a path or the URL of a store (default: beatScheduleFilename)')
     .option('--health-port <port>', 'answer probes over HTTP: /livez and /readyz', number)
     .option('--metrics-port <port>', 'serve Prometheus metrics over HTTP; needs @lovage/prometheus', number)
     .option('--heartbeat-interval <seconds>', 'between heartbeat events (default: 2)', number)
@@ -123,7 +129,11 @@ async function work(
   };
   if (Object.keys(limits).length > 0) app.configFrom(limits);
   for (const target of options.include ?? []) await importTasks(target, process.cwd());
-  const logger = setUpLogging(app, options, globals);
+  const logger = setUpLogging(
+    app,
+    { level: options.loglevel, logfile: options.logfile ?? app.settings.workerLogfile },
+    globals,
+  );
   const idle = settingsWithoutEffect(app.settings);
   if (idle.length > 0) logger.warn({ settings: idle.join(', ') }, 'these settings are known and have no effect here');
   if (options.purge === true) {
@@ -161,6 +171,7 @@ async function work(
   const forget = stopOnSignals(worker);
   const ports: { close(): Promise<void> }[] = [];
   onWorker(worker);
+  let beat: Beat | undefined;
   try {
     if (options.healthPort !== undefined) {
       const health = new HealthServer(worker);
@@ -170,12 +181,22 @@ async function work(
     }
     if (options.metricsPort !== undefined) ports.push(await serveMetrics(app, worker, options.metricsPort));
     await worker.start();
+    if (options.beat === true) beat = await startBeat(app, logger, options.schedule);
     await worker.done;
   } finally {
+    await beat?.stop();
     await Promise.all(ports.map((port) => port.close()));
     forget();
     removePidfile?.();
   }
+}
+
+/** Loaded when it is asked for: most workers run none. */
+async function startBeat(app: Lovage, logger: Logger, schedule: string | undefined): Promise<Beat> {
+  const { Beat } = await import('@lovage/beat');
+  const beat = new Beat(app, { logger, ...(schedule === undefined ? {} : { schedule }) });
+  await beat.start();
+  return beat;
 }
 
 /** Celery takes them in either order. */
@@ -183,24 +204,6 @@ function range(text: string): { max: number; min: number } {
   const sizes = text.split(',').map((part) => number(part.trim()));
   if (sizes.length > 2) throw new CommandError(`"${text}" is no range. Expected --autoscale=max,min.`, EXIT.usage);
   return { max: Math.max(...sizes), min: sizes.length === 1 ? 0 : Math.min(...sizes) };
-}
-
-/** A handler of the signal `setupLogging` takes the place of the command's own log. */
-function setUpLogging(app: Lovage, options: WorkerCommandOptions, globals: GlobalOptions): Logger {
-  const { loglevel: level, logfile = app.settings.workerLogfile } = options;
-  if (app.signals.has('setupLogging')) {
-    app.signals.emit('setupLogging', () => ({ app, level, logfile }));
-    return app.logger;
-  }
-  const isTerminal = process.stderr.isTTY === true;
-  const logger = createLogger({
-    level,
-    format: globals.logFormat ?? (isTerminal && logfile === undefined ? 'line' : 'json'),
-    colour: logfile === undefined && wantsColour(globals, process.stderr),
-    logfile,
-  });
-  if (app.logger === silentLogger) app.logger = logger;
-  return logger;
 }
 
 function selection({ queues, excludeQueues }: WorkerCommandOptions): Parameters<Lovage['queues']['select']>[0] {
@@ -261,35 +264,4 @@ async function listening(option: string, port: Promise<number>): Promise<number>
     const message = cause instanceof Error ? cause.message : String(cause);
     throw new CommandError(`The port of ${option} cannot be used: ${message}`, EXIT.failed, { cause });
   }
-}
-
-function takePidfile(file: string): () => void {
-  if (existsSync(file)) {
-    const pid = Number(readFileSync(file, 'utf8'));
-    if (Number.isInteger(pid) && pid > 0 && isRunning(pid)) {
-      throw new CommandError(
-        `${file} names process ${pid}, which runs. Stop it first, or give this worker a --pidfile of its own.`,
-        EXIT.failed,
-      );
-    }
-    rmSync(file);
-  }
-  // "wx" follows no link that somebody put there meanwhile.
-  writeFileSync(file, `${process.pid}\n`, { flag: 'wx', mode: 0o600 });
-  return () => rmSync(file, { force: true });
-}
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
-}
-
-function logLevel(text: string): string {
-  const level = text.toLowerCase();
-  if ((LOG_LEVELS as readonly string[]).includes(level)) return level;
-  throw new CommandError(`"${text}" is no log level. Expected one of: ${LOG_LEVELS.join(', ')}.`, EXIT.usage);
 }

@@ -434,13 +434,15 @@ const BEAT = {
   beatScheduler: setting(text, 'celery.beat:PersistentScheduler', 'A Python class.', {
     withoutEffect: 'It names Python code.',
   }),
-  beatScheduleFilename: setting(text, 'celerybeat-schedule', 'File that keeps when entries last ran.'),
-  beatSyncEvery: setting(integer(0), 0, 'Write that file after so many tasks; 0: every three minutes.'),
-  beatMaxLoopInterval: setting(
-    seconds(),
-    0,
-    "The most seconds between two looks at the schedule; 0: the scheduler's own.",
+  beatScheduleFilename: setting(
+    text,
+    'celerybeat-schedule',
+    'Where it is kept when entries ran: a path, which becomes `PATH.sqlite`, or the URL of a result store that beats share.',
   ),
+  beatSyncEvery: setting(integer(0), 0, 'Write that file after so many tasks.', {
+    withoutEffect: 'It is written after every task.',
+  }),
+  beatMaxLoopInterval: setting(seconds(), 0, 'The most seconds between two looks at the schedule; 0: five.'),
   beatCronStartingDeadline: optional(integer(0), 'A crontab run that was missed by more seconds is skipped.'),
 } as const;
 
@@ -583,8 +585,8 @@ const SECURITY_AND_DAEMONS = {
   workerGid: optional(anything, 'Group of the worker.', PYTHON_DAEMON),
   workerUmask: optional(anything, 'File mode mask of the worker.', PYTHON_DAEMON),
   workerExecutable: optional(text, 'Python of the worker.', PYTHON_DAEMON),
-  beatLogfile: optional(text, 'Log file of beat.', PYTHON_DAEMON),
-  beatPidfile: optional(text, 'Process id file of beat.', PYTHON_DAEMON),
+  beatLogfile: optional(text, 'Log file of `lovage beat`, where `--logfile` names none.'),
+  beatPidfile: optional(text, 'Process id file of `lovage beat`, where `--pidfile` names none.'),
   beatUid: optional(anything, 'User of beat.', PYTHON_DAEMON),
   beatGid: optional(anything, 'Group of beat.', PYTHON_DAEMON),
   beatUmask: optional(anything, 'File mode mask of beat.', PYTHON_DAEMON),

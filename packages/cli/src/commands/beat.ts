@@ -1,0 +1,77 @@
+import { resolve } from 'node:path';
+import { Command, Option } from 'commander';
+import { globalOptions, openApp } from '../context.ts';
+import { CommandError, EXIT } from '../exit-codes.ts';
+import { LOG_LEVELS } from '../logging.ts';
+import { takePidfile } from '../pidfile.ts';
+import { logLevel, setUpLogging } from '../set-up-logging.ts';
+import { number } from './call.ts';
+
+interface BeatCommandOptions {
+  readonly loglevel: string;
+  readonly logfile?: string;
+  readonly pidfile?: string;
+  readonly schedule?: string;
+  readonly scheduler?: string;
+  readonly maxInterval?: number;
+  readonly lease?: number;
+}
+
+/** `lovage beat`: sends periodic tasks until a signal says stop. */
+export function beatCommand(): Command {
+  return new Command('beat')
+    .description('Send periodic tasks at their times; of several on one schedule one leads')
+    .addOption(new Option('-l, --loglevel <level>', LOG_LEVELS.join(', ')).default('warning').argParser(logLevel))
+    .option('-f, --logfile <file>', 'write the log to this file')
+    .option('--pidfile <file>', 'write the process id to this file; refuse to start when its process runs')
+    .option('-s, --schedule <place>', 'where the schedule is kept: a path, which becomes PATH.sqlite, or a URL')
+    .option('--max-interval <seconds>', 'between two looks for changes at most (default: 5)', number)
+    .option('--lease <seconds>', 'a leader that is silent for so long is replaced (default: 15)', number)
+    .addOption(new Option('-S, --scheduler <class>', 'of Python: the schedule is chosen by -s here').hideHelp())
+    .addHelpText(
+      'after',
+      `
+Examples:
+  lovage -A ./tasks beat -l info
+  lovage -A ./tasks beat -s redis://localhost/2     any number of these: one leads, another takes over
+
+A worker can run one too: lovage -A ./tasks worker -B`,
+    )
+    .action(run);
+}
+
+async function run(options: BeatCommandOptions, command: Command): Promise<void> {
+  const globals = globalOptions(command);
+  if (options.scheduler !== undefined) {
+    throw new CommandError(
+      `"${options.scheduler}" is a class of Python. The schedule is kept where -s says: a path or the URL of a store.`,
+      EXIT.usage,
+    );
+  }
+  const app = await openApp(globals, { needsTasks: true });
+  try {
+    const { beatLogfile, beatPidfile } = app.settings;
+    const logger = setUpLogging(app, { level: options.loglevel, logfile: options.logfile ?? beatLogfile }, globals);
+    const { Beat } = await import('@lovage/beat');
+    const beat = new Beat(app, {
+      logger,
+      ...(options.schedule === undefined ? {} : { schedule: options.schedule }),
+      ...(options.maxInterval === undefined ? {} : { maxInterval: options.maxInterval }),
+      ...(options.lease === undefined ? {} : { leaseSeconds: options.lease }),
+    });
+    const pidfile = options.pidfile ?? beatPidfile;
+    const removePidfile = pidfile === undefined ? undefined : takePidfile(resolve(pidfile));
+    const stop = (): void => void beat.stop();
+    const signals = ['SIGTERM', 'SIGINT', 'SIGQUIT'] as const;
+    for (const signal of signals) process.once(signal, stop);
+    try {
+      await beat.start();
+      await beat.done;
+    } finally {
+      for (const signal of signals) process.off(signal, stop);
+      removePidfile?.();
+    }
+  } finally {
+    await app.close();
+  }
+}

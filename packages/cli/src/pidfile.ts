@@ -1,0 +1,28 @@
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { CommandError, EXIT } from './exit-codes.ts';
+
+/** Writes the process id into the file, unless that of a running process is there; gives what removes it. */
+export function takePidfile(file: string): () => void {
+  if (existsSync(file)) {
+    const pid = Number(readFileSync(file, 'utf8'));
+    if (Number.isInteger(pid) && pid > 0 && isRunning(pid)) {
+      throw new CommandError(
+        `${file} names process ${pid}, which runs. Stop it first, or give this one a --pidfile of its own.`,
+        EXIT.failed,
+      );
+    }
+    rmSync(file);
+  }
+  // "wx" follows no link that somebody put there meanwhile.
+  writeFileSync(file, `${process.pid}\n`, { flag: 'wx', mode: 0o600 });
+  return () => rmSync(file, { force: true });
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
