@@ -6,6 +6,7 @@ import { appZone, type Entry } from './entry.ts';
 import { EntryStore } from './entry-store.ts';
 import { instantId } from './instant-id.ts';
 import { type EntryState, State } from './state.ts';
+import { Once } from './schedules.ts';
 import { openStore, type OpenStore } from './store.ts';
 
 export interface BeatOptions {
@@ -25,6 +26,8 @@ export interface BeatOptions {
 }
 
 const DEFAULT_MAX_INTERVAL = 5;
+/** So long it is remembered when a task ran that nobody has any more. */
+const GONE_MS = 7 * 24 * 3_600_000;
 const FIRST_PAUSE_MS = 200;
 const LONGEST_PAUSE_MS = 5000;
 /** The longest that `setTimeout` can wait. */
@@ -123,18 +126,19 @@ export class Beat {
     try {
       while (!this.#isStopping) {
         try {
+          if (!state.isLeading) {
+            // What was planned before is not what another beat has made of it meanwhile.
+            this.#plans.clear();
+            this.#storeVersion = undefined;
+          }
           if (!state.isLeading && !(await state.tryToLead())) {
             if (wasLeading) this.#logger.warn({}, 'beat: another beat leads now; this one waits');
             wasLeading = false;
             await this.#sleep(this.#leaseMs / 3);
             continue;
           }
-          if (!wasLeading) {
-            this.#logger.info({}, 'beat: leads');
-            this.#plans.clear();
-            this.#storeVersion = undefined;
-            wasLeading = true;
-          }
+          if (!wasLeading) this.#logger.info({}, 'beat: leads');
+          wasLeading = true;
           await this.#plan(state, stored);
           const waitMs = await this.#round(state);
           pauseMs = FIRST_PAUSE_MS;
@@ -160,28 +164,19 @@ export class Beat {
     const wanted = new Map([...this.#appEntries, ...entries].map((entry) => [entry.name, entry]));
     const changes: Record<string, EntryState | undefined> = {};
     const now = Date.now();
-    for (const name of Object.keys(state.entries)) if (!wanted.has(name)) changes[name] = undefined;
+    for (const [name, known] of Object.entries(state.entries)) {
+      if (wanted.has(name)) continue;
+      if (known.goneSince === undefined) changes[name] = { ...known, goneSince: now };
+      else if (now - known.goneSince > GONE_MS) changes[name] = undefined;
+    }
     this.#plans.clear();
     for (const [name, entry] of wanted) {
-      if (paused.has(name)) {
-        // What falls into a pause is not missed: it counts from when it goes on.
-        changes[name] = undefined;
-        continue;
-      }
-      const schedule = String(entry.schedule);
-      let known = state.entries[name];
-      if (known === undefined || known.schedule !== schedule) {
-        const last = known?.last ?? ('at' in entry.schedule ? Number.NEGATIVE_INFINITY : now);
-        known = {
-          schedule,
-          anchor: known?.last ?? now,
-          last: Number.isFinite(last) ? last : 0,
-          count: known?.count ?? 0,
-        };
-        changes[name] = known;
-      }
-      const context = { zone: entry.zone, anchor: known.anchor };
-      this.#plans.set(name, { entry, context, state: known, next: entry.schedule.next(known.last, context) });
+      const known = state.entries[name];
+      const next = planned(entry, known, paused.has(name), now);
+      if (next !== known) changes[name] = next;
+      if (next.isPaused === true) continue;
+      const context = { zone: entry.zone, anchor: next.anchor };
+      this.#plans.set(name, { entry, context, state: next, next: entry.schedule.next(next.last, context) });
     }
     if (Object.keys(changes).length > 0 && !(await state.save(changes))) return;
     this.#storeVersion = version;
@@ -190,8 +185,14 @@ export class Beat {
   /** Sends what is due and notes it; gives the milliseconds until the next look. */
   async #round(state: State): Promise<number> {
     const now = Date.now();
+    if ([...this.#plans.values()].some((plan) => isAhead(plan.state, plan.entry, now))) {
+      // The clock was put back.
+      this.#storeVersion = undefined;
+      return 0;
+    }
     const due = [...this.#plans.values()].filter(({ next }) => next !== undefined && next <= now);
     if (due.length > 0) {
+      if (!(await state.isConfirmed())) return 0;
       const sent = await Promise.all(due.map((plan) => this.#send(plan, now)));
       const changes: Record<string, EntryState> = {};
       for (const { plan, due, count } of sent) {
@@ -266,4 +267,28 @@ export class Beat {
       this.#wake = end;
     });
   }
+}
+
+/** How far a clock may be off without being taken for wrong. */
+const CLOCK_MS = 60_000;
+
+/** An instant in the future was dealt with: the clock was wrong then. What runs once is dealt with for good. */
+function isAhead({ last }: EntryState, { schedule }: Entry, now: number): boolean {
+  return last > now + CLOCK_MS && !(schedule instanceof Once);
+}
+
+/** The state that an entry goes on from; the one that is known, where nothing has changed. */
+function planned(entry: Entry, known: EntryState | undefined, isPaused: boolean, now: number): EntryState {
+  const schedule = String(entry.schedule);
+  // One that runs once and whose time has passed is due at once.
+  const fresh = entry.schedule instanceof Once ? Math.min(now, entry.schedule.at - 1) : now;
+  if (known === undefined || known.schedule !== schedule || isAhead(known, entry, now)) {
+    const count = known?.count ?? 0;
+    return { schedule, anchor: now, last: fresh, count, ...(isPaused ? { isPaused } : {}) };
+  }
+  const { isPaused: wasPaused = false, goneSince, ...rest } = known;
+  if (wasPaused === isPaused && goneSince === undefined) return known;
+  if (isPaused) return { ...rest, isPaused };
+  // What fell into the pause is not missed: it counts from now, but for what runs once.
+  return wasPaused && !(entry.schedule instanceof Once) ? { ...rest, last: Math.max(rest.last, now) } : rest;
 }

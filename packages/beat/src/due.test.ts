@@ -30,6 +30,16 @@ describe('dueInstants', () => {
     expect(due('runAll', first.last / SECOND, 5000).instants[0]).toBe(first.next);
   });
 
+  test('what one round cannot look through sends nothing before its end is found', () => {
+    const early = dueInstants(every(0.01), context, 0, 5000 * SECOND, {
+      misfire: 'runOnce',
+      missedAfterMs: 5000,
+      deadlineMs: undefined,
+    });
+    expect(early).toMatchObject({ instants: [], skipped: 100_000 });
+    expect(early.next).toBeLessThan(5000 * SECOND);
+  });
+
   test('what is older than the deadline is never sent', () => {
     expect(due('runOnce', 0, 47, 5000)).toMatchObject({ instants: [], skipped: 4 });
     expect(due('runAll', 0, 47, 20_000).instants).toEqual([30_000, 40_000]);

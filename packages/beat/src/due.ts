@@ -55,5 +55,7 @@ export function dueInstants(
     }
     next = schedule.next(at, context);
   }
+  // There are more than one round looks at: the last of them is not found yet.
+  if (misfire !== 'runAll' && next !== undefined && next <= now) skipped += instants.splice(0).length;
   return { instants, last: at, skipped, next };
 }

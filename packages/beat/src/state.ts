@@ -12,7 +12,14 @@ export interface EntryState {
   readonly last: number;
   /** How often it was sent. */
   readonly count: number;
+  /** It is paused: what falls into the pause is not missed. */
+  readonly isPaused?: boolean;
+  /** Since when nobody has an entry of this name; kept for a while, since an older release may lead for a moment. */
+  readonly goneSince?: number;
 }
+
+/** What a write changes; undefined: an entry is forgotten. */
+export type StateChanges = Readonly<Record<string, EntryState | undefined>>;
 
 interface Written {
   /** The beat that leads: one holder, one process; null when it has said goodbye. */
@@ -42,8 +49,13 @@ export class State {
   readonly #holder = randomUUID();
   #version: string | undefined;
   #written: Written | undefined;
-  #seenAt = 0;
+  /** When the document was first seen as it is. */
+  #seenAt: number | undefined;
   #isLeading = false;
+  /** When the last write was begun that went well: the lead is ours for a lease from then on. */
+  #confirmedAt = Number.NEGATIVE_INFINITY;
+  /** Changes that are not written yet: a store that was away gets them with the next write. */
+  #unwritten = new Map<string, EntryState | undefined>();
   /** Writes go one after the other: each needs the version of the one before. */
   #writing: Promise<unknown> = Promise.resolve();
 
@@ -70,7 +82,7 @@ export class State {
     const { documents, name, leaseMs, now } = this.#options;
     const stored = await documents.read(name);
     const written = stored === undefined ? undefined : readWritten(stored.text);
-    if (stored?.version !== this.#version || this.#seenAt === 0) this.#seenAt = now();
+    if (stored?.version !== this.#version || this.#seenAt === undefined) this.#seenAt = now();
     this.#version = stored?.version;
     this.#written = written;
     const isFree =
@@ -78,46 +90,66 @@ export class State {
       written.holder === null ||
       written.holder === this.#holder ||
       isSurelyDead(written.process) ||
-      now() - this.#seenAt >= leaseMs;
-    if (!isFree) return false;
-    this.#isLeading = true;
-    return this.save({});
+      now() - (this.#seenAt ?? now()) >= leaseMs;
+    return isFree && this.#enqueue(() => this.#write(this.#holder));
   }
 
-  /** Writes changes and renews the lead. False: another beat leads now, and nothing was written. */
-  save(changes: Readonly<Record<string, EntryState | undefined>>): Promise<boolean> {
-    const writing = this.#writing.then(() => this.#save(changes, this.#holder));
-    this.#writing = writing.catch(() => {});
-    return writing;
+  /**
+   * Writes changes and renews the lead. False: another beat leads now. Rejects when the store is away; the changes are
+   * written with the next write that goes well, whoever leads in between.
+   */
+  save(changes: StateChanges): Promise<boolean> {
+    for (const [name, change] of Object.entries(changes)) this.#unwritten.set(name, change);
+    return this.#enqueue(async () => this.#isLeading && this.#write(this.#holder));
+  }
+
+  /** Whether the lead is surely ours; asks the store when the last answer is older than half a lease. */
+  async isConfirmed(): Promise<boolean> {
+    if (!this.#isLeading) return false;
+    return this.#options.now() - this.#confirmedAt < this.#options.leaseMs / 2 || this.save({});
   }
 
   /** Gives the lead away, so that another beat need not wait for the lease to end. */
   async resign(): Promise<void> {
-    if (!this.#isLeading) return;
-    await this.#writing;
-    await this.#save({}, null);
+    await this.#enqueue(async () => this.#isLeading && this.#write(null));
     this.#isLeading = false;
   }
 
-  async #save(changes: Readonly<Record<string, EntryState | undefined>>, holder: string | null): Promise<boolean> {
-    if (!this.#isLeading) return false;
-    const { documents, name } = this.#options;
+  #enqueue(write: () => Promise<boolean>): Promise<boolean> {
+    const writing = this.#writing.then(write);
+    this.#writing = writing.catch(() => {});
+    return writing;
+  }
+
+  async #write(holder: string | null): Promise<boolean> {
+    const { documents, name, now } = this.#options;
+    const begun = now();
+    const changes = new Map(this.#unwritten);
     const entries: Record<string, EntryState> = { ...this.entries };
-    for (const [key, value] of Object.entries(changes)) {
+    for (const [key, value] of changes) {
       if (value === undefined) delete entries[key];
-      else entries[key] = value;
+      else entries[key] = later(entries[key], value);
     }
     const written = { holder, process: processIdentity(), pulse: (this.#written?.pulse ?? 0) + 1, entries };
     const version = await documents.write(name, JSON.stringify(written), this.#version);
     if (version === undefined) {
       this.#isLeading = false;
-      this.#seenAt = 0;
+      this.#seenAt = undefined;
       return false;
     }
     this.#version = version;
     this.#written = written;
+    this.#isLeading = holder !== null;
+    this.#confirmedAt = begun;
+    for (const [key, value] of changes) if (this.#unwritten.get(key) === value) this.#unwritten.delete(key);
     return true;
   }
+}
+
+/** What was known before another beat led must not take back what that beat has done. */
+function later(present: EntryState | undefined, change: EntryState): EntryState {
+  const isOlder = present !== undefined && present.schedule === change.schedule && present.last > change.last;
+  return isOlder && present.last <= Date.now() ? present : change;
 }
 
 /** Tolerant: what cannot be read is as good as nothing. */
@@ -131,9 +163,16 @@ function readWritten(text: string): Written | undefined {
   if (typeof value !== 'object' || value === null) return undefined;
   const entries: Record<string, EntryState> = {};
   for (const [name, entry] of Object.entries(value.entries ?? {})) {
-    const { schedule, anchor, last, count } = (entry ?? {}) as Partial<EntryState>;
+    const { schedule, anchor, last, count, isPaused, goneSince } = (entry ?? {}) as Partial<EntryState>;
     if (typeof schedule === 'string' && Number.isFinite(anchor) && Number.isFinite(last)) {
-      entries[name] = { schedule, anchor: anchor as number, last: last as number, count: Number(count) || 0 };
+      entries[name] = {
+        schedule,
+        anchor: anchor as number,
+        last: last as number,
+        count: Number(count) || 0,
+        ...(isPaused === true ? { isPaused } : {}),
+        ...(Number.isFinite(goneSince) ? { goneSince: goneSince as number } : {}),
+      };
     }
   }
   return {

@@ -169,7 +169,8 @@ describe('PeriodicTasks', () => {
     });
     const schedule = join(folder, app.name);
     await start(app, { maxInterval: 0.05 });
-    await using tasks = await PeriodicTasks.open(app, schedule);
+    const tasks = await PeriodicTasks.open(app, schedule);
+    opened.unshift(tasks);
     await tasks.put('tick', { task: 'tick', schedule: 0.05, args: [1] });
     await until('runs of the new one', () => sent.some(({ entry }) => entry === 'tick'));
     await tasks.put('soon', { task: 'soon', schedule: once(new Date(Date.now() - 1000)) });
@@ -206,6 +207,39 @@ describe('PeriodicTasks', () => {
     await expect(tasks.put('bad', { task: 'x', schedule: { next: () => 1, toString: () => 'own' } })).rejects.toThrow(
       'cannot be kept',
     );
+  });
+});
+
+describe('an entry that is changed', () => {
+  test('counts from now: what one that runs once has left behind is no past of another schedule', async () => {
+    const { app, sent } = await open();
+    await start(app, { maxInterval: 0.05 });
+    const tasks = await PeriodicTasks.open(app, join(folder, app.name));
+    opened.unshift(tasks);
+    await tasks.put('x', { task: 'x', schedule: once(new Date(Date.now() + 3_600_000)) });
+    await sleep(200); // several rounds, in which nothing may come
+    expect(sent).toEqual([]);
+    const changedAt = Date.now();
+    await tasks.put('x', { task: 'x', schedule: 0.1, misfire: 'runAll' });
+    await until('runs', () => sent.length >= 3);
+    expect(sent[0]?.instant).toBeGreaterThan(changedAt);
+  });
+
+  test('one that ran once and was paused and resumed does not run again', async () => {
+    const { app, sent } = await open({ beatSchedule: { tick: { task: 'tick', schedule: 0.05 } } });
+    await start(app, { maxInterval: 0.05 });
+    const tasks = await PeriodicTasks.open(app, join(folder, app.name));
+    opened.unshift(tasks);
+    const runs = (name: string): number => sent.filter(({ entry }) => entry === name).length;
+    await tasks.put('x', { task: 'x', schedule: once(new Date()) });
+    await until('the one-off', () => runs('x') === 1);
+    await tasks.pause('x');
+    const before = runs('tick');
+    await until('rounds with the pause', () => runs('tick') > before + 5);
+    await tasks.resume('x');
+    const resumed = runs('tick');
+    await until('rounds after it', () => runs('tick') > resumed + 5);
+    expect(runs('x')).toBe(1);
   });
 });
 

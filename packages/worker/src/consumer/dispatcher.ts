@@ -440,6 +440,7 @@ export class Dispatcher {
     const unknown: Held[] = [];
     for (const held of due) {
       if (held.work === undefined) unknown.push(held);
+      else if (isInstant(held.work)) this.#track(this.#runOnceAnInstant(held.work));
       else this.#admit(held.work);
     }
     for (const held of unknown) this.#track(this.#putBack(held.session, held.delivery, 0));

@@ -7,7 +7,10 @@ const KEPT_SECONDS = 7 * 24 * 3600;
 
 /** A first attempt of a message that a beat has sent, and that nobody has had before. */
 export function isInstant({ delivery, request }: Work): boolean {
-  return delivery.message.headers[INSTANT_HEADER] !== undefined && !delivery.redelivered && request.retries === 0;
+  const { headers } = delivery.message;
+  // One that somebody took back from where dead letters are has found its claim before.
+  const wasSetAside = headers['x-death'] !== undefined || headers['x-lovage-reason'] !== undefined;
+  return headers[INSTANT_HEADER] !== undefined && !delivery.redelivered && request.retries === 0 && !wasSetAside;
 }
 
 /**
