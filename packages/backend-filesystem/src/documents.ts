@@ -1,8 +1,11 @@
 import { createHash } from 'node:crypto';
-import { readFile, rename } from 'node:fs/promises';
+import { readFile, rename, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DocumentStore, StoredDocument } from '@lovage/core/backend';
 import type { Drafts } from './drafts.ts';
+
+/** Begins the names of their files. */
+export const DOCUMENT = 'lovage-document-';
 
 interface Kept extends StoredDocument {
   readonly name: string;
@@ -42,19 +45,37 @@ export class FileDocuments implements DocumentStore {
     });
   }
 
+  /** Removes the file of a document that has expired. */
+  async removeExpired(file: string): Promise<void> {
+    const kept = await readKept(join(this.#folder, file));
+    if (kept === undefined || !hasExpired(kept)) return;
+    await this.#drafts.locked(`document ${kept.name}`, async () => {
+      const now = await readKept(this.#path(kept.name));
+      if (now !== undefined && hasExpired(now)) await unlink(this.#path(kept.name));
+    });
+  }
+
   async #kept(name: string): Promise<Kept | undefined> {
-    let content: string;
-    try {
-      content = await readFile(this.#path(name), 'utf8');
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-      throw error;
-    }
-    const kept = JSON.parse(content) as Kept;
-    return kept.expiresAt !== null && kept.expiresAt <= Date.now() ? undefined : kept;
+    const kept = await readKept(this.#path(name));
+    return kept === undefined || hasExpired(kept) ? undefined : kept;
   }
 
   #path(name: string): string {
-    return join(this.#folder, `lovage-document-${createHash('sha256').update(name).digest('hex').slice(0, 32)}`);
+    return join(this.#folder, `${DOCUMENT}${createHash('sha256').update(name).digest('hex').slice(0, 32)}`);
   }
+}
+
+function hasExpired({ expiresAt }: Kept): boolean {
+  return expiresAt !== null && expiresAt <= Date.now();
+}
+
+async function readKept(path: string): Promise<Kept | undefined> {
+  let content: string;
+  try {
+    content = await readFile(path, 'utf8');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+  return JSON.parse(content) as Kept;
 }

@@ -8,7 +8,7 @@ import {
   type SuccessGuard,
   UnsupportedError,
 } from '@lovage/core/backend';
-import { FileDocuments } from './documents.ts';
+import { DOCUMENT, FileDocuments } from './documents.ts';
 import { DRAFT, Drafts } from './drafts.ts';
 import { FolderFeed } from './watch.ts';
 
@@ -66,6 +66,10 @@ export class FileStore implements KeyValueStore {
     const now = Date.now();
     const names = await readdir(this.#folder);
     await inParallel(names, async (name) => {
+      if (name.startsWith(DOCUMENT)) {
+        await this.documents.removeExpired(name);
+        return;
+      }
       const isOwn = name.startsWith(DRAFT);
       const ageMs = isOwn ? ABANDONED_MS : (this.#expiresSeconds ?? 0) * 1000;
       if (ageMs === 0 || (!isOwn && !RESULT.test(name))) return;

@@ -168,7 +168,11 @@ export class SqlResultBackend implements ResultBackend {
   }
 
   async cleanup(): Promise<void> {
+    await this.#removeExpired();
     await this.documents.removeExpired();
+  }
+
+  async #removeExpired(): Promise<void> {
     if (this.#expiresSeconds === undefined) return;
     const before = toColumnDate(new Date(Date.now() - this.#expiresSeconds * 1000).toISOString()) as string;
     const { database, tables } = await this.#open();
