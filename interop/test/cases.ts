@@ -10,6 +10,8 @@ export interface EchoCase {
   readonly options?: Readonly<Record<string, unknown>>;
   /** Celery 5.2 (Kombu 5.2) cannot do it. */
   readonly since?: '5.3';
+  /** More than 64 KiB. */
+  readonly isLarge?: true;
 }
 
 const tagged = (kind: string, value: string): Wrapped => ({ $: kind, v: value });
@@ -34,6 +36,6 @@ export const ECHO_CASES: readonly EchoCase[] = [
   { name: 'compression brotli', args: ['r'.repeat(3000)], options: { compression: 'brotli' }, since: '5.3' },
   { name: 'compression zstd', args: ['s'.repeat(3000)], options: { compression: 'zstd' }, since: '5.3' },
   { name: 'msgpack with zlib', args: [{ deep: [[['x']]] }], options: { serializer: 'msgpack', compression: 'zlib' } },
-  { name: 'a body of 100 KB', args: ['k'.repeat(100_000)] },
+  { name: 'a body of 100 KB', args: ['k'.repeat(100_000)], isLarge: true },
   { name: 'priority', args: [9], options: { priority: 9 } },
 ];

@@ -59,7 +59,8 @@ describe.skipIf(redis === undefined || python === undefined)('Celery 5.6 reads w
     it('a task that was sent by a task is its child', async () => {
       const { id } = await app.sendTask('nests');
       const { result, meta } = await reader.get(id);
-      expect(meta.children).toEqual([[[result, null], null]]);
+      // As Python's client shows the result object that it has made of it.
+      expect(meta.children).toEqual([`<AsyncResult: ${String(result)}>`]);
     });
   });
 });

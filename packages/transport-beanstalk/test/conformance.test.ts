@@ -14,6 +14,10 @@ if (url === undefined) {
     transport: beanstalkTransport,
     url,
     defaultPort: 11300,
+    skip: {
+      'lease: a session that was silent too long is told, and its late ack reaches nobody':
+        "beanstalkd 1.12 now and then forgets the end of a silent connection's lease: its timer fires before the end and is not set again until the connection speaks or closes",
+    },
     inject: (queue, bytes) => put(Number(new URL(url).port), queue, bytes),
   });
 }
