@@ -53,7 +53,7 @@ export async function returnChordPart(
     } catch (error) {
       if (isLovageError(error) && error.retryable) throw error;
       // It will not be better the next time. Source: celery/backends/redis.py, "Callback error".
-      await failBody(app, body, new ChordError(`Callback error: ${describeError(error).repr}`, { cause: error }));
+      await failBody(app, body, callbackError(error));
     }
   }
   await chords.finish(groupId);
@@ -84,6 +84,11 @@ function metaOf({ taskId, state, result }: ChordPart): TaskMeta {
 export function chordError(failed: Pick<TaskMeta, 'status' | 'result' | 'traceback' | 'task_id'>): ChordError {
   const cause = taskFailure(failed);
   return new ChordError(`Dependency ${failed.task_id} raised ${describeError(cause).repr}`, { cause });
+}
+
+/** What ends a body that cannot be sent. Source: celery/backends/base.py, on_chord_part_return. */
+export function callbackError(error: unknown): ChordError {
+  return new ChordError(`Callback error: ${describeError(error).repr}`, { cause: error });
 }
 
 /** The value of a result, a group's as a list. */
