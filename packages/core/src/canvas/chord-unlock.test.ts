@@ -68,11 +68,14 @@ describe('celery.chord_unlock', () => {
   });
 
   test('looks again when the broker is away', async () => {
-    const { app, chord, context, retries, faults } = await setUp();
+    const { app, chord, context, retries, faults, sent } = await setUp();
     await storeState(app, 'part', 'SUCCESS', 1);
     faults.publish = () => Promise.reject(lost);
     await expect(unlockChord(app, context, chord)).rejects.toMatchObject({ code: 'ERR_RETRY' });
     expect(retries).toMatchObject([{ cause: { retryable: true }, maxRetries: null }]);
+    delete faults.publish;
+    expect(await unlockChord(app, context, chord)).toBeNull();
+    expect(await sent()).toBe(1);
   });
 
   test('ends a body that can never be sent, and one that was looked for too often', async () => {
@@ -88,5 +91,38 @@ describe('celery.chord_unlock', () => {
     };
     expect(await unlockChord(second.app, second.context, second.chord)).toBeNull();
     expect(await second.bodyState()).toMatchObject({ status: 'FAILURE', result: { exc_type: 'ChordError' } });
+  });
+
+  test('two messages that look after one chord send its body once', async () => {
+    const { app, chord, context, sent } = await setUp();
+    await storeState(app, 'part', 'SUCCESS', 1);
+    const both = await Promise.allSettled([unlockChord(app, context, chord), unlockChord(app, context, chord)]);
+    // Whoever comes second is done or looks again.
+    for (const outcome of both) {
+      if (outcome.status === 'rejected') expect(outcome.reason).toMatchObject({ code: 'ERR_RETRY' });
+    }
+    expect(await unlockChord(app, context, chord)).toBeNull();
+    expect(await sent()).toBe(1);
+  });
+
+  test('a body is sent by another message when the one that was to send it has died', async () => {
+    const { app, chord, context, sent, retries } = await setUp();
+    await storeState(app, 'part', 'SUCCESS', 1);
+    const { documents } = await app.requireBackend('test');
+    const claim = await documents?.write('lovage-chord:group', String(Date.now()), undefined);
+    await expect(unlockChord(app, context, chord)).rejects.toMatchObject({ code: 'ERR_RETRY' });
+    expect(retries).toHaveLength(1);
+    await documents?.write('lovage-chord:group', String(Date.now() - 60_000), claim);
+    expect(await unlockChord(app, context, chord)).toBeNull();
+    expect(await sent()).toBe(1);
+  });
+
+  test('on a store that cannot compare and swap the body is sent all the same', async () => {
+    const { app, chord, context, sent } = await setUp((backend) => {
+      Object.defineProperty(backend, 'documents', { value: undefined });
+    });
+    await storeState(app, 'part', 'SUCCESS', 1);
+    expect(await unlockChord(app, context, chord)).toBeNull();
+    expect(await sent()).toBe(1);
   });
 });
