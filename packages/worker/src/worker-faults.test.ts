@@ -147,6 +147,19 @@ describe('a store that is away', () => {
     await until(async () => (await bench.size()) === 0, 'an empty queue');
   });
 
+  test('does not keep a task from being retried', async () => {
+    const backend = gatedBackend(() => Promise.reject(new ConnectionLostError('away')));
+    const bench = openBench({ backends: [backend] });
+    const again = gate();
+    const flaky = bench.app.task('flaky', { bind: true }, (task) => {
+      if (task.request.retries === 0) task.retry({ countdown: 0 });
+      again.open();
+    });
+    await bench.worker({ resultDeadlineMs: 50 });
+    await flaky.delay();
+    await within(again.opened, 'the next attempt');
+  });
+
   test('stopping does not wait for it, and the message goes back', async () => {
     const backend = gatedBackend(() => Promise.reject(new ConnectionLostError('away')));
     const bench = openBench({ backends: [backend] });
@@ -160,6 +173,47 @@ describe('a store that is away', () => {
     await worker.stop('warm', { graceMs: 200 });
     expect(performance.now() - before).toBeLessThan(2200);
     expect(await bench.size()).toBe(1);
+  });
+});
+
+describe('states of a task that goes on in another message are kept before that is published', () => {
+  function setUp() {
+    const seen: string[] = [];
+    const backend = gatedBackend(async () => {
+      for (let turn = 0; turn < 5; turn++) await new Promise<void>((resolve) => setImmediate(resolve));
+      seen.push('stored');
+    });
+    const { transport, faults } = faultyTransport();
+    const bench = openBench({ backends: [backend], transports: [transport] });
+    faults.refuse = (queue) => {
+      if (queue === 'celery') seen.push('published');
+      return undefined;
+    };
+    return { bench, seen };
+  }
+
+  test('a retry', async () => {
+    const { bench, seen } = setUp();
+    const flaky = bench.app.task('flaky', { bind: true }, (task) => {
+      if (task.request.retries === 0) task.retry({ countdown: 0 });
+    });
+    await bench.worker();
+    const { id } = await flaky.delay();
+    expect((await bench.meta(id)).status).toBe('SUCCESS');
+    expect(seen).toEqual(['published', 'stored', 'published', 'stored']);
+  });
+
+  test('a replacement', async () => {
+    const { bench, seen } = setUp();
+    const other = bench.app.task('other', () => 1);
+    const replace = bench.app.task('replace', { bind: true }, (task) => {
+      void task.progress(0.5);
+      return task.replace(other.s());
+    });
+    await bench.worker();
+    const { id } = await replace.delay();
+    expect((await bench.meta(id)).status).toBe('SUCCESS');
+    expect(seen).toEqual(['published', 'stored', 'published', 'stored']);
   });
 });
 

@@ -20,7 +20,6 @@ import {
   type Ignore,
   type Reject,
   type Retry,
-  type TaskDraft,
 } from '@lovage/core/protocol';
 import type { Clock } from '../clock.ts';
 import { canLog } from '../log.ts';
@@ -354,20 +353,27 @@ export class Tracer implements AttemptEnds, ContextHost {
 
   async #retry(attempt: Attempt, options: RetryOptions): Promise<void> {
     const { task, work, body } = attempt;
+    const wasSettled = work.settled;
     const now = this.#clock.now();
     const countdown = options.countdown ?? task.options.defaultRetryDelay;
     const eta = options.eta?.getTime() ?? (countdown > 0 ? now + countdown * 1000 : undefined);
-    let draft: TaskDraft;
+    const { cause } = options;
+    const described = cause === undefined ? undefined : describeError(cause);
     try {
-      draft = retryDraft(this.#app, work, body, options, eta, now);
+      const draft = retryDraft(this.#app, work, body, options, eta, now);
       const destination = { exchange: '', routingKey: options.queue ?? work.delivery.queue };
+      // Stored before there is a next attempt, whose result this state must not overwrite.
+      await this.#storeRetry(attempt, described);
+      // Others have the message by now: the next attempt is theirs to publish.
+      if (attempt.isFenced || work.settled !== wasSettled) {
+        this.#end(attempt, 'fenced');
+        return;
+      }
       await this.#app.producer.publish([{ draft, destination }]);
     } catch (error) {
       await this.#notPublished(attempt, error, 'its next attempt');
       return;
     }
-    const { cause } = options;
-    const described = cause === undefined ? undefined : describeError(cause);
     this.logger.info(
       {
         task: task.name,
@@ -377,12 +383,6 @@ export class Tracer implements AttemptEnds, ContextHost {
       },
       `${label(attempt)} retry: Retry in ${countdown}s${described === undefined ? '' : `: ${described.repr}`}`,
     );
-    if (this.#results !== undefined && this.#storesErrors(attempt)) {
-      await this.#settledWrites(attempt);
-      const state = this.#state(attempt, 'RETRY', described?.info ?? null, described?.traceback ?? null);
-      // The next attempt is in the broker, and its result will tell more than this state.
-      await this.#write(this.#results, attempt, state).catch((failure: unknown) => this.#logUnstored(attempt, failure));
-    }
     this.#observers.retried(attempt, cause, described);
     const { hooks } = task;
     if (hooks.onRetry) {
@@ -391,6 +391,14 @@ export class Tracer implements AttemptEnds, ContextHost {
     }
     this.#observers.ended(attempt, 'RETRY', cause);
     this.#end(attempt, 'retry');
+  }
+
+  /** A store that does not take it holds up the next attempt for as long as a write is tried, and no longer. */
+  async #storeRetry(attempt: Attempt, cause: ReturnType<typeof describeError> | undefined): Promise<void> {
+    await this.#settledWrites(attempt);
+    if (this.#results === undefined || !this.#storesErrors(attempt)) return;
+    const state = this.#state(attempt, 'RETRY', cause?.info ?? null, cause?.traceback ?? null);
+    await this.#write(this.#results, attempt, state).catch((failure: unknown) => this.#logUnstored(attempt, failure));
   }
 
   /** Source: celery/app/task.py, Task.replace. */
@@ -413,6 +421,7 @@ export class Tracer implements AttemptEnds, ContextHost {
       ...(request.group === undefined ? {} : { groupId: request.group }),
       ...(request.groupIndex === undefined ? {} : { groupIndex: request.groupIndex }),
     };
+    await this.#settledWrites(attempt);
     try {
       await currentTask.run(context, () => this.#app.producer.apply(replacement, [], {}, options));
     } catch (error) {
