@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { chain, chord, group, type GroupResult, type LovageOptions } from '@lovage/core';
+import { chain, chord, EncodeError, group, type GroupResult, type LovageOptions } from '@lovage/core';
 import type { Backend } from '@lovage/core/backend';
 import { memoryBackend } from '@lovage/core/memory';
+import type { TaskMeta } from '@lovage/core/protocol';
 import { openBench, until, type Bench } from '../test/support/bench.ts';
 
 interface Stage {
@@ -34,6 +35,24 @@ function tasksOf({ app }: Bench, { runs, errbacks }: Pick<Stage, 'runs' | 'errba
       errbacks.push(id);
     }),
     range: app.task('range', (n: number) => Array.from({ length: n }, (_, index) => index)),
+  };
+}
+
+/** The memory store; `refuse` answers with the error of a write that it does not take. */
+function refusingBackend(refuse: (meta: TaskMeta) => Error | undefined): Backend {
+  return {
+    schemes: memoryBackend.schemes,
+    open: async (url, options) => {
+      const backend = await memoryBackend.open(url, options);
+      const store = backend.store.bind(backend);
+      backend.store = async (writes) => {
+        const errors = writes.map(({ meta }) => refuse(meta));
+        await store(writes.filter((_, index) => errors[index] === undefined));
+        const error = errors.find((each) => each !== undefined);
+        if (error !== undefined) throw error;
+      };
+      return backend;
+    },
   };
 }
 
@@ -206,6 +225,21 @@ describe.each(STORES)('on %s', (_, options) => {
     const header = result.parent?.parent as GroupResult;
     expect(await bench.app.asyncResult(header.results[0]?.id as string).state()).toBe('REVOKED');
   });
+});
+
+test('a result that cannot be kept fails its task and not what runs after it', async () => {
+  const states = new Map<string, string[]>();
+  const backend = refusingBackend(({ task_id, status, result }) => {
+    states.set(task_id, [...(states.get(task_id) ?? []), status]);
+    return status === 'SUCCESS' && result === 3 ? new EncodeError('no') : undefined;
+  });
+  const bench = openBench({ backends: [backend] });
+  const { add } = tasksOf(bench, { runs: new Map(), errbacks: [] });
+  await bench.worker();
+  const result = await chain(add.s(1, 2), add.s(3)).delay();
+  expect(await bench.meta(result.parent?.id as string)).toMatchObject({ status: 'FAILURE' });
+  await until(async () => (await bench.size()) === 0 && bench.workers[0]?.active.length === 0, 'the end');
+  expect(states.get(result.id)).not.toContain('FAILURE');
 });
 
 describe('a chord counts by task id', () => {

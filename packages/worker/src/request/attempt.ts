@@ -29,6 +29,8 @@ export class Attempt implements PoolJob {
   interruption: Interruption | undefined;
   /** The function's part is over: nothing that it does later counts. */
   isOver = false;
+  /** What follows the task's success is in the broker: it will run, whatever becomes of the result. */
+  hasSuccessorsOut = false;
   readonly softLimitMs: number | undefined;
   readonly hardLimitMs: number | undefined;
 

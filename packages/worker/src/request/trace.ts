@@ -172,6 +172,7 @@ export class Tracer implements AttemptEnds, ContextHost {
       await this.#notPublished(attempt, error, 'what follows it');
       return;
     }
+    attempt.hasSuccessorsOut = true;
     if (attempt.context.writes !== undefined) await attempt.context.writes;
     this.#storeSuccess(attempt, result);
   }
@@ -480,7 +481,8 @@ export class Tracer implements AttemptEnds, ContextHost {
         this.#logUnstored(attempt, failure);
       }
     }
-    const unended = await this.#workflow.ended(work.request, body, 'FAILURE', error, this.#storesErrors(attempt));
+    const unrun = attempt.hasSuccessorsOut ? { ...body, chain: [] } : body;
+    const unended = await this.#workflow.ended(work.request, unrun, 'FAILURE', error, this.#storesErrors(attempt));
     if (unended !== undefined) {
       this.#unstored(attempt, unended);
       return;
