@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { chain, chord, EncodeError, group, type GroupResult, type LovageOptions } from '@lovage/core';
+import { chain, chord, DecodeError, EncodeError, group, type GroupResult, type LovageOptions } from '@lovage/core';
 import type { Backend } from '@lovage/core/backend';
 import { memoryBackend } from '@lovage/core/memory';
 import type { TaskMeta } from '@lovage/core/protocol';
@@ -216,6 +216,25 @@ describe.each(STORES)('on %s', (_, options) => {
     expect(await (await chord([replace.s(1, 'group'), add.s(5, 5)], list.s()).delay()).get(get)).toEqual([[2, 3], 10]);
   });
 
+  test('parts whose results are ignored count', async () => {
+    const { bench, add, list, fail } = await stage();
+    const quiet = bench.app.task('quiet', { ignoreResult: true }, (n: number) => n);
+    expect(await (await chord([quiet.s(1), add.s(1, 1)], list.s()).delay()).get(get)).toEqual([1, 2]);
+    const failing = fail.s().set({ ignoreResult: true });
+    const late = quiet.s(1).set({ expires: new Date(1) });
+    for (const part of [failing, late, chain(failing, quiet.s())]) {
+      const result = await chord([part, add.s(1, 1)], list.s()).delay();
+      await expect(result.join(get)).rejects.toMatchObject({ excType: 'ChordError' });
+    }
+  });
+
+  test('a part whose value cannot be kept fails its chord', async () => {
+    const { bench, add, list } = await stage();
+    const odd = bench.app.task('odd', { ignoreResult: true }, (): unknown => () => 1);
+    const result = await chord([odd.s(), add.s(1, 1)], list.s()).delay();
+    await expect(result.join(get)).rejects.toMatchObject({ excType: 'ChordError' });
+  });
+
   test('cancel revokes what has not run', async () => {
     const { bench, add, sum } = await stage();
     const never = add.s(1, 1).set({ countdown: 600 });
@@ -271,6 +290,16 @@ describe('a chord counts by task id', () => {
     await bench.worker();
     const result = await chord([more.s(), add.s(1, 1)], list.s()).delay();
     expect(((await result.get({ timeout: 4 })) as number[]).toSorted((a, b) => a - b)).toEqual([1, 2, 20]);
+  });
+
+  test('a chord whose parts cannot be read ends its body', async () => {
+    const bench = openBench();
+    const { add, list } = tasksOf(bench, { runs: new Map(), errbacks: [] });
+    const result = await chord([add.s(1, 1), add.s(2, 2)], list.s()).delay();
+    const { chords } = await bench.app.requireBackend('test');
+    if (chords !== undefined) chords.part = () => Promise.reject(new DecodeError('no'));
+    await bench.worker();
+    await expect(result.join({ timeout: 4 })).rejects.toMatchObject({ excType: 'ChordError' });
   });
 
   test('a part that expires ends the body', async () => {

@@ -1,6 +1,6 @@
 import type { Lovage } from '../app/lovage.ts';
 import { toSignatureDict } from '../app/option-names.ts';
-import type { ChordPart, ResultWrite } from '../backend/contract.ts';
+import type { ChordPart, ChordStore, ResultWrite } from '../backend/contract.ts';
 import { isLovageError } from '../errors.ts';
 import { newTaskId } from '../internal/ids.ts';
 import { describeError, taskFailure } from '../protocol/exception-info.ts';
@@ -39,24 +39,39 @@ export async function returnChordPart(
 ): Promise<void> {
   const chords = (await app.resultBackend())?.chords;
   if (chords === undefined) return;
-  const parts = await chords.part(groupId, { ...part, index: groupIndex });
-  if (parts === undefined) return;
   const body = readFields(chord);
-  const failed = parts.find(({ state }) => state !== 'SUCCESS');
-  if (await hasEnded(app, body)) {
-    // It was revoked, or whoever sent it died before it could say so.
-  } else if (failed !== undefined) {
-    await failBody(app, body, chordError(metaOf(failed)));
-  } else {
-    try {
+  try {
+    const parts = await tell(chords, groupId, { ...part, index: groupIndex });
+    if (parts === undefined) return;
+    const failed = parts.find(({ state }) => state !== 'SUCCESS');
+    if (await hasEnded(app, body)) {
+      // It was revoked, or whoever sent it died before it could say so.
+    } else if (failed !== undefined) {
+      await failBody(app, body, chordError(metaOf(failed)));
+    } else {
       await app.producer.apply(body, [await resultsOf(app, groupId, parts)], {}, {});
-    } catch (error) {
-      if (isLovageError(error) && error.retryable) throw error;
-      // It will not be better the next time. Source: celery/backends/redis.py, "Callback error".
-      await failBody(app, body, callbackError(error));
     }
+  } catch (error) {
+    if (isPassing(error)) throw error;
+    // It will not be better the next time. Source: celery/backends/redis.py, "Callback error".
+    await failBody(app, body, callbackError(error));
   }
   await chords.finish(groupId);
+}
+
+/** A success whose value cannot be kept counts as a failure: without it the chord would wait for ever. */
+async function tell(chords: ChordStore, groupId: string, part: ChordPart): Promise<readonly ChordPart[] | undefined> {
+  try {
+    return await chords.part(groupId, part);
+  } catch (error) {
+    if (isPassing(error) || part.state !== 'SUCCESS') throw error;
+    return chords.part(groupId, { ...part, state: 'FAILURE', result: describeError(error).info });
+  }
+}
+
+/** True when the same may go well later. */
+export function isPassing(error: unknown): boolean {
+  return isLovageError(error) && error.retryable;
 }
 
 /** True when a body's result is there: it ran, failed or was revoked. */
@@ -119,7 +134,8 @@ function answering(body: SignatureFields): readonly SignatureFields[] {
 
 /**
  * Ends frozen signatures that will never run because of `error`: each of their tasks gets `state`, and a chord that one
- * of them is a part of learns of it. So whoever waits for any of them is answered. `stores` false: chords only.
+ * of them is a part of learns of it. So whoever waits for any of them is answered. `stores` false: chords only, by a state
+ * where the store does not count parts.
  */
 export async function endUnrun(
   app: Lovage,
@@ -139,7 +155,9 @@ export async function endUnrun(
     children: [],
     date_done: new Date().toISOString().replace('Z', '+00:00'),
   };
-  const written = stores ? tasks : [];
+  const written = stores
+    ? tasks
+    : tasks.filter(({ options }) => options.chord !== undefined && backend.chords === undefined);
   await backend.store(
     written.map(
       ({ options: { taskId, groupId, replyTo } }): ResultWrite => ({

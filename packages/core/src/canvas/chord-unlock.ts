@@ -3,7 +3,7 @@ import type { TaskContext } from '../app/task-context.ts';
 import type { ResultBackend } from '../backend/contract.ts';
 import { isLovageError } from '../errors.ts';
 import { READY_STATES } from '../result/states.ts';
-import { callbackError, chordError, failBody, hasEnded, valueOf } from './chord-join.ts';
+import { callbackError, chordError, failBody, hasEnded, isPassing, valueOf } from './chord-join.ts';
 import { readFields } from './fields.ts';
 import type { SignatureDict } from './signature-dict.ts';
 
@@ -90,8 +90,4 @@ async function once({ documents }: ResultBackend, groupId: string, work: () => P
   // The body is sent: that this cannot be noted must not send it again.
   await documents.write(name, DONE, claim, KEPT).catch(() => {});
   return true;
-}
-
-function isPassing(error: unknown): boolean {
-  return isLovageError(error) && error.retryable;
 }

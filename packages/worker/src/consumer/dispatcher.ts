@@ -27,7 +27,7 @@ import type { Revokes } from '../request/revokes.ts';
 import { decideSettlement, type Ending } from '../request/settlement.ts';
 import { publishSuccessors } from '../request/successors.ts';
 import type { TimeLimits } from '../request/time-limits.ts';
-import type { Workflow } from '../request/workflow.ts';
+import { isPolledPart, type Workflow } from '../request/workflow.ts';
 import type { Tracer } from '../request/trace.ts';
 import { Work } from '../request/work.ts';
 import type { ResultWriter } from '../results/result-writer.ts';
@@ -462,7 +462,9 @@ export class Dispatcher {
     const { results, nodeName, app, clock, workflow } = this.#options;
     const { request, task, session, delivery } = work;
     const error = new TaskRevokedError(reason);
-    const stores = results !== undefined && !(request.ignoreResult ?? task.options.ignoreResult);
+    const body = this.#readBody(delivery);
+    const isIgnored = (request.ignoreResult ?? task.options.ignoreResult) && !isPolledPart(app, body);
+    const stores = results !== undefined && !isIgnored;
     let failure: unknown;
     if (stores) {
       const state = describeState(
@@ -475,7 +477,6 @@ export class Dispatcher {
         results.write(state, resolve);
       });
     }
-    const body = this.#readBody(delivery);
     if (failure === undefined && body !== undefined)
       failure = await workflow.ended(request, body, 'REVOKED', error, stores);
     session.settle(delivery, failure === undefined ? 'ack' : 'requeue');
@@ -661,8 +662,8 @@ export class Dispatcher {
       return;
     }
     if (request !== undefined) {
-      await this.#storeFailure(delivery, request, error);
       const body = this.#readBody(delivery);
+      await this.#storeFailure(delivery, request, body, error);
       if (body !== undefined) await this.#options.workflow.setAside(request, body, error);
     }
     session.settle(delivery, isSafe ? 'ack' : 'reject');
@@ -687,9 +688,14 @@ export class Dispatcher {
   }
 
   /** So that whoever waits for the task learns of it. The message itself is safe by now. */
-  async #storeFailure(delivery: Delivery, request: TaskRequest, error: unknown): Promise<void> {
+  async #storeFailure(
+    delivery: Delivery,
+    request: TaskRequest,
+    body: TaskBody | undefined,
+    error: unknown,
+  ): Promise<void> {
     const { results, clock, logger, app, nodeName } = this.#options;
-    if (results === undefined || request.ignoreResult === true) return;
+    if (results === undefined || (request.ignoreResult === true && !isPolledPart(app, body))) return;
     const state = describeState(
       { delivery, request },
       { state: 'FAILURE', result: describeError(error).info, traceback: null, children: [] },

@@ -34,7 +34,7 @@ import { retryDraft } from './retry-draft.ts';
 import type { Ending } from './settlement.ts';
 import { toStorable } from './storable.ts';
 import { publishSuccessors } from './successors.ts';
-import type { Workflow } from './workflow.ts';
+import { isPolledPart, type Workflow } from './workflow.ts';
 
 export interface TracerOptions {
   readonly app: Lovage;
@@ -553,8 +553,8 @@ export class Tracer implements AttemptEnds, ContextHost {
     if (attempt.context.writes !== undefined) await attempt.context.writes;
   }
 
-  #isIgnored({ work, task }: Attempt): boolean {
-    return work.request.ignoreResult ?? task.options.ignoreResult;
+  #isIgnored({ work, task, body }: Attempt): boolean {
+    return (work.request.ignoreResult ?? task.options.ignoreResult) && !isPolledPart(this.#app, body);
   }
 
   #storesErrors(attempt: Attempt): boolean {

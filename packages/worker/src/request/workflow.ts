@@ -24,6 +24,14 @@ const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 1000;
 
 /**
+ * Whether a task is a part of a chord that `celery.chord_unlock` looks after. It learns of the part's end by its stored
+ * state, so that one is kept even where results are ignored.
+ */
+export function isPolledPart(app: Lovage, body: TaskBody | undefined): boolean {
+  return body?.chord !== undefined && app.openedBackend()?.chords === undefined;
+}
+
+/**
  * What a task's end means for the workflow that it belongs to: a part of a chord reports to it, and what would have
  * followed a task that did not succeed ends as well. A store that is away is tried again for as long as a result is.
  * Every step may be done twice: until all are done the message is in the broker, and its redelivery does them again.
