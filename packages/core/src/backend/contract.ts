@@ -60,7 +60,7 @@ export interface ResultBackend extends AsyncDisposable {
    * trip. A write that fails for its own sake (too large) rejects; the others of its batch are still tried.
    */
   store(writes: readonly ResultWrite[]): Promise<void>;
-  /** In the order asked; undefined where nothing is kept. */
+  /** In the order asked; undefined where nothing is kept. What cannot be read is a FAILURE with a `DecodeError`. */
   load(taskIds: readonly string[]): Promise<readonly (TaskMeta | undefined)[]>;
   /**
    * Calls `listener` with each state stored for these ids from the moment the promise resolves, until unsubscribed.

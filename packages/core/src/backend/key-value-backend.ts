@@ -12,7 +12,7 @@ import { silentLogger, type Logger } from '../internal/log.ts';
 import { outsideOfTasks } from '../internal/outside-of-tasks.ts';
 import { TurnBatch } from '../internal/turn-batch.ts';
 import { readTaskMeta } from '../protocol/read-task-meta.ts';
-import type { TaskMeta } from '../protocol/task-meta.ts';
+import type { ExceptionInfo, TaskMeta } from '../protocol/task-meta.ts';
 import type { BackendUrl } from '../transport/url.ts';
 import type {
   Backend,
@@ -297,13 +297,7 @@ class KeyValueBackend implements ResultBackend {
   readonly #notify = (key: string, value: StoredValue): void => {
     const watched = this.#watched.get(key);
     if (watched === undefined) return;
-    let meta: TaskMeta;
-    try {
-      meta = this.#decode(watched.taskId, value);
-    } catch (error) {
-      this.#logger.warn({ err: error, taskId: watched.taskId }, 'a stored result cannot be read');
-      return;
-    }
+    const meta = this.#decode(watched.taskId, value);
     for (const listener of watched.listeners) {
       try {
         listener(meta);
@@ -473,8 +467,19 @@ class KeyValueBackend implements ResultBackend {
     return `${this.#prefix}celery-taskset-meta-${groupId}`;
   }
 
+  /**
+   * A result that cannot be read becomes a FAILURE with a `DecodeError` that says why: whoever waits for it learns of it,
+   * and results beside it are not held up.
+   */
   #decode(taskId: string, value: StoredValue): TaskMeta {
-    return readTaskMeta(this.#codec.decode(value), taskId);
+    try {
+      return readTaskMeta(this.#codec.decode(value), taskId);
+    } catch (error) {
+      this.#logger.warn({ err: error, taskId }, 'a stored result cannot be read');
+      const { message } = error as Error;
+      const info: ExceptionInfo = { exc_type: 'DecodeError', exc_message: [message], exc_module: 'lovage' };
+      return { status: 'FAILURE', result: info, traceback: null, children: null, date_done: null, task_id: taskId };
+    }
   }
 }
 
