@@ -2,9 +2,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { currentTask, isLovageError, type TaskContext } from '@lovage/core';
+import { ConnectionLostError, currentTask, isLovageError, type LovageOptions, type TaskContext } from '@lovage/core';
 import { Ignore, Reject, Retry } from '@lovage/core/protocol';
 import { type Bench, gate, openBench, until, within } from '../test/support/bench.ts';
+import { faultyTransport } from '../test/support/faults.ts';
 import { Worker } from './worker.ts';
 
 const exception = (type: string, message?: unknown[], module?: string): unknown =>
@@ -955,8 +956,8 @@ describe('redelivery', () => {
     expect(runs.toSorted()).toEqual(['held', 'other', 'twice']);
   });
 
-  async function setUp(children: unknown[]) {
-    const bench = openBench({ workerDeduplicateSuccessfulTasks: true });
+  async function setUp(children: unknown[], options: LovageOptions = {}, beforeWorker: () => void = () => {}) {
+    const bench = openBench({ workerDeduplicateSuccessfulTasks: true, ...options });
     const runs: unknown[] = [];
     const once = bench.app.task('once', (n: number) => runs.push(n));
     const next = once.s().freeze();
@@ -966,6 +967,7 @@ describe('redelivery', () => {
       const state = { status: 'SUCCESS', result: 'first', traceback: null, date_done: null };
       await backend.store([{ meta: { ...state, children, task_id: id } }]);
     });
+    beforeWorker();
     await bench.worker();
     await until(() => bench.lines.some(({ message }) => message.endsWith('is done already')), 'the second delivery');
     await until(async () => (await bench.size()) === 0, 'an empty queue');
@@ -977,6 +979,17 @@ describe('redelivery', () => {
     expect((await bench.meta(nextId)).status).toBe('SUCCESS');
     expect(runs).toEqual(['first']);
     expect((await bench.meta(id)).result).toBe('first');
+  });
+
+  test('when that cannot be sent the message goes back, and the task is still not run again', async () => {
+    const { transport, faults } = faultyTransport();
+    let refusals = 0;
+    const { bench, runs, nextId } = await setUp([], { transports: [transport], taskPublishRetry: false }, () => {
+      faults.refuse = (queue) => (queue === 'celery' && ++refusals <= 2 ? new ConnectionLostError('no') : undefined);
+    });
+    expect((await bench.meta(nextId)).status).toBe('SUCCESS');
+    expect(runs).toEqual(['first']);
+    expect(faults.settled.filter((outcome) => outcome === 'requeue')).toHaveLength(2);
   });
 
   test('unless it was sent already', async () => {

@@ -589,11 +589,13 @@ export class Dispatcher {
   async #runUnlessDone(work: Work): Promise<void> {
     const { app, logger, workflow } = this.#options;
     const { session, delivery, request, task } = work;
+    let hasSucceeded = false;
     let isDone = false;
     try {
       const backend = await app.resultBackend();
       const [meta] = backend?.capabilities.shared === true ? await backend.load([request.id]) : [];
       if (meta?.status === 'SUCCESS') {
+        hasSucceeded = true;
         const body = decodeTaskBody(delivery.message, app.serializers);
         const follows = body.callbacks.length + body.chain.length > 0;
         if (follows && (meta.children ?? []).length === 0) {
@@ -605,6 +607,14 @@ export class Dispatcher {
         isDone = true;
       }
     } catch (error) {
+      if (hasSucceeded && isLovageError(error) && error.retryable) {
+        logger.warn(
+          { error, task: task.name, taskId: work.id },
+          `Task ${task.name}[${work.id}] is done already and goes back to the broker: what follows it could not be sent.`,
+        );
+        session.settle(delivery, 'requeue');
+        return;
+      }
       logger.warn(
         { error, task: task.name, taskId: work.id },
         `It is not known whether task ${task.name}[${work.id}] is done already. It runs again.`,
