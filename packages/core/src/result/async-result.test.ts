@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { openApp, runningTask, storeState } from '../../test/support/app-bench.ts';
 import type { Backend, ResultBackend } from '../backend/contract.ts';
-import { AsyncResult, currentTask, type Lovage } from '../index.ts';
+import { AsyncResult, currentTask, GroupResult, type Lovage } from '../index.ts';
 import { memoryBackend } from '../memory/index.ts';
 
 /** The memory store, and what is asked of it. */
@@ -83,6 +83,17 @@ describe('get', () => {
       taskId: 'a',
     });
     expect(subscribed).toEqual([1]);
+    expect(unsubscribed()).toBe(1);
+  });
+
+  test('a group that has failed waits for none of its members any more', async () => {
+    const { backends, subscribing, unsubscribed } = watched();
+    const app = openApp({ backends });
+    const group = new GroupResult(app, 'g', [app.asyncResult('a'), app.asyncResult('b')]);
+    const failed = expect(group.get()).rejects.toMatchObject({ taskId: 'b' });
+    await subscribing;
+    await storeState(app, 'b', 'FAILURE', failure);
+    await failed;
     expect(unsubscribed()).toBe(1);
   });
 

@@ -30,10 +30,13 @@ export class GroupResult<R extends readonly unknown[] = unknown[]> extends Async
    */
   override async join({ timeout, signal, ...options }: GetOptions = {}): Promise<R> {
     this.refuseInsideTask(options);
-    return this.#withTimeout(timeout, signal, async (end) => {
-      const own = end === undefined ? options : { ...options, signal: end };
+    const wait = this.#wait(timeout, signal);
+    try {
+      const own = { ...options, signal: wait.signal };
       return (await Promise.all(this.results.map((result) => result.join(own)))) as unknown as R;
-    });
+    } finally {
+      wait.end();
+    }
   }
 
   /** Gives each member as it ends, with its value: the first to end comes first. Failures as {@link get}. */
@@ -43,13 +46,7 @@ export class GroupResult<R extends readonly unknown[] = unknown[]> extends Async
     readonly value: R[number];
   }> {
     this.refuseInsideTask(options);
-    const limit = waitSignal(timeout, signal, this.id);
-    if (limit.signal !== undefined) setMaxListeners(0, limit.signal);
-    const end = new AbortController();
-    setMaxListeners(0, end.signal);
-    const stop = (): void => end.abort(limit.signal?.reason);
-    if (limit.signal?.aborted) stop();
-    limit.signal?.addEventListener('abort', stop, { once: true });
+    const wait = this.#wait(timeout, signal);
     const arrived: { index: number; value?: unknown; error?: unknown; isFailed: boolean }[] = [];
     let wake: (() => void) | undefined;
     const arrive = (item: (typeof arrived)[number]): void => {
@@ -57,7 +54,7 @@ export class GroupResult<R extends readonly unknown[] = unknown[]> extends Async
       wake?.();
     };
     for (const [index, result] of this.results.entries()) {
-      result.join({ ...options, signal: end.signal }).then(
+      result.join({ ...options, signal: wait.signal }).then(
         (value) => arrive({ index, value, isFailed: false }),
         (error: unknown) => arrive({ index, error, isFailed: true }),
       );
@@ -74,9 +71,7 @@ export class GroupResult<R extends readonly unknown[] = unknown[]> extends Async
         yield { index, result: this.results[index] as AsyncResult, value: value as R[number] };
       }
     } finally {
-      limit.signal?.removeEventListener('abort', stop);
-      limit.release();
-      end.abort(new Error('Nobody waits any more.'));
+      wait.end();
     }
   }
 
@@ -163,17 +158,23 @@ export class GroupResult<R extends readonly unknown[] = unknown[]> extends Async
     return metas.map((meta) => meta?.status ?? 'PENDING');
   }
 
-  async #withTimeout<T>(
+  /** A signal for the waits of all members; `end` ends those that are left. */
+  #wait(
     timeout: number | undefined,
     signal: AbortSignal | undefined,
-    work: (signal: AbortSignal | undefined) => Promise<T>,
-  ): Promise<T> {
-    const end = waitSignal(timeout, signal, this.id);
-    if (end.signal !== undefined) setMaxListeners(0, end.signal);
-    try {
-      return await work(end.signal);
-    } finally {
-      end.release();
-    }
+  ): { readonly signal: AbortSignal; readonly end: () => void } {
+    const limit = waitSignal(timeout, signal, this.id);
+    if (limit.signal !== undefined) setMaxListeners(0, limit.signal);
+    const own = new AbortController();
+    setMaxListeners(0, own.signal);
+    const stop = (): void => own.abort(limit.signal?.reason);
+    if (limit.signal?.aborted) stop();
+    limit.signal?.addEventListener('abort', stop, { once: true });
+    const end = (): void => {
+      limit.signal?.removeEventListener('abort', stop);
+      limit.release();
+      own.abort(new Error('Nobody waits any more.'));
+    };
+    return { signal: own.signal, end };
   }
 }
