@@ -44,6 +44,13 @@ describe('apply', () => {
     expect(seen).toEqual(['try 0', 'try 1', 'try 2', 'note 7', `note ${failed.id}`]);
   });
 
+  test('a callback that fails is no failure of its task', async () => {
+    const { app, fail, note, seen } = setUp({ taskEagerPropagates: true });
+    const fine = app.task('fine', { onFailure: () => void seen.push('failed') }, () => 1);
+    await expect(fine.apply([], { link: fail.s(), linkError: note.s() })).rejects.toThrow('no');
+    expect(seen).toEqual([]);
+  });
+
   test('chains, groups and chords', async () => {
     const { add, sum, fail } = setUp();
     const total = await chain(add.s(1, 1), group(add.s(1), add.s(2)), sum.s(), add.s(1)).apply();

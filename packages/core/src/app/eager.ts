@@ -160,21 +160,13 @@ export class EagerRunner {
           app.logger.error({ error, task: task.name, taskId }, `A handler of task ${task.name}[${taskId}] failed.`);
         }
       };
+      let value: unknown;
+      let result: EagerResult;
       try {
         if (hooks.beforeStart) await guarded(() => hooks.beforeStart?.(taskId, args, kwargs));
         const returned = await currentTask.run(context, async () => task.run(context, args, kwargs));
-        const value = returned instanceof AsyncResult ? returned.toTuple() : returned;
-        const result = await this.#end(taskId, 'SUCCESS', value, value, null, options.ignoreResult !== true);
-        await currentTask.run(context, async () => {
-          for (const callback of asList(options.link)) await this.apply(readFields(toSignatureDict(callback)), [value]);
-          const chain = asList(options.chain).map(toSignatureDict);
-          const next = chain.at(-1);
-          if (next !== undefined) await this.apply(readFields(next), [value], {}, { chain: chain.slice(0, -1) });
-        });
-        if (hooks.onSuccess) await guarded(() => hooks.onSuccess?.(value, taskId, args, kwargs));
-        if (hooks.afterReturn)
-          await guarded(() => hooks.afterReturn?.('SUCCESS', value, taskId, args, kwargs, undefined));
-        return result;
+        value = returned instanceof AsyncResult ? returned.toTuple() : returned;
+        result = await this.#end(taskId, 'SUCCESS', value, value, null, options.ignoreResult !== true);
       } catch (thrown) {
         if (context.replacement !== undefined && context.replacement.thrown === thrown) {
           const { link, linkError, chain } = options;
@@ -196,13 +188,24 @@ export class EagerRunner {
         const described = describeError(error);
         const info = { exception: described.info, traceback: described.traceback ?? '' };
         const isStored = options.ignoreResult !== true || task.options.storeErrorsEvenIfIgnored;
-        const result = await this.#end(taskId, 'FAILURE', described.info, error, described.traceback, isStored);
+        result = await this.#end(taskId, 'FAILURE', described.info, error, described.traceback, isStored);
         await this.#errbacks(options, context, taskId, error);
         if (hooks.onFailure) await guarded(() => hooks.onFailure?.(error, taskId, args, kwargs, info));
         if (hooks.afterReturn) await guarded(() => hooks.afterReturn?.('FAILURE', error, taskId, args, kwargs, info));
         if (app.settings.taskEagerPropagates) throw error;
         return result;
       }
+      // What follows fails for itself.
+      await currentTask.run(context, async () => {
+        for (const callback of asList(options.link)) await this.apply(readFields(toSignatureDict(callback)), [value]);
+        const chain = asList(options.chain).map(toSignatureDict);
+        const next = chain.at(-1);
+        if (next !== undefined) await this.apply(readFields(next), [value], {}, { chain: chain.slice(0, -1) });
+      });
+      if (hooks.onSuccess) await guarded(() => hooks.onSuccess?.(value, taskId, args, kwargs));
+      if (hooks.afterReturn)
+        await guarded(() => hooks.afterReturn?.('SUCCESS', value, taskId, args, kwargs, undefined));
+      return result;
     }
   }
 
