@@ -11,7 +11,8 @@ return 1
 
 /**
  * Adds a part under its task id, and gives all parts to whoever completes the chord. Python workers add parts without
- * looking for one that is there already, so what is there is counted by id before it counts as complete.
+ * looking for one that is there already, so what is there is counted by id before it counts as complete. `says` is
+ * `isPartOf` of the core.
  * Source: celery/backends/redis.py, on_chord_part_return.
  *
  * KEYS: parts, added, size, claim. ARGV: part, task id, index, TTL (0: none), 1 if ordered.
@@ -21,11 +22,16 @@ local parts, taskId, ordered = KEYS[1], ARGV[2], ARGV[5] == '1'
 local claim = redis.call('GET', KEYS[4])
 if claim == 'done' then return false end
 
+local function begins(member, from)
+  if string.find(string.sub(member, from - 1, from - 1), '["\\' ]') then return true end
+  local first, length = string.byte(member, from - 2, from - 1)
+  return length == 160 + #taskId or (first == 217 and length == #taskId)
+end
 local function says(member)
-  local from = string.find(member, taskId, 1, true)
-  if not from or from > 13 then return nil end
+  local from = string.find(member, taskId, 4, true)
+  if not from or from > 13 or not begins(member, from) then return nil end
   local after = from + #taskId
-  if string.find(string.sub(member, after, after), '[%w_-]') then return nil end
+  if not string.find(string.sub(member, after, after), '["\\',\\n\\128-\\255]') then return nil end
   return string.find(string.sub(member, after, after + 12), 'SUCCESS', 1, true) and 'succeeded' or 'ended'
 end
 local function remove(member)

@@ -54,6 +54,18 @@ describe.skipIf(url === undefined)('chords in Redis', () => {
     expect(await part('b', 1, 2)).toEqual(['[1, "a", "SUCCESS", 1]', '[1, "b", "SUCCESS", 2]']);
   });
 
+  test('a part is not taken for another whose id ends with its own', async () => {
+    const { begin, part } = chord(false);
+    await begin(3);
+    expect(await part('order-1', 0, 1)).toBeUndefined();
+    expect(await part('1', 1, 2)).toBeUndefined();
+    expect(await part('order', 2, 3)).toEqual([
+      '[1, "order-1", "SUCCESS", 1]',
+      '[1, "1", "SUCCESS", 2]',
+      '[1, "order", "SUCCESS", 3]',
+    ]);
+  });
+
   test('the completing part may ask again until the chord is finished, no other may', async () => {
     const { begin, part, finish } = chord();
     await begin(2);
