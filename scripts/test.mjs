@@ -33,14 +33,16 @@ const LANES = [
   [
     ['broker tests, first half', process.execPath, brokerTests(PATIENT)],
     ['the demo on every broker', ...node('scripts/check-demo.mjs')],
+    ['kill tests', ...node('scripts/chaos.mjs', '--tasks', '5000', '--kills', '10')],
   ],
-  [['broker tests, second half', process.execPath, brokerTests(packageNames.filter((one) => !PATIENT.includes(one)))]],
+  [
+    ['broker tests, second half', process.execPath, brokerTests(packageNames.filter((one) => !PATIENT.includes(one)))],
+    ['kill tests of chords', ...node('scripts/chaos-chords.mjs', '--chords', '150', '--restarts', '1')],
+    ['shutdown', ...node('scripts/shutdown.mjs', '--rounds', '9')],
+  ],
   [
     ['interop with Python Celery', ...node('scripts/interop.mjs')],
     ['examples', ...node('scripts/examples.mjs')],
-    ['kill tests', ...node('scripts/chaos.mjs', '--tasks', '5000', '--kills', '10')],
-    ['kill tests of chords', ...node('scripts/chaos-chords.mjs', '--chords', '150', '--restarts', '1')],
-    ['shutdown', ...node('scripts/shutdown.mjs', '--rounds', '9')],
   ],
 ];
 /** @type {Step[]} */
