@@ -149,6 +149,38 @@ describe.each(['processes', 'threads'] as const)('%s', (pool) => {
     expect(notes()).toEqual(['beforeStart true', 'onFailure true 42', 'afterReturn FAILURE']);
   });
 
+  test('what cannot cross is a failure of its task, and the child takes the next one', async () => {
+    await start({ pool, concurrency: 1 });
+    const tagged = JSON.stringify({ __type__: 'x', __value__: 1 });
+    const endings = [await meta((await send('returns', tagged)).id), await meta((await send('progresses', tagged)).id)];
+    expect(endings.map(({ result }) => result)).toMatchObject([
+      { exc_type: 'DecodeError' },
+      { exc_type: 'DecodeError' },
+    ]);
+    // A thread may share memory, a process may not.
+    if (pool === 'processes') expect((await meta((await send('shared')).id)).status).toBe('FAILURE');
+    let deep: unknown = [];
+    for (let level = 0; level < 123; level++) deep = [deep];
+    const callbacks = [{ task: 'leaf', args: [deep], kwargs: {}, options: {}, subtask_type: null }];
+    const body = { id: `deep-${pool}`, task: 'where', args: [], kwargs: {}, callbacks };
+    const connection = await app.producerConnection().connection();
+    await connection.publish([
+      {
+        exchange: '',
+        routingKey: 'celery',
+        message: {
+          body: Buffer.from(JSON.stringify(body)),
+          contentType: 'application/json',
+          contentEncoding: 'utf-8',
+          headers: {},
+          properties: {},
+        },
+      },
+    ]);
+    expect((await meta(body.id)).result).toMatchObject({ exc_type: 'EncodeError' });
+    expect(await run('leaf', 1)).toBe(1);
+  });
+
   test('a result that nobody looks at need not be sendable; a stray error replaces its child', async () => {
     await start({ pool, concurrency: 1 });
     await run('where');

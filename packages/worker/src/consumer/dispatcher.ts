@@ -252,16 +252,23 @@ export class Dispatcher {
     const { pool, clock } = this.#options;
     const begin = clock.monotonic();
     let started = 0;
-    while (pool.free > 0 && this.#attempts.size - pool.busy < MOST_ENDING) {
-      const work = this.#ready.shift();
-      if (work === undefined) break;
-      this.#start(work);
-      if ((++started & 7) === 0 && clock.monotonic() - begin > TURN_MS) {
-        this.#pumpLater();
-        break;
+    try {
+      while (pool.free > 0 && this.#attempts.size - pool.busy < MOST_ENDING) {
+        const work = this.#ready.shift();
+        if (work === undefined) break;
+        try {
+          this.#start(work);
+        } catch (error) {
+          this.#notStarted(work, error);
+        }
+        if ((++started & 7) === 0 && clock.monotonic() - begin > TURN_MS) {
+          this.#pumpLater();
+          break;
+        }
       }
+    } finally {
+      this.#isPumping = false;
     }
-    this.#isPumping = false;
   }
 
   /** The tracer is done with an attempt: its message is settled. */
@@ -434,6 +441,25 @@ export class Dispatcher {
     this.#processed++;
     this.#options.observers.started(attempt);
     pool.execute(attempt);
+  }
+
+  /** What cannot be started is that task's failure, and nobody else's. */
+  #notStarted(work: Work, error: unknown): void {
+    const { session, delivery, request, task, attempt } = work;
+    if (attempt === undefined) {
+      this.#setAside(session, delivery, request, reasonOf(error), error);
+      return;
+    }
+    this.#options.pool.abandon(attempt);
+    if (!attempt.isOver) {
+      attempt.threw(error);
+      return;
+    }
+    this.#options.logger.error(
+      { error, task: task.name, taskId: work.id },
+      `Task ${task.name}[${work.id}] goes back to the broker: what follows it failed in an unexpected way.`,
+    );
+    this.ended(attempt, 'returned');
   }
 
   #due(due: readonly Held[]): void {

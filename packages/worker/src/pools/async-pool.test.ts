@@ -41,6 +41,19 @@ describe('AsyncPool', () => {
     expect(pool.free).toBe(1);
   });
 
+  test('a result that cannot be asked whether it is a promise is a failure of its task', () => {
+    const pool = new AsyncPool(1, new ManualClock());
+    const one = job(() => ({
+      // oxlint-disable-next-line unicorn/no-thenable
+      get then() {
+        throw new Error('no');
+      },
+    }));
+    pool.execute(one.value);
+    expect(one.events).toEqual([['threw', expect.any(Error)]]);
+    expect(pool.free).toBe(1);
+  });
+
   test('the function has its context, what follows it has not', async () => {
     const pool = new AsyncPool(1, new ManualClock());
     const seen: unknown[] = [];

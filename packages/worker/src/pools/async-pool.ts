@@ -65,15 +65,17 @@ export class AsyncPool implements Pool {
     this.#total++;
     if (job.softLimitMs !== undefined || job.hardLimitMs !== undefined) this.#limit(slot, job);
     let value: unknown;
+    let pending: Promise<unknown> | undefined;
     try {
       value = currentTask.run(job.context, runTask, job);
+      if (isThenable(value)) pending = Promise.resolve(value);
     } catch (error) {
       this.#threw(job, error);
       return;
     }
     // Followed outside of the task's async context: what the worker does next is not the task's doing.
-    if (isThenable(value)) {
-      value.then(
+    if (pending !== undefined) {
+      pending.then(
         (result) => this.#returned(job, result),
         (error: unknown) => this.#threw(job, error),
       );
@@ -146,6 +148,6 @@ export class AsyncPool implements Pool {
   }
 }
 
-function isThenable(value: unknown): value is PromiseLike<unknown> {
+function isThenable(value: unknown): boolean {
   return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';
 }

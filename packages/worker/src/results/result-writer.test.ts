@@ -43,6 +43,20 @@ describe('ResultWriter', () => {
     expect([...outcomes.values()]).toEqual(['kept', 'kept', 'kept']);
   });
 
+  test('what goes wrong behind one write is no failure of it, nor of the others', async () => {
+    const { writer, calls, put, outcomes } = setUp(async () => {});
+    const told: unknown[] = [];
+    writer.write(write('a'), (error) => {
+      told.push(error);
+      throw new Error('behind it');
+    });
+    put('b');
+    await writer.drained();
+    expect(calls).toEqual([['a', 'b']]);
+    expect(told).toEqual([undefined]);
+    expect(outcomes.get('b')).toBe('kept');
+  });
+
   test('one bad write does not hurt the others of its batch', async () => {
     const bad = new EncodeError('no');
     const { writer, put, outcomes } = setUp(async (ids) => {

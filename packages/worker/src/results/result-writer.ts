@@ -70,7 +70,7 @@ export class ResultWriter {
     this.#stopped = reason;
     const queue = this.#queue;
     this.#queue = [];
-    for (const { written } of queue) written(reason);
+    this.#tell(queue, reason);
     for (const wake of this.#wakes) wake();
     this.#landed();
   }
@@ -109,25 +109,38 @@ export class ResultWriter {
       try {
         this.#backend ??= await this.#options.open();
         await this.#backend.store(left.map(({ write }) => write));
-        for (const { written } of left) written();
-        return;
       } catch (error) {
-        failure = error;
+        failure = error ?? new TypeError('The store failed and gave no reason.');
+      }
+      if (failure === undefined) {
+        this.#tell(left);
+        return;
       }
       if (!isPassing(failure)) {
         if (left.length > 1) {
           await this.#storeEach(left);
           return;
         }
-        (left[0] as Pending).written(failure);
+        this.#tell(left, failure);
         return;
       }
       left = this.#withTimeLeft(left, failure);
       if (left.length === 0) return;
       await this.#pause(attempt, failure, left.length);
       if (this.#stopped !== undefined) {
-        for (const { written } of left) written(this.#stopped);
+        this.#tell(left, this.#stopped);
         return;
+      }
+    }
+  }
+
+  /** What goes wrong behind one of them says nothing of the store, nor of the others. */
+  #tell(batch: readonly Pending[], failure?: unknown): void {
+    for (const { written } of batch) {
+      try {
+        written(failure);
+      } catch (error) {
+        this.#options.logger.error({ error }, 'What follows the write of a result failed in an unexpected way.');
       }
     }
   }
@@ -140,7 +153,7 @@ export class ResultWriter {
   #withTimeLeft(batch: readonly Pending[], failure: unknown): readonly Pending[] {
     const now = this.#options.clock.monotonic();
     const late = batch.filter(({ deadline }) => deadline <= now);
-    for (const { written } of late) written(failure);
+    this.#tell(late, failure);
     return late.length === 0 ? batch : batch.filter(({ deadline }) => deadline > now);
   }
 

@@ -68,6 +68,9 @@ app.task(
     return new Map();
   },
 );
+app.task('returns', { onSuccess: () => {} }, (value) => JSON.parse(value));
+app.task('shared', () => [new Map(), new SharedArrayBuffer(1)]);
+app.task('progresses', { bind: true }, (task, meta) => task.updateState({ state: 'HALF', meta: JSON.parse(meta) }));
 app.task('ignored', { ignoreResult: true }, () => () => {});
 app.task('stray', () => {
   // Outside of any task's context, as a library's own timer would be.

@@ -5,7 +5,7 @@ import { DeadlineHeap, type HeapEntry } from '../../consumer/deadline-heap.ts';
 import { hasEndHooks, type HookCall } from '../../request/hooks.ts';
 import { canLog } from '../../log.ts';
 import { poolInfo, type Pool, type PoolInfo, type PoolJob } from '../pool.ts';
-import { Child, type ChildOwner } from './child.ts';
+import { Child, describeRun, type ChildOwner } from './child.ts';
 import { openProcess, openThread } from './link.ts';
 import type { AppModule, ToParent } from './messages.ts';
 
@@ -113,11 +113,13 @@ export class ChildPool implements Pool, ChildOwner {
   }
 
   execute(job: PoolJob): void {
+    // Throws for what does not cross: nothing has happened by then.
+    const message = describeRun(job, this.#number++);
     const child = this.#idle.pop() as Child;
     const { maxTasksPerChild } = this.#options;
     this.#running.set(job, child);
     if (job.softLimitMs !== undefined || job.hardLimitMs !== undefined) this.#limit(child, job);
-    child.run(job, this.#number++);
+    child.run(job, message);
     if (maxTasksPerChild !== undefined && child.jobs >= maxTasksPerChild) {
       // Its successor starts while it does its last job.
       child.isRetiring = true;

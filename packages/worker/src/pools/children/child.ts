@@ -63,7 +63,8 @@ export class Child {
   }
 
   /** Only when `idle`. */
-  run(job: PoolJob, number: number): void {
+  run(job: PoolJob, message: RunMessage): void {
+    const number = message.job;
     this.job = job;
     this.state = 'busy';
     this.jobs++;
@@ -75,7 +76,7 @@ export class Child {
     if (signal.aborted) onAbort();
     signal.addEventListener('abort', onAbort, { once: true });
     this.#unlisten = () => signal.removeEventListener('abort', onAbort);
-    this.#link.post(describeRun(job, number));
+    this.#link.post(message);
   }
 
   /** Calls a handler of its job. */
@@ -149,10 +150,13 @@ export class Child {
   #store({ job: number, children, call, state, meta }: Extract<ToParent, { kind: 'state' }>): void {
     const { job } = this;
     if (job === undefined || number !== this.#number) return;
-    this.#addChildren(job, children);
     const answer = (error?: unknown): void =>
       this.#link.post({ kind: 'stored', call, error: error === undefined ? undefined : describeError(error) });
-    job.context.updateState({ state, meta: decodeJson(meta) }).then(() => answer(), answer);
+    const store = async (): Promise<void> => {
+      this.#addChildren(job, children);
+      await job.context.updateState({ state, meta: decodeJson(meta) });
+    };
+    store().then(() => answer(), answer);
   }
 
   #ended(message: Extract<ToParent, { kind: 'returned' | 'threw' }>): void {
@@ -160,13 +164,24 @@ export class Child {
     if (job === undefined || message.job !== this.#number || this.state !== 'busy') return;
     this.#unlisten?.();
     this.memoryKiB = message.memoryKiB ?? this.memoryKiB;
-    this.#addChildren(job, message.children);
     this.state = 'holding';
     this.#owner.ended(this);
     // Without handlers the slot is free before what follows the task begins.
     if (!hasEndHooks(job.task)) this.#rest();
-    if (message.kind === 'returned') job.returned(receiveResult(message.value));
-    else job.threw(receiveThrown(job.task, job.context, message.thrown));
+    let value: unknown;
+    try {
+      this.#addChildren(job, message.children);
+      if (message.kind === 'returned') value = receiveResult(message.value);
+      else value = receiveThrown(job.task, job.context, message.thrown);
+    } catch (error) {
+      // An object that looks like a tagged value and is none, for example.
+      if (message.kind === 'threw' || job.usesResult) {
+        job.threw(error);
+        return;
+      }
+    }
+    if (message.kind === 'returned') job.returned(value);
+    else job.threw(value);
   }
 
   #addChildren(job: PoolJob, children: readonly string[]): void {
@@ -194,7 +209,8 @@ export class Child {
   }
 }
 
-function describeRun(job: PoolJob, number: number): RunMessage {
+/** Throws `EncodeError` for a body that has no form in which it crosses. */
+export function describeRun(job: PoolJob, number: number): RunMessage {
   const { task, context, usesResult } = job;
   const { request, delivery } = context.work;
   const { exchange, routingKey, redelivered, message } = delivery;

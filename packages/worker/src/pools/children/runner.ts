@@ -10,6 +10,7 @@ import {
   NotRegistered,
   pickApp,
   silentLogger,
+  WorkerLostError,
   type LogFields,
   type Logger,
   type Lovage,
@@ -20,16 +21,7 @@ import { callHook, hasEndHooks, runTask, type HookSubject } from '../../request/
 import { toStorable } from '../../request/storable.ts';
 import { receiveReason, sendFields, sendResult, sendThrown } from './crossing.ts';
 import { markChild } from './in-child.ts';
-import type {
-  AppModule,
-  HookValue,
-  InitMessage,
-  ResultValue,
-  RunMessage,
-  Thrown,
-  ToChild,
-  ToParent,
-} from './messages.ts';
+import type { AppModule, HookValue, InitMessage, RunMessage, Thrown, ToChild, ToParent } from './messages.ts';
 
 /** A job of this child. */
 interface Job extends HookSubject {
@@ -141,14 +133,39 @@ export class Runner implements ContextHost<ContextWork> {
     this.#post({ kind: 'ready' });
   }
 
-  #run({ job: id, task: name, request, body: text, delivery, usesResult }: RunMessage): void {
-    const task = this.#app.tasks.get(name);
-    if (task === undefined) {
+  #run(message: RunMessage): void {
+    let job: Job;
+    try {
+      job = this.#prepare(message);
+    } catch (error) {
       const verdict = { isExpected: false, isRetried: false };
-      const thrown: Thrown = { as: 'error', described: describeError(new NotRegistered(name)), verdict };
-      this.#post({ kind: 'threw', job: id, thrown, children: [], memoryKiB: undefined });
+      const thrown: Thrown = { as: 'error', described: describeError(error), verdict };
+      this.#post({ kind: 'threw', job: message.job, thrown, children: [], memoryKiB: undefined });
       return;
     }
+    let value: unknown;
+    let pending: Promise<unknown> | undefined;
+    try {
+      value = currentTask.run(job.context, runTask, job);
+      if (isThenable(value)) pending = Promise.resolve(value);
+    } catch (error) {
+      this.#threw(job, error);
+      return;
+    }
+    if (pending !== undefined) {
+      pending.then(
+        (result) => this.#returned(job, result),
+        (error: unknown) => this.#threw(job, error),
+      );
+    } else {
+      this.#returned(job, value);
+    }
+  }
+
+  /** Throws for what cannot be run here. */
+  #prepare({ job: id, task: name, request, body: text, delivery, usesResult }: RunMessage): Job {
+    const task = this.#app.tasks.get(name);
+    if (task === undefined) throw new NotRegistered(name);
     const body = decodeBody(text);
     const { exchange, routingKey, redelivered, priority } = delivery;
     const work: ContextWork = {
@@ -177,39 +194,26 @@ export class Runner implements ContextHost<ContextWork> {
     };
     this.#jobs.set(id, job);
     this.#byContext.set(context, job);
-    let value: unknown;
-    try {
-      value = currentTask.run(context, runTask, job);
-    } catch (error) {
-      this.#threw(job, error);
-      return;
-    }
-    if (isThenable(value)) {
-      value.then(
-        (result) => this.#returned(job, result),
-        (error: unknown) => this.#threw(job, error),
-      );
-    } else {
-      this.#returned(job, value);
-    }
+    return job;
   }
 
   #returned(job: Job, value: unknown): void {
     if (job.isOver) return;
-    const result = toStorable(value);
-    let sent: ResultValue = { text: 'null' };
+    const { told } = job;
     try {
-      sent = sendResult(result);
+      job.result = toStorable(value);
+      this.#post({ kind: 'returned', ...this.#report(job), value: sendResult(job.result) });
     } catch (error) {
-      // Where nobody looks at the result it does no harm.
+      // A process takes less than can be cloned, so this may come from either.
+      job.told = told;
       if (job.usesResult) {
         this.#threw(job, error);
         return;
       }
+      // Where nobody looks at the result it does no harm.
+      this.#post({ kind: 'returned', ...this.#report(job), value: { text: 'null' } });
     }
-    job.result = result;
     this.#end(job);
-    this.#post({ kind: 'returned', ...this.#report(job), value: sent });
   }
 
   #threw(job: Job, thrown: unknown): void {
@@ -240,9 +244,9 @@ export class Runner implements ContextHost<ContextWork> {
 
   async #hook({ job: id, call, value }: Extract<ToChild, { kind: 'hook' }>): Promise<void> {
     const job = this.#jobs.get(id);
-    if (job === undefined) return;
     let error;
     try {
+      if (job === undefined) throw new WorkerLostError('The child does not know the task whose handler it is to call.');
       await callHook(job, call, keptValue(job, value));
     } catch (thrown) {
       error = describeError(thrown);
@@ -330,6 +334,6 @@ function heldKiB(): number {
   return Math.round((heap + external) / 1024);
 }
 
-function isThenable(value: unknown): value is PromiseLike<unknown> {
+function isThenable(value: unknown): boolean {
   return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';
 }
