@@ -227,7 +227,6 @@ export class Worker implements AsyncDisposable {
   #hurry: (() => void) | undefined;
   #failure: unknown;
   #wasReady = false;
-  #changing: Promise<void> = Promise.resolve();
 
   /** Throws `ConfigError` and `UnsupportedError` for what cannot work. */
   constructor(app: Lovage, options: WorkerOptions = {}) {
@@ -407,7 +406,7 @@ export class Worker implements AsyncDisposable {
   addConsumer(queue: string | NamedQueueOptions): Promise<void> {
     const definition = this.app.queues.add(queue);
     if (this.#queues.some(({ name }) => name === definition.name)) return Promise.resolve();
-    return this.#setQueues([...this.#queues, definition]);
+    return this.#setQueues([...this.#queues, definition], definition);
   }
 
   /** Consumes from this queue no more. What came from it runs. */
@@ -702,7 +701,7 @@ export class Worker implements AsyncDisposable {
     );
     const url = this.#supervisor?.status.url ?? '';
     await this.#cluster.prepare(connection, url);
-    await this.#startConsumer(session, dispatcher);
+    await session.change(() => this.#startConsumer(session, dispatcher));
     await this.#cluster.join(connection, url);
     this.#logger.info(
       { node: this.nodeName, queues: this.queueNames, guarantee: connection.capabilities.guarantee },
@@ -713,7 +712,9 @@ export class Worker implements AsyncDisposable {
     this.#isReady.resolve();
   }
 
+  /** Only within {@link ConsumerSession.change}. Does nothing when there is one. */
   async #startConsumer(session: ConsumerSession, dispatcher: Dispatcher): Promise<void> {
+    if (session.consumer !== undefined) return;
     const { connection } = session;
     await connection.declare(joinTopologies(this.#queues));
     if (this.#state !== 'running' || !session.isLive || this.#queues.length === 0) return;
@@ -730,31 +731,35 @@ export class Worker implements AsyncDisposable {
     this.#window.attach(consumer, prefetch);
     const ended = (error?: unknown): void => {
       if (session.consumer !== consumer) return;
+      session.consumer = undefined;
       if (session.isLive && this.#state === 'running') void this.#consumeAgain(session, dispatcher, error);
     };
     consumer.done.then(() => ended(), ended);
     if ((this.#state as WorkerState) !== 'running') await consumer.cancel();
   }
 
-  /** One change after the other; what is held of the former consumer stays ours to settle. */
-  #setQueues(queues: readonly QueueDefinition[]): Promise<void> {
+  /** What is held of the former consumer stays ours to settle. An added queue that the broker refuses costs no other. */
+  async #setQueues(queues: readonly QueueDefinition[], added?: QueueDefinition): Promise<void> {
     this.#queues = queues;
-    const change = this.#changing.then(async () => {
-      const session = this.#session;
-      const dispatcher = this.#dispatcher;
-      if (session?.isLive !== true || dispatcher === undefined || this.#state !== 'running') return;
-      const former = session.consumer;
-      session.consumer = undefined;
-      this.#window.detach();
-      await former?.cancel();
-      await this.#startConsumer(session, dispatcher);
+    const session = this.#session;
+    const dispatcher = this.#dispatcher;
+    if (session === undefined || dispatcher === undefined) return;
+    await session.change(async () => {
+      if (!session.isLive || this.#state !== 'running') return;
+      try {
+        // While the former consumer goes on.
+        if (added !== undefined) await session.connection.declare(added.topology);
+        const former = session.consumer;
+        session.consumer = undefined;
+        this.#window.detach();
+        await former?.cancel();
+        await this.#startConsumer(session, dispatcher);
+      } catch (error) {
+        if (added !== undefined) this.#queues = this.#queues.filter((queue) => queue !== added);
+        if (session.consumer === undefined) void this.#consumeAgain(session, dispatcher, error);
+        throw error;
+      }
     });
-    this.#changing = change.catch((error: unknown) => {
-      const session = this.#session;
-      if (session === undefined || this.#dispatcher === undefined) return;
-      void this.#consumeAgain(session, this.#dispatcher, error);
-    });
-    return change;
   }
 
   /** The consumer ended and its connection lives: a queue was removed, a broker node went. Nothing but `stop` ends this. */
@@ -764,10 +769,10 @@ export class Worker implements AsyncDisposable {
       await new Promise<void>((resolve) => {
         this.#clock.after(delayMs, resolve);
       });
-      if (!session.isLive || this.#state !== 'running') return;
+      if (!session.isLive || this.#state !== 'running' || session.consumer !== undefined) return;
       this.#logger.warn({ error, queues: this.queueNames }, 'The broker ended the consumer. It is started again.');
       try {
-        await this.#startConsumer(session, dispatcher);
+        await session.change(() => this.#startConsumer(session, dispatcher));
         return;
       } catch (failure) {
         error = failure;

@@ -9,10 +9,18 @@ export class ConsumerSession {
   readonly settler: Settler;
   consumer: Consumer | undefined;
   isLive = true;
+  #changing: Promise<void> = Promise.resolve();
 
   constructor(connection: Connection, clock: Clock, logger: Logger) {
     this.connection = connection;
     this.settler = new Settler(connection, clock, logger, () => this.isLive);
+  }
+
+  /** Changes of the consumer, one after the other. */
+  change(change: () => Promise<void>): Promise<void> {
+    const done = this.#changing.then(change);
+    this.#changing = done.catch(() => {});
+    return done;
   }
 
   settle(delivery: Delivery, outcome: Outcome): void {

@@ -134,6 +134,17 @@ test('consumers come and go while the worker runs', async () => {
   expect(await left.state()).toBe('PENDING');
 });
 
+test('a queue that the broker refuses costs no other', async () => {
+  const { ask, app, workers } = await openCluster();
+  const echo = app.task('tasks.echo', (x: string) => x);
+  const refused = { queue: 'bad', exchange: 'celery', exchange_type: 'topic', routing_key: 'bad' };
+  expect(await ask('add_consumer', refused)).toEqual({ error: expect.stringContaining('exchange') });
+  expect(workers[0]?.queueNames).toEqual(['celery']);
+  expect(await (await echo.delay('now')).get({ timeout: 5 })).toBe('now');
+  expect(await ask('add_consumer', { queue: 'more' })).toEqual({ ok: 'add consumer more' });
+  expect(await (await echo.applyAsync(['hi'], { queue: 'more' })).get({ timeout: 5 })).toBe('hi');
+});
+
 test('limits and pool change while the worker runs', async () => {
   const { ask } = await openCluster();
   expect(await ask('registered')).toEqual(['tasks.add [rate_limit=100/s]']);
