@@ -40,6 +40,15 @@ test('what is revoked survives, with its age; nothing else is left behind', () =
   expect(second.errors).toEqual([]);
 });
 
+test('what is revoked survives a worker that closes while it is being saved', async () => {
+  const { clock, revokes, file } = open();
+  revokes.add('a');
+  clock.advance(1000);
+  file.close();
+  expect(open().revokes.has('a')).toBe(true);
+  await expect.poll(() => readdirSync(dir)).toEqual(['worker.state']);
+});
+
 test.each(['', '{', 'null', '[]', '{"format":"lovage-worker-state","version":9,"ids":[]}', '\u0000\u0013shelve'])(
   'a damaged file never stops the start, and is kept: %j',
   (text) => {

@@ -1,5 +1,5 @@
 import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
-import { open, rename, rm } from 'node:fs/promises';
+import { open, rm } from 'node:fs/promises';
 import { ConfigError, type Logger } from '@lovage/core';
 import type { Clock } from '../clock.ts';
 import type { RevokedState, Revokes } from './revokes.ts';
@@ -24,6 +24,8 @@ export class StateFile {
   #cancel: (() => void) | undefined;
   #writing: Promise<void> = Promise.resolve();
   #saves = 0;
+  /** Saves that are under way. */
+  #saving = 0;
   #isClosed = false;
 
   constructor(path: string, revokes: Revokes, clock: Clock, logger: Logger) {
@@ -45,8 +47,9 @@ export class StateFile {
   close(): void {
     this.#revokes.onChange = () => {};
     this.#isClosed = true;
-    if (this.#cancel === undefined) return;
-    this.#cancel();
+    // Whoever closes may not wait for a save that is under way.
+    if (this.#cancel === undefined && this.#saving === 0) return;
+    this.#cancel?.();
     this.#cancel = undefined;
     const temporary = this.#temporary();
     try {
@@ -71,7 +74,12 @@ export class StateFile {
   #saveSoon(): void {
     this.#cancel ??= this.#clock.after(SAVE_MS, () => {
       this.#cancel = undefined;
-      this.#writing = this.#writing.then(() => this.#save());
+      this.#saving++;
+      this.#writing = this.#writing
+        .then(() => this.#save())
+        .finally(() => {
+          this.#saving--;
+        });
     });
   }
 
@@ -85,9 +93,9 @@ export class StateFile {
       } finally {
         await file.close();
       }
-      // What `close` has written is newer.
+      // What `close` has written is newer; it must not come between the question and the renaming.
       if (this.#isClosed) await rm(temporary, { force: true });
-      else await rename(temporary, this.#path);
+      else renameSync(temporary, this.#path);
     } catch (error) {
       this.#logger.error({ error, file: this.#path }, 'What is revoked could not be written down. It is tried again.');
       if (!this.#isClosed) this.#saveSoon();
