@@ -162,6 +162,15 @@ describe('worker', () => {
     expect((await worker.ended).code).toBe(0);
   });
 
+  test('ends with 0 on SIGTERM while it waits for its broker', async () => {
+    const worker = start([...app, '-b', 'amqp://127.0.0.1:9//', 'worker', '--pidfile', 'waiting.pid']);
+    await expect.poll(() => existsSync(join(folder.path, 'waiting.pid')), { timeout: 20_000 }).toBe(true);
+    worker.child.kill('SIGTERM');
+    const { code, err } = await worker.ended;
+    expect(code).toBe(0);
+    expect(err).not.toContain('before it was ready');
+  });
+
   test.each(['--purge', '--discard'])('drops what waits first with %s', async (flag) => {
     await run(...app, 'call', 'tasks.add', '-a', '[1, 1]');
     const worker = await startWorker(flag);

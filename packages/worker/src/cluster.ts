@@ -53,6 +53,7 @@ export class Cluster implements EventSwitch {
   #gossip: Gossip | undefined;
   #hasMingled = false;
   #isOn = false;
+  #hasLeft = false;
   #isClosed = false;
   #sendsTaskEvents = false;
 
@@ -114,18 +115,20 @@ export class Cluster implements EventSwitch {
       this.#isOn = true;
       if (this.#facts.taskEvents) this.enableTaskEvents();
     }
-    this.#heart?.start();
+    if (!this.#hasLeft) this.#heart?.start();
     if (this.#facts.gossip && SOCIABLE.test(schemeOf(url))) await this.#listenToOthers(connection, schemeOf(url));
   }
 
   /** The worker stops: it says so, and still answers while tasks run. */
   leave(): void {
+    this.#hasLeft = true;
     this.#heart?.stop();
   }
 
   /** Sends what waits and ends it all, in about `timeoutMs`. Never rejects. */
   async close(timeoutMs: number): Promise<void> {
     this.#isClosed = true;
+    this.leave();
     this.#gossip?.close();
     await Promise.all([this.#mailbox?.close(), this.#sender.flush(timeoutMs)]);
     this.disableTaskEvents();

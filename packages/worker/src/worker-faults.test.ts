@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { ConnectionLostError } from '@lovage/core';
+import { ConfigError, ConnectionLostError } from '@lovage/core';
 import { cutMemoryLinks } from '@lovage/core/memory';
 import { gate, openBench, until, within } from '../test/support/bench.ts';
 import { faultyTransport, gatedBackend } from '../test/support/faults.ts';
@@ -302,5 +302,27 @@ describe('a half-open broker', () => {
     await bench.workers[0]?.stop('warm');
     expect(performance.now() - before).toBeLessThan(2000);
     await expect(starting).rejects.toMatchObject({ code: 'ERR_CLOSED' });
+    await bench.workers[0]?.done;
+  });
+
+  test('a worker that is stopped while its broker refuses it has not failed', async () => {
+    const { transport } = faultyTransport();
+    let refuse!: (error: Error) => void;
+    const refused = new Promise<never>((_, reject) => {
+      refuse = reject;
+    });
+    let isAsked = false;
+    const connect = () => {
+      isAsked = true;
+      return refused;
+    };
+    const bench = openBench({ transports: [{ ...transport, connect }] });
+    bench.worker().catch(() => {});
+    await until(() => isAsked, 'the start');
+    const stopped = bench.workers[0]?.stop('warm');
+    refuse(new ConfigError('no such virtual host'));
+    await stopped;
+    await bench.workers[0]?.done;
+    expect(bench.lines.map(({ message }) => message)).not.toContain('The worker cannot work and stops.');
   });
 });

@@ -480,6 +480,10 @@ export class Worker implements AsyncDisposable {
     return this.stop('warm');
   }
 
+  get #isRunning(): boolean {
+    return this.#state === 'running';
+  }
+
   /** Tasks run on this event loop. */
   get #runsHere(): boolean {
     return this.pool.name === 'async' || this.pool.name === 'solo';
@@ -701,8 +705,11 @@ export class Worker implements AsyncDisposable {
     );
     const url = this.#supervisor?.status.url ?? '';
     await this.#cluster.prepare(connection, url);
+    if (!this.#isRunning) return;
     await session.change(() => this.#startConsumer(session, dispatcher));
+    if (!this.#isRunning) return;
     await this.#cluster.join(connection, url);
+    if (!this.#isRunning) return;
     this.#logger.info(
       { node: this.nodeName, queues: this.queueNames, guarantee: connection.capabilities.guarantee },
       `${this.nodeName} ready: consuming from ${this.queueNames.join(', ')}`,
@@ -791,7 +798,8 @@ export class Worker implements AsyncDisposable {
 
   /** Nothing can make this worker work. */
   #fail(error: unknown): void {
-    if (this.#failure !== undefined || this.#state === 'closed') return;
+    // A stop ends what is under way, and that is no failure.
+    if (this.#failure !== undefined || this.#stopping !== undefined || this.#state === 'closed') return;
     this.#failure = error;
     this.#logger.error({ error }, 'The worker cannot work and stops.');
     this.#isReady.reject(error);
@@ -835,11 +843,12 @@ export class Worker implements AsyncDisposable {
 
   /** Gives back what has not ended: tasks may react to their signal first, stores and brokers get what is left. */
   async #return(dispatcher: Dispatcher): Promise<void> {
-    if (dispatcher.attempts.size === 0) return;
     const end = this.#clock.monotonic() + RETURNING_MS;
-    dispatcher.interruptAll(new WorkerLostError('The worker stops and the task has not ended within its grace.'));
-    await this.#within(dispatcher.idle(), REACTION_MS);
-    dispatcher.abandon([...dispatcher.attempts]);
+    if (dispatcher.attempts.size > 0) {
+      dispatcher.interruptAll(new WorkerLostError('The worker stops and the task has not ended within its grace.'));
+      await this.#within(dispatcher.idle(), REACTION_MS);
+      dispatcher.abandon([...dispatcher.attempts]);
+    }
     await this.#within(dispatcher.idle(), end - this.#clock.monotonic());
     // Retryable: somebody else will have the message, and the task has not failed.
     this.#isTryingOver = true;

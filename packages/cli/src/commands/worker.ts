@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { settingsWithoutEffect, type Logger, type Lovage } from '@lovage/core';
+import { isLovageError, settingsWithoutEffect, type Logger, type Lovage } from '@lovage/core';
 import type { Beat } from '@lovage/beat';
 import { importInstalled } from '@lovage/core/transport';
 import { HealthServer, Worker, type StopKind } from '@lovage/worker';
@@ -180,14 +180,25 @@ async function work(
       logger.info({ port }, `probes are answered on port ${port}: /livez, /readyz`);
     }
     if (options.metricsPort !== undefined) ports.push(await serveMetrics(app, worker, options.metricsPort));
-    await worker.start();
-    if (options.beat === true) beat = await startBeat(app, logger, options.schedule);
+    const isReady = await ready(worker);
+    if (options.beat === true && isReady) beat = await startBeat(app, logger, options.schedule);
     await worker.done;
   } finally {
     await beat?.stop();
     await Promise.all(ports.map((port) => port.close()));
     forget();
     removePidfile?.();
+  }
+}
+
+/** False: a signal has stopped it before. `done` tells how that ends. */
+async function ready(worker: Worker): Promise<boolean> {
+  try {
+    await worker.start();
+    return true;
+  } catch (error) {
+    if (isLovageError(error, 'ERR_CLOSED')) return false;
+    throw error;
   }
 }
 
