@@ -2,10 +2,12 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import type { AsyncResult, Lovage } from '@lovage/core';
 import type { TaskMeta } from '@lovage/core/protocol';
+import { ChildPool } from '../src/pools/children/child-pool.ts';
 import type { WorkerOptions } from '../src/worker.ts';
+import { ManualClock } from './support/manual-clock.ts';
 import { PoolHost } from './support/pool-host.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'lovage-pools-'));
@@ -209,6 +211,75 @@ describe('async', () => {
     } finally {
       await other.end();
     }
+  });
+});
+
+describe('a child that hangs', () => {
+  const isAlive = (pid: number): boolean => {
+    try {
+      return process.kill(pid, 0);
+    } catch {
+      return false;
+    }
+  };
+  function hanging(code: string) {
+    const module = join(dir, 'hanging.mjs');
+    writeFileSync(module, code);
+    // Children see the built packages, as those of a host do.
+    const { execArgv } = process;
+    process.execArgv = [];
+    onTestFinished(() => void (process.execArgv = execArgv));
+    const clock = new ManualClock();
+    const lines: string[] = [];
+    const line = (_: object, message: string): void => void lines.push(message);
+    const pool = new ChildPool({
+      kind: 'processes',
+      concurrency: 1,
+      app: { module: pathToFileURL(module).href },
+      nodeName: 'a@b',
+      clock,
+      logger: { debug: line, info: line, warn: line, error: line },
+      maxTasksPerChild: undefined,
+      maxMemoryKiB: undefined,
+      aliveTimeoutMs: 2 ** 31 - 1,
+      limits: [0, 0],
+    });
+    const started = pool.start();
+    started.catch(() => {});
+    onTestFinished(async () => {
+      const closed = pool.close();
+      clock.advance(250);
+      await closed;
+    });
+    return { pool, clock, lines, started };
+  }
+  const hangs = `import { appendFileSync } from 'node:fs'; const hang = () => {
+    appendFileSync(process.env.POOLS_NOTES, 'hangs\\n'); for (;;); };\n`;
+
+  test('while it loads the app is told, with the module', async () => {
+    const { clock, lines } = hanging(`${hangs} hang();`);
+    await until(() => notes().length === 1);
+    // Its first sign of life is on its way still.
+    await until(() => {
+      clock.advance(10_000);
+      return lines.length === 1;
+    });
+    expect(lines[0]).toMatch(/loading the app from .*hanging\.mjs for 10s/);
+  });
+
+  test('when it is to leave is killed', async () => {
+    const core = new URL('../../core/dist/index.js', import.meta.url).href;
+    const { pool, clock, started } = hanging(
+      `${hangs} import { Lovage } from ${JSON.stringify(core)};
+       export const app = new Lovage('hangs', { broker: 'memory://' }); setTimeout(hang, 100);`,
+    );
+    await started;
+    await until(() => notes().length === 1);
+    const pid = pool.info.processes[0] as number;
+    expect(isAlive(pid)).toBe(true);
+    pool.restart();
+    clock.advance(3000);
+    await until(() => !isAlive(pid));
   });
 });
 

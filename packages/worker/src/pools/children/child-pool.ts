@@ -41,6 +41,10 @@ const FIRST_BACK_OFF_MS = 1000;
 const LONGEST_BACK_OFF_MS = 30_000;
 /** Between a signal and SIGKILL. */
 const SIGNAL_MS = 100;
+/** A child that loads the app for longer is worth a word. */
+const LOADING_MS = 10_000;
+/** How long a child that is told to exit may take: it gives its app two seconds to close. */
+const LEAVE_MS = 3000;
 /** How long children that are told to exit may take when the pool closes. */
 const CLOSE_MS = 250;
 
@@ -60,7 +64,8 @@ export class ChildPool implements Pool, ChildOwner {
   readonly #running = new Map<PoolJob, Child>();
   readonly #limits: DeadlineHeap<Limit>;
   readonly #limitsOf = new Map<PoolJob, Limits>();
-  readonly #unalive = new Map<Child, () => void>();
+  /** What is done when a child keeps its pool waiting: for a sign of life, for the app, for its end. */
+  readonly #alarms = new Map<Child, () => void>();
   #size: number;
   #number = 0;
   /** Children in a row that did not come up. */
@@ -155,7 +160,7 @@ export class ChildPool implements Pool, ChildOwner {
 
   restart(): void {
     for (const child of this.#children) child.isRetiring = true;
-    for (const child of this.#idle.splice(0)) child.leave();
+    for (const child of this.#idle.splice(0)) this.#leave(child);
     this.#failures = 0;
     this.#cancelRetry?.();
     this.#cancelRetry = undefined;
@@ -167,7 +172,7 @@ export class ChildPool implements Pool, ChildOwner {
     this.#cancelRetry?.();
     this.#limits.clear();
     this.#started?.reject(new LovageError('ERR_CLOSED', 'The pool was closed before it was ready.'));
-    for (const cancel of this.#unalive.values()) cancel();
+    for (const cancel of this.#alarms.values()) cancel();
     for (const child of this.#children) {
       if (child.state === 'idle') child.leave();
       else child.kill('SIGKILL');
@@ -185,12 +190,19 @@ export class ChildPool implements Pool, ChildOwner {
   // What the children say.
 
   alive(child: Child): void {
-    this.#unalive.get(child)?.();
-    this.#unalive.delete(child);
+    this.#awaited(child);
+    if (child.state !== 'starting') return;
+    const { logger, app } = this.#options;
+    this.#await(child, LOADING_MS, () =>
+      logger.warn(
+        { child: child.id, module: app.module },
+        `The child ${child.id} has been loading the app from ${app.module} for ${LOADING_MS / 1000}s. What does it wait for?`,
+      ),
+    );
   }
 
   idle(child: Child): void {
-    this.alive(child);
+    this.#awaited(child);
     this.#failures = 0;
     this.#wasReady = true;
     this.#started?.resolve();
@@ -198,7 +210,7 @@ export class ChildPool implements Pool, ChildOwner {
     const index = this.#idle.indexOf(child);
     if (this.#isClosed || child.isRetiring) {
       if (index >= 0) this.#idle.splice(index, 1);
-      child.leave();
+      this.#leave(child);
       this.#balance();
       return;
     }
@@ -225,7 +237,7 @@ export class ChildPool implements Pool, ChildOwner {
   gone(child: Child, how: string, broken: string | undefined): void {
     const { logger } = this.#options;
     const wasUp = child.jobs > 0 || this.#idle.includes(child);
-    this.alive(child);
+    this.#awaited(child);
     this.#children.delete(child);
     const index = this.#idle.indexOf(child);
     if (index >= 0) this.#idle.splice(index, 1);
@@ -284,12 +296,12 @@ export class ChildPool implements Pool, ChildOwner {
       const index = this.#idle.indexOf(child);
       if (index < 0) continue;
       this.#idle.splice(index, 1);
-      child.leave();
+      this.#leave(child);
     }
   }
 
   #spawn(): void {
-    const { kind, app, nodeName, logger, maxMemoryKiB, clock, aliveTimeoutMs } = this.#options;
+    const { kind, app, nodeName, logger, maxMemoryKiB, aliveTimeoutMs } = this.#options;
     const child = new Child(
       kind === 'processes' ? openProcess : openThread,
       {
@@ -302,13 +314,22 @@ export class ChildPool implements Pool, ChildOwner {
       this,
     );
     this.#children.add(child);
-    this.#unalive.set(
-      child,
-      clock.after(aliveTimeoutMs, () => {
-        this.#unalive.delete(child);
-        child.kill('SIGKILL');
-      }),
-    );
+    this.#await(child, aliveTimeoutMs, () => child.kill('SIGKILL'));
+  }
+
+  #await(child: Child, ms: number, alarm: () => void): void {
+    this.#awaited(child);
+    this.#alarms.set(child, this.#options.clock.after(ms, alarm));
+  }
+
+  #awaited(child: Child): void {
+    this.#alarms.get(child)?.();
+    this.#alarms.delete(child);
+  }
+
+  #leave(child: Child): void {
+    child.leave();
+    this.#await(child, LEAVE_MS, () => child.kill('SIGKILL'));
   }
 
   #kill(child: Child, signal: NodeJS.Signals): void {
