@@ -3,6 +3,7 @@ import type { ClusterState, ReceivedEvent } from '@lovage/core';
 import { Command } from 'commander';
 import { globalOptions, openApp, wantsColour } from '../context.ts';
 import { CommandError, EXIT } from '../exit-codes.ts';
+import { clean, timeText } from '../events-view/frame.ts';
 import { number } from './call.ts';
 
 interface EventsOptions {
@@ -79,16 +80,13 @@ const SHOWN_BEFORE = new Set([
 ]);
 
 /** Source: celery/events/dumper.py. */
-function showLine(event: ReceivedEvent, colour: boolean): string {
+export function showLine(event: ReceivedEvent, colour: boolean): string {
   const { type, hostname, timestamp, uuid, name } = event;
-  const when = new Date(timestamp * 1000).toISOString();
   const fields = Object.entries(event)
     .filter(([key, value]) => !SHOWN_BEFORE.has(key) && value !== null && value !== undefined)
     .map(([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`);
   const subject = typeof uuid === 'string' ? ` ${typeof name === 'string' ? `${name}` : ''}[${uuid}]` : '';
-  const text = type.replaceAll('-', ' ');
+  const text = clean(type).replaceAll('-', ' ');
   const shown = colour ? styleText(type.endsWith('failed') ? 'red' : 'cyan', text) : text;
-  // oxlint-disable-next-line no-control-regex
-  const tail = fields.join(' ').replace(/[\u0000-\u001F\u007F-\u009F]/g, ' ');
-  return `${hostname} [${when}] ${shown}${subject} ${tail}`.trimEnd();
+  return `${clean(hostname)} [${timeText(timestamp)}] ${shown}${clean(`${subject} ${fields.join(' ')}`)}`.trimEnd();
 }

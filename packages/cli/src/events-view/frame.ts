@@ -98,7 +98,7 @@ function taskDetails(task: ClusterTask, columns: number): readonly string[] {
     ['expires', task.expires],
     ['root', task.root_id],
     ['parent', task.parent_id],
-    ...[...task.times].map(([subject, at]) => [subject, new Date(at * 1000).toISOString()] as const),
+    ...[...task.times].map(([subject, at]) => [subject, timeText(at)] as const),
   ];
   const lines = fields
     .filter(([, value]) => value !== undefined && value !== '')
@@ -114,8 +114,14 @@ function fit(text: string, width: number): string {
   return text.length <= width ? text : `${text.slice(0, Math.max(0, width - 1))}…`;
 }
 
+/** ISO 8601; what is no time that a calendar knows is shown as it came. */
+export function timeText(seconds: number): string {
+  const date = new Date(seconds * 1000);
+  return Number.isNaN(date.getTime()) ? String(seconds) : date.toISOString();
+}
+
 /** Names and results come from outside: they move no cursor. */
-function clean(text: string): string {
+export function clean(text: string): string {
   // oxlint-disable-next-line no-control-regex
   return text.replace(/[\u0000-\u001F\u007F-\u009F\u202A-\u202E\u2066-\u2069]/g, ' ');
 }

@@ -22,6 +22,8 @@ const PRUNE_MS = 5000;
 const ELECTION_MS = 2000;
 /** Elections that nobody finished. */
 const MOST_ELECTIONS = 1000;
+/** Of one election: more are not a cluster's, but somebody's mischief. */
+const MOST_CANDIDATES = 1000;
 
 /**
  * Hears the other workers' events: keeps the clock, notices who comes and goes, holds elections.
@@ -98,6 +100,7 @@ export class Gossip {
     }
     bound(this.#candidates);
     const candidates = this.#candidates.get(id) ?? [];
+    if (candidates.length >= MOST_CANDIDATES) return;
     candidates.push({ clock, node: `${hostname}.${String(pid)}`, topic, action });
     this.#candidates.set(id, candidates);
   }
