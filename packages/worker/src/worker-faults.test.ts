@@ -2,7 +2,33 @@ import { describe, expect, test } from 'vitest';
 import { ConfigError, ConnectionLostError } from '@lovage/core';
 import { cutMemoryLinks } from '@lovage/core/memory';
 import { gate, openBench, until, within } from '../test/support/bench.ts';
+import { ManualClock } from '../test/support/manual-clock.ts';
 import { faultyTransport, gatedBackend } from '../test/support/faults.ts';
+
+describe('a consumer that ends', () => {
+  test('is started again once, whoever does it', async () => {
+    const { transport, faults } = faultyTransport();
+    const clock = new ManualClock();
+    const bench = openBench({ transports: [transport] });
+    const task = bench.app.task('task', () => 1);
+    const worker = await bench.worker({ clock, remoteControl: false, gossip: false });
+    const [first] = faults.consumers;
+    await first?.cancel();
+    await until(() => clock.timers > 0, 'the pause before it is started again');
+    await worker.addConsumer('more');
+    expect(faults.consumers.size).toBe(1);
+    clock.advance(10_000);
+    expect(await (await task.delay()).get({ timeout: 5 })).toBe(1);
+    await worker.cancelConsumer('more');
+    expect(faults.consumers.size).toBe(1);
+    const [third] = faults.consumers;
+    await third?.cancel();
+    await until(() => clock.timers > 0, 'the pause before it is started again');
+    clock.advance(10_000);
+    expect(await (await task.delay()).get({ timeout: 5 })).toBe(1);
+    expect(faults.consumers.size).toBe(1);
+  });
+});
 
 describe('a lost connection', () => {
   test('what runs goes on; its message comes again and is settled, not run again', async () => {

@@ -1,6 +1,6 @@
 import type { Backend, ResultBackend } from '@lovage/core/backend';
 import { memoryBackend, memoryTransport } from '@lovage/core/memory';
-import type { Connection, Delivery, Transport } from '@lovage/core/transport';
+import type { Connection, Consumer, Delivery, Transport } from '@lovage/core/transport';
 
 /** What can be wrong with a broker whose link still looks alive. */
 export interface BrokerFaults {
@@ -11,6 +11,8 @@ export interface BrokerFaults {
   /** Says that the deliveries of all consumers may have gone to others. */
   loseLeases(): void;
   readonly settled: string[];
+  /** Those that have not ended. */
+  readonly consumers: Set<Consumer>;
 }
 
 /** The memory transport, with faults that can be switched on. */
@@ -20,6 +22,7 @@ export function faultyTransport(): { readonly transport: Transport; readonly fau
     isStalled: false,
     refuse: () => undefined,
     settled: [],
+    consumers: new Set(),
     loseLeases() {
       for (const [onLeaseLost, deliveries] of delivered) onLeaseLost(deliveries.splice(0));
     },
@@ -46,6 +49,9 @@ export function faultyTransport(): { readonly transport: Transport; readonly fau
           sink(deliveries);
         };
         const consumer = await connection.consume(queues, taken, options);
+        faults.consumers.add(consumer);
+        const ended = (): void => void faults.consumers.delete(consumer);
+        consumer.done.then(ended, ended);
         return {
           done: consumer.done,
           setPrefetch: (count) => orStall(() => consumer.setPrefetch(count)),
