@@ -331,6 +331,35 @@ describe('a half-open broker', () => {
     await bench.workers[0]?.done;
   });
 
+  test('what is under way beside tasks is given up when the worker stops', async () => {
+    let tries = 0;
+    const away = () => {
+      tries++;
+      return Promise.reject(new ConnectionLostError('The store is away.'));
+    };
+    const bench = openBench({ backends: [gatedBackend(away)] });
+    const task = bench.app.task('task', () => 1);
+    const clock = new ManualClock();
+    const worker = await bench.worker({ clock, remoteControl: false, gossip: false });
+    worker.revoke(['revoked']);
+    await task.applyAsync([], { taskId: 'revoked' });
+    await until(() => bench.lines.some(({ message }) => message.startsWith('The result store did not')), 'a try');
+    const stopped = worker.stop('cold');
+    await until(() => {
+      clock.advance(100);
+      return worker.state === 'closed';
+    }, 'the end');
+    await stopped;
+    const before = tries;
+    for (let turns = 0; turns < 20; turns++) {
+      clock.advance(1000);
+      await new Promise<void>((resolve) => setImmediate(resolve));
+    }
+    expect(tries).toBe(before);
+    expect(clock.timers).toBe(0);
+    expect(await bench.size()).toBe(1);
+  });
+
   test('a worker that is stopped while its broker refuses it has not failed', async () => {
     const { transport } = faultyTransport();
     let refuse!: (error: Error) => void;
