@@ -196,7 +196,10 @@ export class BeanstalkDriver implements QueueDriver<BeanstalkReceipt> {
     try {
       let dropped = 0;
       const tube = tubeOf(queue);
-      if (tube !== 'default') void Promise.all([link.command(`watch ${tube}`), link.command('ignore default')]);
+      if (tube !== 'default') {
+        // A loss is told by the reserves that follow.
+        Promise.all([link.command(`watch ${tube}`), link.command('ignore default')]).catch(() => undefined);
+      }
       for (let isEmpty = false; !isEmpty; ) {
         const reserves = Array.from({ length: MOST_PER_PURGE }, () => link.command('reserve-with-timeout 0'));
         const jobs = (await Promise.all(reserves)).filter(({ word }) => word === 'RESERVED');

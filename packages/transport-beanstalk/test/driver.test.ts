@@ -243,6 +243,24 @@ describe.skipIf(!hasBeanstalkd)('the Beanstalk transport', () => {
     }
   });
 
+  test('a server that dies during a purge fails the purge, and nothing else', async () => {
+    const stats = '---\nversion: "1.13"\nmax-job-size: 65535\n';
+    const dying = createServer((socket) => {
+      socket.on('data', (chunk) => {
+        if (chunk.toString().startsWith('stats\r\n')) socket.write(`OK ${stats.length}\r\n${stats}\r\n`);
+        else socket.destroy();
+      });
+    }).listen(0, '127.0.0.1');
+    await once(dying, 'listening');
+    try {
+      const connection = await connect({}, (dying.address() as { port: number }).port);
+      // A rejection that nobody handles fails this file.
+      await expect(connection.purge('q')).rejects.toMatchObject({ code: 'ERR_CONNECTION_LOST' });
+    } finally {
+      dying.close();
+    }
+  });
+
   test('who speaks another protocol is no broker', async () => {
     const other = createServer((socket) => {
       socket.on('data', () => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'));
