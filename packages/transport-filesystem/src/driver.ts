@@ -41,6 +41,9 @@ export interface FileReceipt {
   readonly holder: string;
 }
 
+/** `gone`: somebody else was faster. `unripe`: ours, and to be read again. */
+type Claimed = Pulled<FileReceipt> | 'gone' | 'unripe';
+
 /** The folders of one connection; all exist. */
 export interface Folders {
   /** Under `data_folder_in`. */
@@ -63,7 +66,7 @@ export class FilesystemDriver implements QueueDriver<FileReceipt> {
   readonly #delayed: Delayed;
   readonly #leases: Leases;
   readonly #temporary: TemporaryQueues;
-  /** Taken, and perhaps still being written. */
+  /** Taken, and still being written or not readable at the moment. */
   readonly #unripe = new Map<string, FileReceipt>();
   #wake: (() => void) | undefined;
   #changes = 0;
@@ -251,25 +254,47 @@ export class FilesystemDriver implements QueueDriver<FileReceipt> {
     queues: readonly string[],
     max: number,
   ): Promise<{ readonly pulled: readonly Pulled<FileReceipt>[]; readonly tried: number }> {
-    const pulled = await this.#ripened(queues, max);
-    const messages = this.#inbox.take(queues, max - pulled.length);
-    if (messages.length === 0) return { pulled, tried: 0 };
-    const holder = await this.#leases.holder();
-    const taken = await Promise.all(messages.map((message) => this.#claim({ message, holder })));
-    if (taken.includes('gone') && !taken.some((one) => typeof one === 'object') && !(await this.#leases.renew())) {
+    const waiting = [...this.#unripe.values()].filter(({ message }) => queues.includes(message.queue)).slice(0, max);
+    const ripened = await Promise.allSettled(waiting.map((receipt) => this.#read(receipt)));
+    const ripe = pulledOf(ripened);
+    if (ripe.length > 0) return { pulled: ripe, tried: 0 };
+    const messages = this.#inbox.take(queues, max);
+    const claimed = await this.#claimAll(messages);
+    const pulled = pulledOf(claimed);
+    if (pulled.length > 0) return { pulled, tried: messages.length };
+    // What could be taken is ours and must be handed on: only where there is nothing of that, a failure is told.
+    for (const outcome of [...ripened, ...claimed]) if (outcome.status === 'rejected') throw outcome.reason;
+    if (claimed.some((one) => one.status === 'fulfilled' && one.value === 'gone') && !(await this.#leases.renew())) {
       // Not the messages had gone, but the folder they were to be put in.
       this.#readAt = 0;
     }
-    return { pulled: [...pulled, ...taken.filter((one) => typeof one === 'object')], tried: messages.length };
+    return { pulled, tried: messages.length };
   }
 
-  async #claim(receipt: FileReceipt): Promise<Pulled<FileReceipt> | 'gone' | 'unripe'> {
+  async #claimAll(messages: readonly MessageName[]): Promise<readonly PromiseSettledResult<Claimed>[]> {
+    if (messages.length === 0) return [];
+    try {
+      const holder = await this.#leases.holder();
+      return await Promise.allSettled(messages.map((message) => this.#claim({ message, holder })));
+    } catch (error) {
+      for (const { name } of messages) this.#inbox.add(name);
+      throw error;
+    }
+  }
+
+  async #claim(receipt: FileReceipt): Promise<Claimed> {
     const { name } = receipt.message;
-    if (!(await did(rename(join(this.#settings.folderIn, name), this.#pathOf(receipt))))) return 'gone';
+    try {
+      if (!(await did(rename(join(this.#settings.folderIn, name), this.#pathOf(receipt))))) return 'gone';
+    } catch (error) {
+      this.#inbox.add(name);
+      throw error;
+    }
     return this.#read(receipt);
   }
 
-  async #read(receipt: FileReceipt): Promise<Pulled<FileReceipt> | 'gone' | 'unripe'> {
+  /** What is ours and cannot be read, for whatever reason, is read again later. */
+  async #read(receipt: FileReceipt): Promise<Claimed> {
     const path = this.#pathOf(receipt);
     const { name, queue, returns } = receipt.message;
     try {
@@ -284,17 +309,13 @@ export class FilesystemDriver implements QueueDriver<FileReceipt> {
       this.#unripe.delete(name);
       return { queue, payload, receipt, deliveryCount: returns + 1 };
     } catch (error) {
-      if (!isGone(error)) throw error;
+      if (!isGone(error)) {
+        this.#unripe.set(name, receipt);
+        throw error;
+      }
       this.#unripe.delete(name);
       return 'gone';
     }
-  }
-
-  async #ripened(queues: readonly string[], max: number): Promise<readonly Pulled<FileReceipt>[]> {
-    if (this.#unripe.size === 0) return [];
-    const waiting = [...this.#unripe.values()].filter(({ message }) => queues.includes(message.queue)).slice(0, max);
-    const read = await Promise.all(waiting.map((receipt) => this.#read(receipt)));
-    return read.filter((one) => typeof one === 'object');
   }
 
   // Settling
@@ -335,6 +356,10 @@ export class FilesystemDriver implements QueueDriver<FileReceipt> {
       this.#wake = end;
     });
   }
+}
+
+function pulledOf(outcomes: readonly PromiseSettledResult<Claimed>[]): readonly Pulled<FileReceipt>[] {
+  return outcomes.flatMap((one) => (one.status === 'fulfilled' && typeof one.value === 'object' ? [one.value] : []));
 }
 
 /** Whether it is JSON to its end, as every envelope is. */

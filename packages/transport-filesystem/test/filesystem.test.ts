@@ -6,7 +6,9 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
@@ -198,6 +200,24 @@ describe('other writers', () => {
     expect(texts(slow)).toEqual(['slowly']);
     expect(slow[0]?.malformed).toBeUndefined();
     await settle(connection, [...quick, ...slow], 'ack');
+  });
+
+  test('a file that cannot be read just now holds up nobody, and is read when it can be', async () => {
+    const connection = await connect();
+    const file = '1_00000000-0000-4000-8000-000000000000.q.msg';
+    await connection.publish([publication('q', 'readable')]);
+    // Reading it is an EIO.
+    symlinkSync('/proc/self/mem', join(folder, file));
+    const { take } = await consume(connection, 'q');
+    const readable = await take(1);
+    expect(texts(readable)).toEqual(['readable']);
+    const held = readdirSync(folder, { recursive: true, withFileTypes: true }).find(({ name }) => name === file);
+    const whole = join(folder, 'whole');
+    writeFileSync(whole, envelope('later'));
+    renameSync(whole, join(held?.parentPath ?? '', file));
+    const later = await take(1);
+    expect(texts(later)).toEqual(['later']);
+    await settle(connection, [...readable, ...later], 'ack');
   });
 
   test('a broken file is handed on as malformed, and dead-lettered', async () => {
