@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import {
   type BindingStore,
+  BrokerBlockedError,
   type Capabilities,
   isLovageError,
   type Logger,
@@ -67,9 +68,13 @@ const MOST_ROWS = 256;
 const WIDEST = 512;
 /** Bytes of a document beside its payload. */
 const DOCUMENT_BYTES = 1024;
+/** Bytes that a document grows by when its message is held: one that fits only while it waits could never be taken. */
+const HELD_BYTES = 128;
 /** Ten years. */
 const MAX_DELAY_MS = 315_360_000_000;
 const PURGE_ROWS = 1000;
+/** Answers to the settling of a message that somebody else has, or nobody any more. */
+const DONE: ReadonlySet<string | undefined> = new Set(['conflict', 'not_found']);
 const CLOSE_MS = 500;
 
 /** Queues in a CouchDB: one document per message, taken by an update that only one can make. */
@@ -151,7 +156,7 @@ export class CouchDriver implements QueueDriver<CouchReceipt> {
           : waitingMessage(queue, payload, priority, this.#at(now), unique);
       const text = JSON.stringify(document);
       const bytes = Buffer.byteLength(text);
-      if (bytes > this.#maxDocumentSize) failures.push({ index, error: this.#tooLarge(bytes, queue) });
+      if (bytes > this.#maxDocumentSize - HELD_BYTES) failures.push({ index, error: this.#tooLarge(bytes, queue) });
       else documents.push({ index, id: document._id, text });
     }
     failures.push(...(await this.#publish(documents)));
@@ -170,9 +175,15 @@ export class CouchDriver implements QueueDriver<CouchReceipt> {
       let isContended = false;
       for (const queue of queues) {
         if (pulled.length >= max || signal.aborted) break;
-        const taken = await this.#take(queue, max - pulled.length);
-        pulled.push(...taken.pulled);
-        isContended ||= taken.isContended;
+        try {
+          const taken = await this.#take(queue, max - pulled.length);
+          pulled.push(...taken.pulled);
+          isContended ||= taken.isContended;
+        } catch (error) {
+          // What the queues before gave is ours, and would stay so unseen.
+          if (pulled.length === 0) throw error;
+          break;
+        }
       }
       if (pulled.length > 0) return pulled;
       const now = Date.now();
@@ -192,9 +203,8 @@ export class CouchDriver implements QueueDriver<CouchReceipt> {
       if (outcome === 'ack') acks.push({ _id: receipt.id, _rev: receipt.rev, _deleted: true });
       else requeues.push(receipt);
     }
-    // A conflict means that the lease was lost, or that an earlier attempt did it: nothing is left to do in both.
     await Promise.all([
-      acks.length > 0 ? this.#database.write(acks) : undefined,
+      acks.length > 0 ? this.#writeSettled(acks) : undefined,
       requeues.length > 0 ? this.#requeue(requeues) : undefined,
     ]);
   }
@@ -277,9 +287,10 @@ export class CouchDriver implements QueueDriver<CouchReceipt> {
   }
 
   #tooLarge(bytes: number, queue: string): LovageError {
+    const limitBytes = this.#maxDocumentSize - HELD_BYTES;
     return new MessageTooLargeError(
-      `A message of ${bytes} bytes as a document is more than the ${this.#maxDocumentSize} bytes that this CouchDB takes (max_document_size).`,
-      { facts: { limitBytes: this.#maxDocumentSize, queue } },
+      `A message of ${bytes} bytes as a document is more than the ${limitBytes} bytes that this CouchDB takes (max_document_size, less the ${HELD_BYTES} bytes that its consumer adds).`,
+      { facts: { limitBytes, queue } },
     );
   }
 
@@ -334,8 +345,16 @@ export class CouchDriver implements QueueDriver<CouchReceipt> {
   /** Those that are ours now. A conflict: somebody else was faster. */
   async #claim(queue: string, messages: readonly Waiting[]): Promise<readonly Pulled<CouchReceipt>[]> {
     const owner = await this.#lease.fresh();
-    const { outcomes, isDoubtful } = await this.#database.write(messages.map((message) => heldMessage(message, owner)));
-    const revs = isDoubtful ? await this.#revisionsOf(messages, owner) : outcomes.map(({ rev }) => rev);
+    let revs: readonly (string | undefined)[];
+    try {
+      const held = messages.map((message) => heldMessage(message, owner));
+      const { outcomes, isDoubtful } = await this.#database.write(held);
+      revs = isDoubtful ? await this.#revisionsOf(messages, owner) : outcomes.map(({ rev }) => rev);
+    } catch (error) {
+      if (isLovageError(error, 'ERR_AUTH') || isLovageError(error, 'ERR_TOO_LARGE')) throw error;
+      // Some may be ours now, and nobody knows which: they come back when our lease ends, and that ends with the link.
+      throw this.#database.fail(error);
+    }
     return messages.flatMap(({ _id, payload, deliveries = 0 }, index) => {
       const rev = revs[index];
       if (rev === undefined) return [];
@@ -356,7 +375,19 @@ export class CouchDriver implements QueueDriver<CouchReceipt> {
       const message = doc?._rev === rev ? releasedMessage(doc, owner) : undefined;
       return message === undefined ? [] : [message];
     });
-    if (released.length > 0) await this.#database.write(released);
+    if (released.length > 0) await this.#writeSettled(released);
+  }
+
+  /** A conflict means that the lease was lost, or that an earlier attempt did it: nothing is left to do in both. */
+  async #writeSettled(documents: readonly CouchDocument[]): Promise<void> {
+    const { outcomes } = await this.#database.write(documents);
+    const refused = outcomes.filter(({ rev, error }) => rev === undefined && !DONE.has(error));
+    if (refused.length === 0) return;
+    const [{ error, reason } = {}] = refused;
+    throw new BrokerBlockedError(
+      `CouchDB did not settle ${refused.length} of ${documents.length} messages (${error}: ${reason}). They are held until they are settled again.`,
+      { facts: { refused: refused.length } },
+    );
   }
 
   #hear(news: News): void {

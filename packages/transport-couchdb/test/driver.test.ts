@@ -119,6 +119,62 @@ describe.skipIf(url === undefined)('CouchDB', async () => {
     expect((await third.inspect(queue)).ready).toBe(0);
   });
 
+  test('a queue that cannot be read holds up nothing of the others', async () => {
+    const queues = [`first-${randomUUID()}`, `second-${randomUUID()}`] as const;
+    const link = await doubtful(target);
+    servers.push(link.server);
+    const connection = await open({}, link.url);
+    await connection.publish(queues.map((queue) => toQueue(queue, queue)));
+    link.blockOnce(new RegExp(`_view/.*${queues[1]}`));
+    const got: Delivery[] = [];
+    await connection.consume(queues, (deliveries) => got.push(...deliveries), { prefetch: 10 });
+    await expect.poll(() => got.map(({ queue }) => queue).toSorted(), { timeout: 5000 }).toEqual(queues);
+    expect(link.failures).toBe(1);
+    await connection.settle(got.map((delivery) => ({ delivery, outcome: 'ack' })));
+  });
+
+  test('a claim of unknown outcome ends the connection, and so its lease', async () => {
+    const queue = `unknown-${randomUUID()}`;
+    const link = await doubtful(target);
+    servers.push(link.server);
+    const connection = await open({ leaseMs: 500 }, link.url);
+    await connection.publish([toQueue(queue, 'm')]);
+    link.blockOnce(/"held":/);
+    await connection.consume([queue], () => {}, { prefetch: 1 });
+    await expect(connection.closed).rejects.toMatchObject({ code: 'ERR_CONNECTION_LOST' });
+    const other = await open({ leaseMs: 500 });
+    const deliveries = await take(other, queue, 1);
+    await other.settle(deliveries.map((delivery) => ({ delivery, outcome: 'ack' })));
+  });
+
+  test('a document that CouchDB did not write is settled again', async () => {
+    const queue = `settled-${randomUUID()}`;
+    const link = await doubtful(target);
+    servers.push(link.server);
+    const connection = await open({}, link.url);
+    await connection.publish([toQueue(queue, 'm')]);
+    const [delivery] = (await take(connection, queue, 1)) as [Delivery];
+    link.refuseOnce(/"_deleted":/);
+    const ack = () => connection.settle([{ delivery, outcome: 'ack' }]);
+    await expect(ack()).rejects.toMatchObject({ code: 'ERR_BLOCKED' });
+    await ack();
+    expect(await documentsOf(queue)).toEqual([]);
+  });
+
+  test('a message that could be stored but not held is refused', async () => {
+    const queue = `brim-${randomUUID()}`;
+    const connection = await open({ transportOptions: { max_document_size: 20_000 } });
+    await connection.publish([toQueue(queue, '')]);
+    const [{ _rev: _, ...empty } = {}] = await documentsOf(queue);
+    // Base64, and some room for the digits of the time.
+    const fitting = Math.floor((20_000 - 16 - JSON.stringify(empty).length) / 4) * 3;
+    const error: unknown = await connection
+      .publish([toQueue(queue, 'x'.repeat(fitting))])
+      .catch((thrown: unknown) => thrown);
+    expect((error as PublishError).failures[0]?.error).toMatchObject({ code: 'ERR_TOO_LARGE' });
+    await connection.purge(queue);
+  });
+
   test('a temporary queue that nobody renewed goes, with its bindings and messages', async () => {
     const [queue, exchange] = [`gone-${randomUUID()}`, `events-${randomUUID()}`];
     const connection = await open({ leaseMs: 300 });
@@ -167,24 +223,38 @@ function toQueue(queue: string, text: string, priority = 0) {
   return { exchange: '', routingKey: queue, message };
 }
 
-/** A proxy that can answer the next write that looks so with 500 after it was done. */
+interface Fault {
+  /** In the path or the body of a request. */
+  readonly pattern: RegExp;
+  readonly status: number;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Whether the request is carried out. */
+  readonly isDone: boolean;
+  readonly answer: (body: string) => unknown;
+}
+
+/** A proxy that can answer the next request that looks so otherwise than the server does. */
 async function doubtful(target: string) {
   const { host, port } = new BrokerUrl(target);
-  let patterns: RegExp[] = [];
+  let faults: Fault[] = [];
   let failures = 0;
   const server = createServer((incoming, reply) => {
     const chunks: Buffer[] = [];
     incoming.on('data', (chunk: Buffer) => chunks.push(chunk));
     incoming.on('end', () => {
       const body = Buffer.concat(chunks);
-      const pattern = patterns.find((one) => one.test(body.toString()));
       const { method, url: path, headers } = incoming;
+      const fault = faults.find(({ pattern }) => pattern.test(`${path} ${body.toString()}`));
+      const fail = ({ status, headers: extra, answer }: Fault): void => {
+        faults = faults.filter((one) => one !== fault);
+        failures++;
+        reply.writeHead(status, extra).end(JSON.stringify(answer(body.toString())));
+      };
+      if (fault?.isDone === false) return fail(fault);
       const outgoing = request({ host, port, method, path, headers }, (answer) => {
-        if (pattern !== undefined) {
-          patterns = patterns.filter((one) => one !== pattern);
-          failures++;
+        if (fault !== undefined) {
           answer.resume();
-          answer.on('end', () => reply.writeHead(500).end('{"error": "boom"}'));
+          answer.on('end', () => fail(fault));
           return;
         }
         reply.writeHead(answer.statusCode ?? 500, answer.headers);
@@ -197,10 +267,24 @@ async function doubtful(target: string) {
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port: own } = server.address() as AddressInfo;
+  const boom = () => ({ error: 'boom' });
+  const refusal = (body: string) =>
+    (JSON.parse(body) as { docs: CouchDocument[] }).docs.map(({ _id }) => ({
+      id: _id,
+      error: 'timeout',
+      reason: 'busy',
+    }));
   return {
     server,
     url: target.replace(/@[^/]*/, `@127.0.0.1:${own}`),
-    failOnce: (...ones: RegExp[]) => patterns.push(...ones),
+    /** 500, after it was done. */
+    failOnce: (...patterns: RegExp[]) =>
+      faults.push(...patterns.map((pattern) => ({ pattern, status: 500, isDone: true, answer: boom }))),
+    /** Too busy for longer than anybody asks again, after it was done. */
+    blockOnce: (pattern: RegExp) =>
+      faults.push({ pattern, status: 503, headers: { 'retry-after': '60' }, isDone: true, answer: boom }),
+    /** Written is no document of the request, and each answer says so. */
+    refuseOnce: (pattern: RegExp) => faults.push({ pattern, status: 201, isDone: false, answer: refusal }),
     get failures() {
       return failures;
     },
