@@ -177,7 +177,7 @@ export class MongoDriver implements QueueDriver<MongoReceipt> {
         continue;
       }
       // While it was under way others may have found our lease ended; then it is theirs, or will be.
-      if (taken.length > 0 && !this.#lease.isValid(owner) && !(await this.#lease.renew())) {
+      if (taken.length > 0 && !this.#lease.isValid(owner) && !(await this.#renewTaken())) {
         await this.#messages.release(owner);
         continue;
       }
@@ -187,6 +187,16 @@ export class MongoDriver implements QueueDriver<MongoReceipt> {
         receipt,
         deliveryCount: receipt.deliveries,
       }));
+    }
+  }
+
+  /** What was taken is lost from sight where this fails: it comes back when our lease ends, and that ends with the link. */
+  async #renewTaken(): Promise<boolean> {
+    try {
+      return await this.#lease.renew();
+    } catch (error) {
+      this.#link.fail(error);
+      throw error;
     }
   }
 

@@ -96,7 +96,6 @@ export class Messages {
     const found = await this.#find(queues, max);
     if (found.length === 0 || signal.aborted) return [];
     const byCount = groupBy(found, ({ lovage_deliveries }) => countOf(lovage_deliveries));
-    let claimed: number;
     try {
       const reply = await this.#link.run({
         update: this.#name,
@@ -115,19 +114,19 @@ export class Messages {
         ordered: false,
         writeConcern: SURE,
       });
-      claimed = Number(reply.nModified);
+      const claimed = Number(reply.nModified);
+      if (claimed === 0) return MISSED;
+      const taken = found.map((document) => toTaken(document, owner, countOf(document.lovage_deliveries) + 1));
+      if (claimed === found.length) return taken;
+      const ours = await this.#ours(
+        owner,
+        found.map(({ _id }) => _id as ObjectId),
+      );
+      return taken.filter(({ receipt }) => ours.get(receipt.id.toHexString()) === receipt.deliveries);
     } catch (error) {
       this.#claimFailed(error);
       throw error;
     }
-    if (claimed === 0) return MISSED;
-    const taken = found.map((document) => toTaken(document, owner, countOf(document.lovage_deliveries) + 1));
-    if (claimed === found.length) return taken;
-    const ours = await this.#ours(
-      owner,
-      found.map(({ _id }) => _id as ObjectId),
-    );
-    return taken.filter(({ receipt }) => ours.get(receipt.id.toHexString()) === receipt.deliveries);
   }
 
   async #takeOne(queue: string, owner: string): Promise<readonly Taken[]> {
