@@ -6,7 +6,9 @@ import {
   ClosedError,
   isLovageError,
   type Logger,
+  type LovageError,
   PublishError,
+  type PublishFailure,
   type Pulled,
   type PullRequest,
   type Queue,
@@ -123,6 +125,20 @@ export class SqlDriver implements QueueDriver<SqlReceipt> {
   }
 
   async push(entries: readonly QueueEntry[]): Promise<void> {
+    const error = await this.#pushTogether(entries);
+    if (error === undefined) return;
+    const failures: PublishFailure[] = [];
+    // One that the database does not take is no reason to refuse the others of the batch.
+    const isOfOne = entries.length > 1 && !isLovageError(error, 'ERR_BLOCKED') && !isLovageError(error, 'ERR_TIMEOUT');
+    for (const [index, entry] of entries.entries()) {
+      const own = isOfOne ? await this.#pushTogether([entry]) : error;
+      if (own !== undefined) failures.push({ index, error: own });
+    }
+    if (failures.length > 0) throw new PublishError(failures, entries.length);
+  }
+
+  /** All or none of them; the refusal, if it is none. */
+  async #pushTogether(entries: readonly QueueEntry[]): Promise<LovageError | undefined> {
     const waiting = new Map<string, string[]>();
     for (const { queue, payload, delayMs } of entries) {
       if (delayMs > 0) continue;
@@ -141,11 +157,10 @@ export class SqlDriver implements QueueDriver<SqlReceipt> {
       });
     } catch (error) {
       if (!isLovageError(error)) throw error;
-      throw new PublishError(
-        entries.map((_, index) => ({ index, error })),
-        entries.length,
-      );
+      if (error.code === 'ERR_CONNECTION_LOST' || error.code === 'ERR_CLOSED') throw error;
+      return error;
     }
+    return undefined;
   }
 
   async pull({ queues, max, waitMs, signal }: PullRequest): Promise<readonly Pulled<SqlReceipt>[]> {

@@ -1,4 +1,4 @@
-import { BrokerUrl, type QueueEntry } from '@lovage/core/transport';
+import { BrokerUrl, type PublishError, type QueueEntry } from '@lovage/core/transport';
 import { grammarOf, openSqlDatabase, type SqlDatabase, type SqlValue } from '@lovage/sql';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { SqlDriver, SqlReceipt } from '../src/driver.ts';
@@ -186,6 +186,24 @@ describe.each([
       expect(await driver.size(queue)).toBe(1);
       await run('UPDATE lovage_delay SET due_at = due_at - 60000');
       expect((await pull(driver)).map(({ payload }) => payload)).toEqual(['now', 'first', 'second', 'third']);
+    });
+
+    test('a delayed message whose queue was removed holds up no other', async () => {
+      const driver = await open();
+      await push(driver, 'now');
+      await driver.push([entry('later', 10_000)]);
+      await run('INSERT INTO lovage_delay (queue_id, payload, due_at) VALUES (999999, ?, 0)', ['{}']);
+      await run('UPDATE lovage_delay SET due_at = 0');
+      expect((await pull(driver)).map(({ payload }) => payload)).toEqual(['now', 'later']);
+      expect(await database.query('SELECT id FROM lovage_delay')).toEqual([]);
+    });
+
+    test('of a batch only that is refused which the server does not take', async () => {
+      const driver = await open();
+      const refused = product === 'postgresql' ? 'no\0text' : 'x'.repeat(70_000);
+      const error: unknown = await push(driver, 'first', refused, 'third').catch((thrown: unknown) => thrown);
+      expect((error as PublishError).failures.map(({ index }) => index)).toEqual([1]);
+      expect((await pull(driver)).map(({ payload }) => payload)).toEqual(['first', 'third']);
     });
 
     test('queues that go away with their process are removed with all that is theirs', async () => {

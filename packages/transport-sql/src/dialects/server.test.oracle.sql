@@ -22,6 +22,7 @@ INSERT INTO kombu_message (id, visible, timestamp, payload, version, queue_id) V
 INSERT INTO lovage_delay (queue_id, payload, due_at) VALUES (?, ?, ?);
 SELECT CASE WHEN EXISTS (SELECT 1 FROM kombu_message WHERE visible = 1 AND queue_id IN (SELECT id FROM kombu_queue WHERE name IN (?, ?))) THEN 1 ELSE 0 END AS ready, (SELECT MIN(due_at) FROM lovage_delay) AS due FROM DUAL;
 SELECT id, queue_id, payload FROM lovage_delay WHERE due_at <= ? ORDER BY due_at, id FOR UPDATE SKIP LOCKED;
+SELECT id FROM kombu_queue WHERE id IN (?);
 DELETE FROM lovage_delay WHERE id IN (?);
 SELECT id, payload FROM kombu_message WHERE visible = 1 AND queue_id = (SELECT id FROM kombu_queue WHERE name = ?) ORDER BY id FOR UPDATE SKIP LOCKED;
 UPDATE kombu_message SET visible = 0, version = version + 1 WHERE id IN (?);

@@ -116,10 +116,19 @@ export class ServerQueueTables implements QueueTables {
       DUE_AT_ONCE,
     );
     if (due.length === 0) return;
-    await transaction.insert(
-      this.#sql.insertMessage,
-      due.map(({ queue_id: queueId, payload }) => [payload, queueId]),
-    );
+    // The queue may have been removed while its delayed message was written, which then goes the same way.
+    const present = new Set<number>();
+    await this.#inParts([...new Set(due.map(({ queue_id: queueId }) => queueId))], async (part) => {
+      const { sql, parameters } = this.grammar.isOneOf('id', part);
+      for (const { id } of await transaction.query<{ id: number }>(this.#sql.queues(sql), parameters)) present.add(id);
+    });
+    const wanted = due.filter(({ queue_id: queueId }) => present.has(queueId));
+    if (wanted.length > 0) {
+      await transaction.insert(
+        this.#sql.insertMessage,
+        wanted.map(({ queue_id: queueId, payload }) => [payload, queueId]),
+      );
+    }
     await this.#executeFor(
       transaction,
       this.#sql.deleteDue,
@@ -497,6 +506,7 @@ function statements(grammar: SqlGrammar, names: TableNames, queueNumbers: boolea
       [...(newQueueId === undefined ? [] : [{ name: 'id', value: newQueueId }]), { name: 'name' }],
       ['name'],
     ),
+    queues: (listed: string): string => `SELECT id FROM ${queue} WHERE ${listed}`,
     deleteQueue: `DELETE FROM ${queue} WHERE id = ?`,
     messagesOf: `SELECT id FROM ${message} WHERE queue_id = ?`,
     insertDelay: { into: `INSERT INTO ${delay} (queue_id, payload, due_at) VALUES `, row: '(?, ?, ?)' },
