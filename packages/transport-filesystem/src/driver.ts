@@ -61,6 +61,7 @@ export class FilesystemDriver implements QueueDriver<FileReceipt> {
   readonly capabilities: Capabilities;
   readonly bindings: BindingStore;
   readonly #settings: FilesystemSettings;
+  readonly #logger: Logger;
   readonly #folders: Folders;
   readonly #inbox: Inbox;
   readonly #delayed: Delayed;
@@ -77,6 +78,7 @@ export class FilesystemDriver implements QueueDriver<FileReceipt> {
 
   constructor(settings: FilesystemSettings, folders: Folders, logger: Logger) {
     this.#settings = settings;
+    this.#logger = logger;
     this.#folders = folders;
     const { folderIn, leaseMs, isSynchronous } = settings;
     const onChange = (): void => {
@@ -188,6 +190,8 @@ export class FilesystemDriver implements QueueDriver<FileReceipt> {
 
   async extendLease(receipts: readonly FileReceipt[]): Promise<readonly FileReceipt[]> {
     await this.#leases.renew();
+    // A worker whose window is full pulls nothing for as long as its tasks run, and its queues are to stay.
+    void this.#keepQueues();
     return receipts.filter(({ holder }) => !this.#leases.isCurrent(holder));
   }
 
@@ -226,6 +230,15 @@ export class FilesystemDriver implements QueueDriver<FileReceipt> {
     const to = join(folder, delayMs > 0 ? delayedName(name, Date.now() + delayMs) : name);
     await writeFile(from, payload, { flush: this.#settings.isSynchronous });
     return { from, to, folder };
+  }
+
+  /** Nothing to wait for: it may have to wait for a lock. */
+  async #keepQueues(): Promise<void> {
+    try {
+      await this.#temporary.keepHouse();
+    } catch (error) {
+      this.#logger.warn({ err: error }, 'queues of this process could not be renewed; trying again in a while');
+    }
   }
 
   // Taking

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { copyFile, mkdir, readFile, rmdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -129,21 +129,34 @@ export class ExchangeTables implements BindingStore {
 async function flock(file: string): Promise<(() => Promise<void>) | undefined> {
   // Held until the pipe closes, also by our death; the shell says when.
   const args = ['--exclusive', '--timeout', String(LOCK_MS / 1000), file, 'sh', '-c', 'echo; read _'];
-  const child = spawn('flock', args, { stdio: ['pipe', 'pipe', 'ignore'] });
-  child.stdin.on('error', () => {});
-  const ended = new Promise<'ended' | 'absent'>((resolve) => {
-    child.once('error', () => resolve('absent'));
-    child.once('close', () => resolve('ended'));
-  });
-  const outcome = await Promise.race([once(child.stdout, 'data').then(() => 'locked' as const), ended]);
-  if (outcome === 'absent') return undefined;
+  let child;
+  try {
+    child = await started(spawn('flock', args, { stdio: ['pipe', 'pipe', 'ignore'] }));
+  } catch (error) {
+    const code = codeOf(error);
+    // EACCES: a folder of the PATH, or the program itself, is not for this user.
+    if (code === 'ENOENT' || code === 'EACCES') return undefined;
+    throw new BrokerBlockedError(`The file "${file}" could not be locked: flock(1) could not be started (${code}).`, {
+      cause: error,
+    });
+  }
+  const { stdin, stdout } = child;
+  stdin.on('error', () => {});
+  const ended = once(child, 'close').then(() => 'ended' as const);
+  const outcome = await Promise.race([once(stdout, 'data').then(() => 'locked' as const), ended]);
   if (outcome === 'ended') {
     throw new BrokerBlockedError(`The file "${file}" could not be locked within ${LOCK_MS / 1000} s.`);
   }
   return async () => {
-    child.stdin.end();
+    stdin.end();
     await ended;
   };
+}
+
+/** Rejects where it cannot be: a child without resources has no pipes either. */
+async function started<T extends ChildProcess>(child: T): Promise<T> {
+  await once(child, 'spawn');
+  return child;
 }
 
 async function lockFolder(path: string): Promise<() => Promise<void>> {

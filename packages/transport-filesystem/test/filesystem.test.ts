@@ -8,6 +8,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   symlinkSync,
   utimesSync,
   writeFileSync,
@@ -17,6 +18,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { BrokerUrl, type Connection, type Delivery, type Outcome, type Publication } from '@lovage/core/transport';
 import { filesystemTransport } from '@lovage/transport-filesystem';
+import { openFilesystemDriver } from '../src/open.ts';
 import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest';
 
 const root = mkdtempSync(join(tmpdir(), 'lovage-filesystem-'));
@@ -335,6 +337,39 @@ test('a lock that Python holds on a table of bindings is waited for', async () =
     ['', '', 'more'],
     ['', '', 'python'],
   ]);
+});
+
+test('a flock(1) that cannot be started just now is no reason to write without the lock', async () => {
+  const connection = await connect();
+  const declared = {
+    exchanges: [{ name: 'x', type: 'fanout' as const }],
+    queues: [{ name: 'q' }],
+    bindings: [{ exchange: 'x', queue: 'q', routingKey: '' }],
+  };
+  const path = process.env['PATH'];
+  symlinkSync('flock', join(folder, 'flock'));
+  process.env['PATH'] = folder;
+  try {
+    await expect(connection.declare(declared)).rejects.toMatchObject({ code: 'ERR_BLOCKED' });
+  } finally {
+    process.env['PATH'] = path;
+  }
+  await connection.declare(declared);
+  expect(readFileSync(join(folder, 'control/x.exchange'), 'utf8')).toBe('[["","","q"]]');
+});
+
+test('a worker that only waits for its tasks keeps its mailbox', async () => {
+  const driver = await openFilesystemDriver(new BrokerUrl(`filesystem://${folder}`), {});
+  try {
+    await driver.ensureQueue({ name: 'mailbox', autoDelete: true });
+    const record = join(folder, 'control/.lovage/mailbox.queue');
+    const old = (Date.now() - 200_000) / 1000;
+    utimesSync(record, old, old);
+    await driver.extendLease([]);
+    await expect.poll(() => Date.now() - statSync(record).mtimeMs).toBeLessThan(100_000);
+  } finally {
+    await driver.close();
+  }
 });
 
 test('a folder that cannot be made is a ConfigError', async () => {
