@@ -94,6 +94,8 @@ export class Receiving {
       }
     } finally {
       this.#wanted = new Set();
+      // More than there was room for; no pull comes for as long as there is none.
+      if (this.#arrived.length > 0) void this.#returnUnwantedSoon();
     }
   }
 
@@ -109,8 +111,12 @@ export class Receiving {
     if (this.#arrived.length === 0) return [];
     const taken: Pulled<SqsReceipt>[] = [];
     const left: Pulled<SqsReceipt>[] = [];
-    for (const pulled of this.#arrived)
+    const now = performance.now();
+    for (const pulled of this.#arrived) {
+      // Others have it by now, or will.
+      if (pulled.receipt.leaseUntil <= now) continue;
       (taken.length < max && this.#wanted.has(pulled.queue) ? taken : left).push(pulled);
+    }
     this.#arrived = left;
     return taken;
   }
@@ -217,9 +223,10 @@ export class Receiving {
   }
 
   async #returnUnwanted(): Promise<void> {
-    const unwanted = this.#arrived.filter(({ queue }) => !this.#wanted.has(queue));
-    if (unwanted.length === 0) return;
+    const now = performance.now();
+    const unwanted = this.#arrived.filter(({ queue, receipt }) => !this.#wanted.has(queue) && receipt.leaseUntil > now);
     this.#arrived = this.#arrived.filter(({ queue }) => this.#wanted.has(queue));
+    if (unwanted.length === 0) return;
     try {
       await this.#options.giveBack(unwanted.map(({ receipt }) => receipt));
     } catch (error) {

@@ -253,6 +253,21 @@ describe.skipIf(process.env['LOVAGE_TEST_SQS_URL'] === undefined)('the SQS trans
       expect(counts.get('DeleteMessageCommand')).toBeUndefined();
     });
 
+    test('what a wait brings beyond the room of the next consumer goes back at once', async () => {
+      const [connection, other] = [await connect(), await connect()];
+      const name = await queue(connection);
+      await connection.publish([publication(name, '1'), publication(name, '2')]);
+      const { consumer } = await consume(connection, name, 10);
+      // What it has asked for by then brings both, and is taken over.
+      await consumer.cancel();
+      const narrow = await consume(connection, name, 1);
+      const first = await narrow.take(1);
+      const second = await (await consume(other, name, 1)).take(1);
+      expect(texts([...first, ...second]).toSorted()).toEqual(['1', '2']);
+      await settle(connection, first, 'ack');
+      await settle(other, second, 'ack');
+    });
+
     test('what a wait of a cancelled consumer brings goes back at once', async () => {
       const connection = await connect();
       const other = await connect();
