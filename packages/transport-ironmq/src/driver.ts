@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   type Capabilities,
   type Logger,
@@ -36,6 +37,9 @@ export interface IronDriverOptions {
   readonly logger: Logger;
 }
 
+/** Between two questions of which the first was answered at once, with nothing; doubled while it stays so. */
+const FIRST_PAUSE_MS = 250;
+const LONGEST_PAUSE_MS = 2000;
 const MAX_DELAY_SECONDS = 604_800;
 /** Of a request beside the envelope, whose quotes are escaped on top of it. */
 const REQUEST_BYTES = 1024;
@@ -90,13 +94,25 @@ export class IronDriver implements QueueDriver<IronReceipt> {
       const pulled: Pulled<IronReceipt>[] = [];
       for (const queue of queues) {
         if (pulled.length >= max || signal.aborted) break;
-        pulled.push(...toPulled(queue, await this.#queues.reserve(queue, max - pulled.length, 0)));
+        try {
+          pulled.push(...toPulled(queue, await this.#queues.reserve(queue, max - pulled.length, 0)));
+        } catch (error) {
+          // What the queues before gave is ours, and would stay so unseen.
+          if (pulled.length === 0) throw error;
+          break;
+        }
       }
       if (pulled.length > 0) return pulled;
     }
-    while (!signal.aborted && !this.#isClosed) {
+    for (let pauseMs = FIRST_PAUSE_MS; !signal.aborted && !this.#isClosed; ) {
+      const startedAt = Date.now();
       const pulled = await this.#wait(queues, max, signal);
-      if (pulled.length > 0 || Date.now() >= deadline) return pulled;
+      const now = Date.now();
+      if (pulled.length > 0 || now >= deadline) return pulled;
+      // Nobody waits for a queue that is not there: it would be asked for without end.
+      if (now - startedAt >= FIRST_PAUSE_MS) continue;
+      await sleep(Math.min(pauseMs, deadline - now), undefined, { signal }).catch(() => undefined);
+      pauseMs = Math.min(LONGEST_PAUSE_MS, pauseMs * 2);
     }
     return [];
   }
@@ -156,9 +172,12 @@ export class IronDriver implements QueueDriver<IronReceipt> {
     const pulled: Pulled<IronReceipt>[] = [];
     const rest = new AbortController();
     const ending = AbortSignal.any([signal, rest.signal]);
-    await Promise.all(
+    const outcomes = await Promise.allSettled(
       queues.map(async (queue) => {
-        const messages = await this.#polls.wait(queue, max, ending);
+        const messages = await this.#polls.wait(queue, max, ending).catch((error: unknown) => {
+          rest.abort();
+          throw error;
+        });
         if (messages.length === 0) return;
         rest.abort();
         const room = max - pulled.length;
@@ -166,6 +185,9 @@ export class IronDriver implements QueueDriver<IronReceipt> {
         if (messages.length > room) await this.#giveBack(queue, messages.slice(room));
       }),
     );
+    // What came beside a failure is ours, and would stay so unseen.
+    if (pulled.length > 0) return pulled;
+    for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
     return pulled;
   }
 

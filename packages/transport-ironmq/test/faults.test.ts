@@ -173,6 +173,29 @@ describe('IronMQ in trouble', () => {
     expect((await connection.inspect('many')).ready).toBe(10);
   });
 
+  test('a queue that is not there any more is asked for now and then only', async () => {
+    const connection = await open();
+    const fault = { match: 'gone/reservations', times: 1000, kind: 'status' as const, status: 404 };
+    server.fault(fault);
+    const startedAt = performance.now();
+    await consume(connection, 'gone', 1);
+    await vi.waitUntil(() => fault.times <= 997, { timeout: 5000, interval: 5 });
+    // Pauses of 250 ms and 500 ms.
+    expect(performance.now() - startedAt).toBeGreaterThanOrEqual(740);
+  });
+
+  test('a queue that cannot be read holds up nothing of the others', async () => {
+    const connection = await open();
+    await connection.declare({ queues: [{ name: 'sound' }, { name: 'unsound' }] });
+    await connection.publish([toQueue('sound', 'm')]);
+    server.fault({ match: 'unsound/reservations', times: 1, kind: 'status', status: 503, retryAfter: 60 });
+    const got: Delivery[] = [];
+    await connection.consume(['sound', 'unsound'], (deliveries) => got.push(...deliveries), { prefetch: 10 });
+    await vi.waitUntil(() => got.length > 0, { timeout: 8000 });
+    expect(got[0]?.deliveryCount).toBe(1);
+    await connection.settle(got.map((delivery) => ({ delivery, outcome: 'ack' })));
+  });
+
   test('a push queue cannot be consumed', async () => {
     await fetch(`http://127.0.0.1:${port}/3/projects/p/queues/pushed`, {
       method: 'PUT',
