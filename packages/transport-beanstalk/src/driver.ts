@@ -31,11 +31,11 @@ export class BeanstalkReceipt {
   readonly ttrMs: number;
   renewedAt: number;
 
-  constructor({ id, priority, ttrMs }: Job, now: number) {
+  constructor({ id, priority, ttrMs, reservedAt }: Job) {
     this.id = id;
     this.priority = priority;
     this.ttrMs = ttrMs;
-    this.renewedAt = now;
+    this.renewedAt = reservedAt;
   }
 
   /** beanstalkd may have given it to somebody else. */
@@ -139,9 +139,8 @@ export class BeanstalkDriver implements QueueDriver<BeanstalkReceipt> {
     const tubes = [...byTube.keys()];
     let jobs = await taker.takeReady(tubes, max);
     if (jobs.length === 0 && waitMs > 0) jobs = await taker.waitForOne(tubes, waitMs, signal);
-    const now = performance.now();
     return jobs.map((job) => {
-      const receipt = new BeanstalkReceipt(job, now);
+      const receipt = new BeanstalkReceipt(job);
       this.#held.add(receipt);
       if (job.ttrMs < this.capabilities.leaseMs) this.#renewSoon(job.ttrMs);
       return {

@@ -17,6 +17,8 @@ export interface Job {
   readonly ttrMs: number;
   /** How often it was reserved, this time included. */
   readonly reserves: number;
+  /** It was reserved no earlier: milliseconds of `performance.now()`. */
+  readonly reservedAt: number;
 }
 
 export interface TakerOptions {
@@ -54,10 +56,14 @@ export class Taker {
   async takeReady(tubes: readonly string[], max: number): Promise<readonly Job[]> {
     this.#watch(tubes);
     const count = Math.min(max, this.#guess, MOST_AT_ONCE);
+    const askedAt = performance.now();
     const replies = await Promise.all(
       Array.from({ length: count }, () => this.#link.command('reserve-with-timeout 0')),
     );
-    const jobs = await this.#describe(replies.filter((reply) => this.#isJob(reply)));
+    const jobs = await this.#describe(
+      replies.filter((reply) => this.#isJob(reply)),
+      askedAt,
+    );
     this.#guess = Math.min(MOST_AT_ONCE, Math.max(2, jobs.length * 2));
     if (replies.some(({ word }) => word === 'DEADLINE_SOON')) await this.#onDeadline();
     return jobs;
@@ -79,7 +85,7 @@ export class Taker {
         this.#isWaiting = false;
         if (reply.word === 'DEADLINE_SOON') await this.#onDeadline();
         if (!this.#isJob(reply)) continue;
-        const jobs = await this.#describe([reply]);
+        const jobs = await this.#describe([reply], performance.now());
         if (jobs.length > 0) return jobs;
       }
       return [];
@@ -126,7 +132,7 @@ export class Taker {
     return false;
   }
 
-  async #describe(replies: readonly Reply[]): Promise<readonly Job[]> {
+  async #describe(replies: readonly Reply[], reservedAt: number): Promise<readonly Job[]> {
     const all = await Promise.all(replies.map(({ args }) => this.#link.command(`stats-job ${args[0]}`)));
     return replies.flatMap(({ args, body }, index) => {
       const stats = all[index]?.body;
@@ -140,6 +146,7 @@ export class Taker {
         priority: values.get('pri') ?? '0',
         ttrMs: Number(values.get('ttr')) * 1000,
         reserves: Number(values.get('reserves')) || 1,
+        reservedAt,
       };
     });
   }

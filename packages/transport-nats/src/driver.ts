@@ -123,6 +123,8 @@ export class NatsDriver implements QueueDriver<NatsReceipt> {
     // The most urgent of every queue first; among equals the order of the queues.
     const sources = perQueue.flat().sort((a, b) => b.step - a.step);
     const fetched: Fetched[] = [];
+    // What is ready is delivered after it is asked for, and that long ago at most.
+    let deliveredAt = performance.now();
     try {
       for (const source of sources) {
         if (signal.aborted || fetched.length >= max) break;
@@ -130,6 +132,7 @@ export class NatsDriver implements QueueDriver<NatsReceipt> {
       }
       if (fetched.length === 0 && waitMs > 0 && !signal.aborted) {
         fetched.push(...(await fetchNext(this.#link, sources, waitMs, signal)));
+        deliveredAt = performance.now();
       }
     } catch (error) {
       if (isLovageError(error, 'ERR_CONNECTION_LOST')) throw error;
@@ -142,13 +145,12 @@ export class NatsDriver implements QueueDriver<NatsReceipt> {
         });
       }
     }
-    const now = performance.now();
     for (const { message } of fetched.splice(max)) this.#link.send(message.reply as string, NAK);
     return fetched.map(({ source, message }) => {
       const ackSubject = message.reply as string;
       const { deliveries, delivery } = readAckSubject(ackSubject);
       this.#givenBackTo(source.consumer).after(delivery);
-      const receipt = new NatsReceipt(source, ackSubject, now);
+      const receipt = new NatsReceipt(source, ackSubject, deliveredAt);
       return { queue: source.queue, payload: payloadOf(message), receipt, deliveryCount: deliveries };
     });
   }
