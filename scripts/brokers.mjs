@@ -1,5 +1,5 @@
 // Every broker as the demo, the kill tests and the benchmarks meet it: its services, the URL of it and of a store for
-// results. Where `restartable`, a kill test may kill the first service and start it again on its data. `transport` and
+// results. Where `restartable`, a kill test may kill the first service and start it again on its data. `standsStillMs`: so long a kill test waits for progress. `transport` and
 // `driver` are what an application installs where that is not `transport-NAME` alone.
 const file = (dir) => `db+sqlite:///${dir}/results.db`;
 const at = (variable) => (env) => env[variable];
@@ -42,7 +42,8 @@ export const BROKERS = {
   amqp: row('amqp', 'LOVAGE_TEST_AMQP_URL', { backend: () => 'rpc://' }),
   // A test server written from IronMQ's published HTTP API, which keeps nothing.
   ironmq: row('ironmq', 'LOVAGE_TEST_IRONMQ_URL'),
-  couchdb: row('couchdb', 'LOVAGE_TEST_COUCHDB_URL', { restartable: true }),
+  // PouchDB Server answers nobody while it brings its views up to date.
+  couchdb: row('couchdb', 'LOVAGE_TEST_COUCHDB_URL', { restartable: true, standsStillMs: 120_000 }),
   sqs: row('sqs', 'LOVAGE_TEST_SQS_URL'),
   filesystem: {
     services: [],

@@ -13,7 +13,7 @@ import { packageNames } from './workspace.mjs';
 /** @typedef {[name: string, command: string, args: string[]]} Step */
 
 const node = (script, ...args) => [process.execPath, [join(root, script), ...args]];
-const vitest = (project) => node('node_modules/vitest/vitest.mjs', 'run', '--project', project);
+const vitest = (project, ...filters) => node('node_modules/vitest/vitest.mjs', 'run', '--project', project, ...filters);
 
 /** @type {Step[]} */
 const CHECKS = [
@@ -27,16 +27,19 @@ const CHECKS = [
 ];
 /** Packages whose tests wait for time to pass, more than the others' do. */
 const PATIENT = ['sqs', 'couchdb', 'ironmq', 'filesystem', 'nats', 'beanstalk'].map((name) => `transport-${name}`);
-const brokerTests = (names) => [...vitest('broker')[1], ...names.map((name) => `packages/${name}/`)];
+const brokerTests = (name, packages) => [name, ...vitest('broker', ...packages.map((one) => `packages/${one}/`))];
 /** @type {Step[][]} */
 const LANES = [
   [
-    ['broker tests, first half', process.execPath, brokerTests(PATIENT)],
+    brokerTests('broker tests, first half', PATIENT),
     ['the demo on every broker', ...node('scripts/check-demo.mjs')],
     ['kill tests', ...node('scripts/chaos.mjs', '--tasks', '5000', '--kills', '10')],
   ],
   [
-    ['broker tests, second half', process.execPath, brokerTests(packageNames.filter((one) => !PATIENT.includes(one)))],
+    brokerTests(
+      'broker tests, second half',
+      packageNames.filter((one) => !PATIENT.includes(one)),
+    ),
     ['kill tests of chords', ...node('scripts/chaos-chords.mjs', '--chords', '150', '--restarts', '1')],
     ['shutdown', ...node('scripts/shutdown.mjs', '--rounds', '9')],
   ],
