@@ -1,6 +1,7 @@
 // Every broker as the demo, the kill tests and the benchmarks meet it: its services, the URL of it and of a store for
-// results. Where `restartable`, a kill test may kill the first service and start it again on its data. `standsStillMs`: so long a kill test waits for progress. `transport` and
-// `driver` are what an application installs where that is not `transport-NAME` alone.
+// results. Where `restartable`, a kill test may kill the first service and start it again on its data; `standsStillMs`:
+// so long it waits for progress. `transport` and `driver` are what an application installs where that is not
+// `transport-NAME` alone.
 const file = (dir) => `db+sqlite:///${dir}/results.db`;
 const at = (variable) => (env) => env[variable];
 
