@@ -47,7 +47,7 @@ export async function workerRate(command, args, env, cwd) {
   }
 }
 
-/** Memory and CPU of an idle worker over 10 s, from the kernel. */
+/** Memory and CPU of a worker that has long been idle, over 20 s, from the kernel. */
 export async function idle(command, args, env, cwd) {
   const child = spawn(command, args, { env, cwd: cwd ?? join(root, 'bench'), stdio: 'ignore', detached: true });
   const usage = () => {
@@ -61,14 +61,15 @@ export async function idle(command, args, env, cwd) {
     }
     return { rssMiB: rss / 1024, ticks };
   };
-  await sleep(5000);
+  // What its start has left is collected within some seconds.
+  await sleep(15_000);
   const before = usage();
-  await sleep(10_000);
+  await sleep(20_000);
   const after = usage();
   const exit = once(child, 'exit');
   process.kill(-Number(child.pid), 'SIGKILL');
   await exit;
-  return { rssMiB: after.rssMiB, cpuPercent: (after.ticks - before.ticks) / 10 };
+  return { rssMiB: after.rssMiB, cpuPercent: (after.ticks - before.ticks) / 20 };
 }
 
 function processesOf(leader) {
