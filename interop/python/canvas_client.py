@@ -13,7 +13,7 @@ from celery.result import AsyncResult, GroupResult
 from tasks import app
 
 results = {}
-GRACE_SECONDS = 10
+GRACE_SECONDS = 20
 
 
 def build(spec):
