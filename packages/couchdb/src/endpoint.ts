@@ -1,6 +1,6 @@
-import { boolean, nonEmptyText, readOptions, seconds, withoutEffect } from '@lovage/core/options';
+import { boolean, nonEmptyText, readOptions, readTls, seconds, splitQuery, withoutEffect } from '@lovage/core/options';
 import { type BrokerUrl, ConfigError } from '@lovage/core/transport';
-import { type HttpEndpoint, readTls, splitQuery } from '@lovage/http';
+import type { HttpEndpoint } from '@lovage/http';
 
 export const SCHEMES = ['couchdb', 'couchdbs'] as const;
 const DEFAULT_PORT = 5984;

@@ -10,7 +10,7 @@ import {
   type LovageError,
 } from '@lovage/core/transport';
 import { type Dispatcher, Pool } from 'undici';
-import type { TlsSettings } from './tls.ts';
+import type { TlsSettings } from '@lovage/core/options';
 
 /** Where a service is, and who asks. */
 export interface HttpEndpoint {

@@ -1,6 +1,15 @@
-import { integer, oneOf, type OptionReader, readOptions, seconds, withoutEffect } from '@lovage/core/options';
+import {
+  integer,
+  oneOf,
+  type OptionReader,
+  readOptions,
+  readTls,
+  seconds,
+  splitQuery,
+  withoutEffect,
+} from '@lovage/core/options';
 import { type BrokerUrl, ConfigError, type ConnectOptions } from '@lovage/core/transport';
-import { type HttpEndpoint, readTls, splitQuery } from '@lovage/http';
+import type { HttpEndpoint } from '@lovage/http';
 import { findCredentials, type IronCredentials } from './credentials.ts';
 
 /** The cloud that Iron.io's documentation names first. */

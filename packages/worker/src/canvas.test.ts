@@ -246,6 +246,24 @@ describe.each(STORES)('on %s', (_, options) => {
   });
 });
 
+test('on a store that joins results the header is a saved group, and ignored parts are kept', async () => {
+  const joining: Backend = {
+    schemes: memoryBackend.schemes,
+    open: async (url, options) => {
+      const backend = await memoryBackend.open(url, options);
+      return Object.assign(backend, { chords: { ...backend.chords, joinsResults: true } });
+    },
+  };
+  const bench = openBench({ backends: [joining] });
+  const { add, list } = tasksOf(bench, { runs: new Map(), errbacks: [] });
+  const quiet = bench.app.task('quiet', { ignoreResult: true }, (n: number) => n);
+  await bench.worker();
+  const result = await chord([quiet.s(1), add.s(1, 1)], list.s()).delay();
+  expect(await result.get({ timeout: 4 })).toEqual([1, 2]);
+  const header = await bench.app.restoreGroup((result.parent as GroupResult).id);
+  expect(await header?.get({ timeout: 4 })).toEqual([1, 2]);
+});
+
 test('a result that cannot be kept fails its task and not what runs after it', async () => {
   const states = new Map<string, string[]>();
   const backend = refusingBackend(({ task_id, status, result }) => {

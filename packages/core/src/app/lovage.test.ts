@@ -125,6 +125,20 @@ test('a store that could not be opened is opened by the next call', async () => 
   expect(await app.asyncResult('a').state()).toBe('PENDING');
 });
 
+test('members of a store are named by its scheme, once', async () => {
+  let members: readonly string[] = [];
+  const cluster: Backend = {
+    schemes: ['cache+memcached'],
+    open: async (url, options) => {
+      members = [url, ...url.members].map((member) => `${member.scheme} ${member.host} ${member.port}`);
+      return memoryBackend.open(url, options);
+    },
+  };
+  const app = openApp({ backends: [cluster], backend: 'cache+memcached://a:1;b:2;cache+memcached://c:3/' });
+  await app.resultBackend();
+  expect(members).toEqual(['cache+memcached a 1', 'cache+memcached b 2', 'cache+memcached c 3']);
+});
+
 test('two apps of one process share nothing', async () => {
   const [one, two] = [openApp(), openApp()];
   one.task('same.name', () => 1);

@@ -415,10 +415,12 @@ export class Lovage implements AsyncDisposable {
   async openBackend(setting: string): Promise<ResultBackend> {
     const { settings, resolveFrom } = this;
     const { backends = [] } = this.#options;
-    const [first, ...members] = setting.split(';').map((part) => part.trim());
+    const [first = '', ...members] = setting.split(';').map((part) => part.trim());
+    const scheme = /^[^:]*:\/\//.exec(first)?.[0];
     const url = new BackendUrl(
-      first?.includes('://') ? first : `${first}://`,
-      members.map((member) => new BackendUrl(member)),
+      scheme === undefined ? `${first}://` : first,
+      // Celery names the scheme once: `cache+memcached://host;other`.
+      members.map((member) => new BackendUrl(member.includes('://') ? member : `${scheme ?? ''}${member}`)),
     );
     const backend = await resolveBackend(url, {
       backends,

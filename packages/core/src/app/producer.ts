@@ -166,7 +166,7 @@ export class Producer {
     await Promise.all(
       chords.map(async ({ groupId, size, header }) => {
         // Parts that are groups give lists: whoever joins the chord learns which from the saved group.
-        if (header.some(({ children }) => children !== undefined)) {
+        if (store.joinsResults === true || header.some(({ children }) => children !== undefined)) {
           await this.#app.groupResult(groupId, header).save();
         }
         await store.begin(groupId, size);

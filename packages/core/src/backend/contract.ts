@@ -112,6 +112,11 @@ export interface StoredDocument {
  * ends a part tells it, and the one whose part completes the chord sends the body.
  */
 export interface ChordStore {
+  /**
+   * Parts are read from where results are kept, as Celery's counting stores do it: the header is saved as a group before
+   * the chord begins, and what a part returned is kept even where results are ignored. Default: parts are kept apart.
+   */
+  readonly joinsResults?: boolean;
   /** Before the first part is published: how many there will be. */
   begin(groupId: string, size: number): Promise<void>;
   /**

@@ -129,7 +129,7 @@ class KeyValueBackend implements ResultBackend {
   async connect(): Promise<void> {
     const store = await this.#opened();
     this.#capabilities = { notifies: store.feed !== undefined, shared: true, autoExpires: store.autoExpires };
-    if (store.chords !== undefined) this.chords = this.#chordStore();
+    if (store.chords !== undefined) this.chords = this.#chordStore(store.chords.joinsResults ?? false);
     if (store.documents !== undefined) this.documents = this.#documentStore();
   }
 
@@ -321,10 +321,11 @@ class KeyValueBackend implements ResultBackend {
 
   // Chords
 
-  #chordStore(): ChordStore {
+  #chordStore(joinsResults: boolean): ChordStore {
     const call = <T>(work: (chords: KeyValueChords) => Promise<T>): Promise<T> =>
       this.#call((store) => work(store.chords as KeyValueChords));
     return {
+      joinsResults,
       begin: (groupId, size) => call((chords) => chords.begin(this.#chordKeys(groupId), size, this.#ttlSeconds)),
       part: async (groupId, { taskId, index, state, result }) => {
         const value = this.#codec.encode([1, taskId, state, result]);

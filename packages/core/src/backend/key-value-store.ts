@@ -107,6 +107,8 @@ export interface ChordKeys {
  * `ttlSeconds` as in {@link KeyValueWrite}, for every key that it touches.
  */
 export interface KeyValueChords {
+  /** As in `ChordStore`. */
+  readonly joinsResults?: boolean;
   begin(keys: ChordKeys, size: number, ttlSeconds: number | undefined): Promise<void>;
   /**
    * Adds a part, but for a chord that is done. `value` is `[1, task id, state, result]` encoded: it takes the place of one

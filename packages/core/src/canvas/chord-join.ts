@@ -1,6 +1,6 @@
 import type { Lovage } from '../app/lovage.ts';
 import { toSignatureDict } from '../app/option-names.ts';
-import type { ChordPart, ChordStore, ResultWrite } from '../backend/contract.ts';
+import type { ChordPart, ChordStore, ResultBackend, ResultWrite } from '../backend/contract.ts';
 import { isLovageError } from '../errors.ts';
 import { newTaskId } from '../internal/ids.ts';
 import { describeError, taskFailure } from '../protocol/exception-info.ts';
@@ -74,6 +74,11 @@ export function isPassing(error: unknown): boolean {
   return isLovageError(error) && error.retryable;
 }
 
+/** Whether chords on this store learn what their parts returned from where results are kept. */
+export function readsResults({ chords }: ResultBackend): boolean {
+  return chords === undefined || chords.joinsResults === true;
+}
+
 /** True when a body's result is there: it ran, failed or was revoked. */
 export async function hasEnded(app: Lovage, body: SignatureFields): Promise<boolean> {
   const end = endOf(body);
@@ -135,7 +140,7 @@ function answering(body: SignatureFields): readonly SignatureFields[] {
 /**
  * Ends frozen signatures that will never run because of `error`: each of their tasks gets `state`, and a chord that one
  * of them is a part of learns of it. So whoever waits for any of them is answered. `stores` false: chords only, by a state
- * where the store does not count parts.
+ * where the chord learns of its parts' ends by it.
  */
 export async function endUnrun(
   app: Lovage,
@@ -155,9 +160,7 @@ export async function endUnrun(
     children: [],
     date_done: new Date().toISOString().replace('Z', '+00:00'),
   };
-  const written = stores
-    ? tasks
-    : tasks.filter(({ options }) => options.chord !== undefined && backend.chords === undefined);
+  const written = stores ? tasks : tasks.filter(({ options }) => options.chord !== undefined && readsResults(backend));
   await backend.store(
     written.map(
       ({ options: { taskId, groupId, replyTo } }): ResultWrite => ({

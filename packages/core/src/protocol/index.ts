@@ -1,7 +1,7 @@
 export { toSignatureDict } from '../app/option-names.ts';
 export type { SignatureDict } from '../canvas/signature-dict.ts';
 export { BUILTIN_TASK_NAMES } from '../canvas/builtins.ts';
-export { endUnrun, returnChordPart } from '../canvas/chord-join.ts';
+export { endUnrun, readsResults, returnChordPart } from '../canvas/chord-join.ts';
 export type { ReturnedPart } from '../canvas/chord-join.ts';
 export { callErrbacks } from '../canvas/errbacks.ts';
 export type { FailedTask } from '../canvas/errbacks.ts';

@@ -4,6 +4,7 @@ import {
   describeError,
   endUnrun,
   readFields,
+  readsResults,
   returnChordPart,
   type TaskBody,
   type TaskRequest,
@@ -24,11 +25,12 @@ const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 1000;
 
 /**
- * Whether a task is a part of a chord that `celery.chord_unlock` looks after. It learns of the part's end by its stored
- * state, so that one is kept even where results are ignored.
+ * Whether a task is a part of a chord that learns of its parts' ends by their stored states, such as one that
+ * `celery.chord_unlock` looks after. So that state is kept even where results are ignored.
  */
 export function isPolledPart(app: Lovage, body: TaskBody | undefined): boolean {
-  return body?.chord !== undefined && app.openedBackend()?.chords === undefined;
+  const backend = app.openedBackend();
+  return body?.chord !== undefined && (backend === undefined || readsResults(backend));
 }
 
 /**

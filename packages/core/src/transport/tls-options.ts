@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
-import { boolean, nonEmptyText, type OptionReader, readOptions, text, toCamelCase } from '@lovage/core/options';
-import { type BrokerUrl, ConfigError } from '@lovage/core/transport';
+import { ConfigError } from '../errors.ts';
+import { boolean, nonEmptyText, type OptionReader, readOptions, text, toCamelCase } from './option-readers.ts';
+import type { BrokerUrl } from './url.ts';
 
 /** What of Node's TLS options can be set. */
 export type TlsSettings = {
@@ -57,29 +58,35 @@ export function readTls(
   const { ssl, ...fromQuery } = query;
   const isAsked = isSecure || ssl === true || Object.keys(fromQuery).length > 0;
   if (!isAsked && (useSsl === undefined || useSsl === false)) return undefined;
-  const values = {
-    ...readOptions(
-      withoutPrefix(typeof useSsl === 'object' ? useSsl : {}),
-      TLS_OPTIONS,
-      'The setting for TLS ("broker_use_ssl")',
-    ),
-    ...readOptions(withoutPrefix(fromQuery), TLS_OPTIONS, `The URL ${JSON.stringify(String(url))}`),
-  };
   return {
-    rejectUnauthorized: values.certReqs ?? true,
+    ...serverName(url.host),
+    rejectUnauthorized: true,
+    ...readTlsSettings(typeof useSsl === 'object' ? useSsl : {}, 'The setting for TLS ("broker_use_ssl")'),
+    ...readTlsSettings(fromQuery, `The URL ${JSON.stringify(String(url))}`),
+  };
+}
+
+/**
+ * Node's TLS options from Celery's names, with or without `ssl_` before them; what is not given is absent. `where` begins
+ * an error's sentence.
+ */
+export function readTlsSettings(given: Readonly<Record<string, unknown>>, where: string): TlsSettings {
+  const values = readOptions(withoutPrefix(given), TLS_OPTIONS, where);
+  return {
+    ...(values.certReqs === undefined ? {} : { rejectUnauthorized: values.certReqs }),
     ...(values.caCerts === undefined ? {} : { ca: read(values.caCerts, 'ssl_ca_certs') }),
     ...(values.certfile === undefined ? {} : { cert: read(values.certfile, 'ssl_certfile') }),
     ...(values.keyfile === undefined ? {} : { key: read(values.keyfile, 'ssl_keyfile') }),
     ...(values.keyfilePassword === undefined ? {} : { passphrase: values.keyfilePassword }),
     ...(values.ciphers === undefined ? {} : { ciphers: values.ciphers }),
     ...(values.checkHostname === false ? { checkServerIdentity: () => undefined } : {}),
-    // The name for SNI and for the check of the certificate; an address may not stand in SNI.
-    ...(values.serverHostname !== undefined
-      ? { servername: values.serverHostname }
-      : isIP(url.host) === 0 && !url.host.startsWith('[')
-        ? { servername: url.host.toLowerCase() }
-        : {}),
+    ...(values.serverHostname === undefined ? {} : { servername: values.serverHostname }),
   };
+}
+
+/** The name for SNI and for the check of the certificate; an address may not stand in SNI. */
+export function serverName(host: string): TlsSettings {
+  return host === '' || isIP(host) !== 0 || host.startsWith('[') ? {} : { servername: host.toLowerCase() };
 }
 
 function withoutPrefix(given: Readonly<Record<string, unknown>>): Record<string, unknown> {

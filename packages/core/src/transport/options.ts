@@ -1,0 +1,2 @@
+export * from './option-readers.ts';
+export * from './tls-options.ts';
