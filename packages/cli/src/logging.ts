@@ -47,6 +47,17 @@ export function createLogger({ level, format, colour, logfile }: LoggingOptions)
   return pino(options, { write: (line: string) => destination.write(`${formatLine(line, colour)}\n`) });
 }
 
+/** For commands that are no daemons: warnings for people, on standard error; errors end the command and are told there. */
+export function commandLogger({
+  quiet = false,
+  logFormat = 'line',
+}: {
+  readonly quiet?: boolean;
+  readonly logFormat?: LogFormat;
+}): Logger {
+  return createLogger({ level: quiet ? 'critical' : 'warning', format: logFormat, colour: false });
+}
+
 function formatLine(line: string, colour: boolean): string {
   const { level, time, msg, err, ...fields } = JSON.parse(line) as {
     level: number;

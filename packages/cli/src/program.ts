@@ -3,6 +3,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { beatCommand } from './commands/beat.ts';
 import { callCommand } from './commands/call.ts';
 import { eventsCommand } from './commands/events.ts';
+import { migrateCommand } from './commands/migrate.ts';
 import { purgeCommand } from './commands/purge.ts';
 import { controlCommand, inspectCommand, statusCommand } from './commands/remote.ts';
 import { reportCommand } from './commands/report.ts';
@@ -61,6 +62,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 69 broker, store or workers out of 
     inspectCommand(),
     controlCommand(),
     eventsCommand(),
+    migrateCommand(),
     purgeCommand(),
     reportCommand(),
   ]) {

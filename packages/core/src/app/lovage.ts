@@ -366,15 +366,19 @@ export class Lovage implements AsyncDisposable {
     if (connection.capabilities.fanout) await this.control.revoke(taskIds, { terminate, signal });
   }
 
-  /** A supervised link of its own: `read` for consuming, `write` for publishing. The caller closes it. */
+  /**
+   * A supervised link of its own: `read` for consuming, `write` for publishing. The caller closes it. With `url` to
+   * another broker; transport and TLS options of the settings hold there too if its scheme is that of the app's own.
+   */
   connectBroker(
     use: 'read' | 'write',
-    { keepsLeases = false }: { readonly keepsLeases?: boolean } = {},
+    { keepsLeases = false, url }: { readonly keepsLeases?: boolean; readonly url?: string } = {},
   ): ConnectionSupervisor {
     if (this.#closed) throw new ClosedError(`The app "${this.name}" is closed.`);
     const { settings } = this;
-    const setting = (use === 'read' ? settings.brokerReadUrl : settings.brokerWriteUrl) ?? settings.brokerUrl;
-    const urls = parseBrokerUrls(setting);
+    const own = (use === 'read' ? settings.brokerReadUrl : settings.brokerWriteUrl) ?? settings.brokerUrl;
+    const urls = parseBrokerUrls(url ?? own);
+    const isAlike = url === undefined || parseBrokerUrls(own)[0]?.scheme === urls[0]?.scheme;
     const { resolveFrom } = this;
     const { transports = [] } = this.#options;
     return new ConnectionSupervisor({
@@ -382,12 +386,11 @@ export class Lovage implements AsyncDisposable {
       transport: (url) =>
         resolveTransport(url, { transports, ...(resolveFrom === undefined ? {} : { from: resolveFrom }) }),
       connect: {
-        transportOptions: settings.brokerTransportOptions,
+        ...(isAlike ? { transportOptions: settings.brokerTransportOptions, useSsl: settings.brokerUseSsl } : {}),
         connectTimeoutMs: settings.brokerConnectionTimeout * 1000,
         heartbeatSeconds: settings.brokerHeartbeat,
         leaseMs: settings.leaseSeconds * 1000,
         keepsLeases,
-        useSsl: settings.brokerUseSsl,
         clientName: `${this.name}:${use}`,
         logger: this.logger,
       },

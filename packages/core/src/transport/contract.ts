@@ -1,6 +1,6 @@
 import type { Logger } from '../internal/log.ts';
 import type { Message } from './message.ts';
-import type { Topology } from './topology.ts';
+import type { Binding, Topology } from './topology.ts';
 import type { BrokerUrl } from './url.ts';
 
 /** One kind of broker: a value to pass around, not a base class. */
@@ -60,6 +60,8 @@ export interface Connection extends AsyncDisposable {
   inspect(queue: string): Promise<QueueStatus>;
   /** Messages dropped. */
   purge(queue: string): Promise<number>;
+  /** What is bound to an exchange, by whomever. Absent where the broker cannot tell. */
+  bindings?(exchange: string): Promise<readonly Binding[]>;
   /** Removes what is named; an entity that does not exist is no error. */
   remove(topology: Topology): Promise<void>;
   /** Cancels consumers, gives back what is unsettled, flushes, disconnects. Never rejects; twice is fine. */

@@ -356,6 +356,16 @@ class VirtualConnection<Receipt> implements Connection {
     return this.#guard(this.#driver.purge(queue));
   }
 
+  async bindings(exchange: string): Promise<readonly Binding[]> {
+    this.#checkOpen();
+    const { bindings } = this.#driver;
+    const stored =
+      bindings === undefined || this.#isBroadcast(exchange)
+        ? this.#table.bindingsFrom(exchange)
+        : await this.#guard(bindings.list(exchange));
+    return [...stored].map(({ queue, routingKey }) => ({ queue, exchange, routingKey }));
+  }
+
   async remove({ exchanges = [], queues = [], bindings = [] }: Topology): Promise<void> {
     this.#checkOpen();
     await this.#guard(Promise.all(bindings.map((binding) => this.#unbind(binding))));

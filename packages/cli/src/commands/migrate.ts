@@ -1,0 +1,164 @@
+import type { Lovage } from '@lovage/core';
+import { maskUrl, type Message } from '@lovage/core/transport';
+import { Command, Option } from 'commander';
+import { globalOptions, openApp, print, type GlobalOptions } from '../context.ts';
+import { CommandError, EXIT } from '../exit-codes.ts';
+import { commandLogger } from '../logging.ts';
+import type { MigrationReport, QueuePair } from '../migrate/migration.ts';
+import { ProgressBar } from '../progress.ts';
+import { until } from '../stop-signals.ts';
+import { number } from './call.ts';
+import { list } from './purge.ts';
+
+interface MigrateOptions {
+  readonly limit?: number;
+  readonly timeout: number;
+  readonly ackMessages: boolean;
+  readonly copy?: boolean;
+  readonly tasks?: readonly string[];
+  readonly queues?: readonly string[];
+  readonly forever?: boolean;
+  readonly window: number;
+  readonly json?: boolean;
+}
+
+/** `lovage migrate SOURCE DESTINATION`: moves waiting messages from one broker to another. */
+export function migrateCommand(): Command {
+  return new Command('migrate')
+    .description('Move waiting messages from one broker to another, between any two kinds')
+    .argument('<source>', 'URL of the broker that has them')
+    .argument('<destination>', 'URL of the broker that gets them')
+    .option('-n, --limit <n>', 'move so many at most', count)
+    .option('-t, --timeout <seconds>', 'end when no message came for so long', number, 1)
+    .addOption(
+      new Option('-a, --ack-messages', 'take them from the source once the destination has them: always so').hideHelp(),
+    )
+    .option('--copy', 'leave them at the source too')
+    .option('-T, --tasks <names>', 'only these tasks, separated by commas', list)
+    .option('-Q, --queues <names>', 'only these queues, separated by commas; from:to renames one', list)
+    .option('-F, --forever', 'go on with what comes in until a signal says stop', false)
+    .option('--window <n>', 'messages on their way at once', count, 500)
+    .option('-j, --json', 'print JSON')
+    .addHelpText(
+      'after',
+      `
+A message is taken from the source after the destination has confirmed it: a process that is killed loses none, and up
+to --window messages are at both places then. Bodies, headers, properties and ids stay as they are. What cannot be moved
+(too large for the destination, unreadable) stays where it is and is listed; the exit code is 1 then.
+
+Without -Q the queues are those of the app (-A), or "celery". With --copy and -T, messages that stay are held until the
+end. Messages that workers hold at the source, for their ETA too, come when those workers stop. Priorities keep their
+number: Redis serves 0 first, RabbitMQ 9, and only in queues with x-max-priority.
+
+Examples:
+  lovage migrate redis://localhost amqp://localhost
+  lovage -A ./tasks migrate redis://old amqp://new -F        while clients still send to the old one
+  lovage migrate amqp://localhost redis://localhost -Q images,mail:letters -n 1000 --json`,
+    )
+    .action(run);
+}
+
+async function run(source: string, destination: string, options: MigrateOptions, command: Command): Promise<void> {
+  const globals = globalOptions(command);
+  const { json = false, forever = false, limit, timeout } = options;
+  // -A is for the queues; the URLs are the arguments.
+  const app = await openApp(globals.app === undefined ? { ...globals, broker: source } : globals);
+  const stop = until('SIGINT', 'SIGTERM');
+  const bar = await ProgressBar.open(process.stderr.isTTY === true && globals.quiet !== true);
+  const from = app.connectBroker('read', { url: source });
+  const to = app.connectBroker('write', { url: destination });
+  try {
+    const { Migration } = await import('../migrate/migration.ts');
+    const migration = new Migration({
+      source: from,
+      destination: to,
+      queues: pairs(app, options.queues, source === destination),
+      ...(limit === undefined ? {} : { limit }),
+      idleMs: timeout * 1000,
+      forever,
+      copies: options.copy === true,
+      ...(options.tasks === undefined ? {} : { wants: await wantsTasks(options.tasks) }),
+      window: options.window,
+      reconnectMs: app.settings.publishTimeoutSeconds * 1000,
+      signal: stop.signal,
+      logger: commandLogger(globals),
+      onProgress: ({ moved, total }) => bar.update({ done: moved, total: forever ? undefined : total }),
+    });
+    const report = await migration.run();
+    bar.close();
+    show(report, { json, globals, source, destination, copies: options.copy === true });
+    if (report.failed.length > 0 || (stop.signal.aborted && !forever)) process.exitCode = EXIT.failed;
+  } finally {
+    bar.close();
+    stop.forget();
+    await Promise.all([from.close(), to.close()]);
+    await app.close();
+  }
+}
+
+/** As Celery's: `a` is the same queue there, `a:b` another. Source: celery/contrib/migrate.py, prepare_queues. */
+function pairs(app: Lovage, given: readonly string[] | undefined, isSameBroker: boolean): readonly QueuePair[] {
+  const names = given ?? app.queues.all().flatMap(({ name, broadcast }) => (broadcast ? [] : [name]));
+  return names.map((text) => {
+    const [from = '', to = from] = text.split(':').map((part) => part.trim());
+    if (from === '' || to === '') {
+      throw new CommandError(`"${text}" names no queue. Expected a name, or from:to.`, EXIT.usage);
+    }
+    const source = app.queues.find(from)?.name ?? from;
+    const target = app.queues.get(to);
+    if (isSameBroker && source === target.name) {
+      throw new CommandError(
+        `Source and destination are the same, and so is the queue "${from}". Give -Q from:to.`,
+        EXIT.usage,
+      );
+    }
+    return { from: source, to: target.name, topology: target.publishTopology };
+  });
+}
+
+async function wantsTasks(tasks: readonly string[]): Promise<(delivery: { readonly message: Message }) => boolean> {
+  const { readTaskFacts } = await import('../task-facts.ts');
+  const wanted = new Set(tasks);
+  return ({ message }) => {
+    const { task } = readTaskFacts(message);
+    return task !== undefined && wanted.has(task);
+  };
+}
+
+interface ShowOptions {
+  readonly json: boolean;
+  readonly globals: GlobalOptions;
+  readonly source: string;
+  readonly destination: string;
+  readonly copies: boolean;
+}
+
+function show(report: MigrationReport, { json, source, destination, copies }: ShowOptions): void {
+  const { moved, queues, skipped, failed, unsettled, left, missing } = report;
+  const lines = [
+    `${copies ? 'Copied' : 'Moved'} ${messages(moved)} from ${maskUrl(source)} to ${maskUrl(destination)}.`,
+    ...Object.entries(queues).map(([queue, moved]) => `  ${queue}: ${moved}`),
+    ...missing.map((queue) => `  ${queue}: no such queue at the source`),
+    ...(skipped === 0 ? [] : [`Left ${messages(skipped)} that were not asked for.`]),
+    ...failed.map(
+      ({ queue, id, task, error }) => `Not moved: ${task ?? 'a message'}[${id ?? '?'}] of ${queue}: ${error}`,
+    ),
+    ...(unsettled === 0
+      ? []
+      : [`${messages(unsettled)} may be at both places: the source was lost before it was told.`]),
+    ...Object.entries(left).flatMap(([queue, count]) =>
+      count === null || count === 0 || copies ? [] : [`${messages(count)} wait in ${queue} at the source.`],
+    ),
+  ];
+  print({ source: maskUrl(source), destination: maskUrl(destination), ...report }, json, lines.join('\n'));
+}
+
+function messages(count: number): string {
+  return `${count} ${count === 1 ? 'message' : 'messages'}`;
+}
+
+function count(text: string): number {
+  const value = number(text);
+  if (Number.isInteger(value) && value > 0) return value;
+  throw new CommandError(`"${text}" is no whole number above 0.`, EXIT.usage);
+}
