@@ -256,7 +256,7 @@ export class Worker implements AsyncDisposable {
       this.#autoscaler = new Autoscaler(this.pool, range, this.#clock, () => this.#dispatcher?.load ?? 0);
     }
     this.#window = new PrefetchWindow(
-      this.#prefetchBase(),
+      { base: this.#prefetchBase(), slots: this.#mostSlots },
       settings.workerEtaTaskLimit ?? Number.POSITIVE_INFINITY,
       (error) => this.#logger.warn({ error }, 'The prefetch count could not be changed.'),
     );
@@ -452,7 +452,7 @@ export class Worker implements AsyncDisposable {
     const { range } = autoscaler;
     const low = min ?? Math.min(range.min, max ?? range.max);
     autoscaler.setRange({ max: max ?? Math.max(range.max, low), min: low });
-    this.#window.setBase(this.#prefetchBase());
+    this.#window.setBase(this.#prefetchBase(), this.#mostSlots);
     return autoscaler.range;
   }
 
@@ -522,13 +522,17 @@ export class Worker implements AsyncDisposable {
       throw new ConfigError('The pool is autoscaled: change its range instead (setAutoscale, "autoscale").');
     }
     this.pool.resize(Math.max(1, concurrency));
-    this.#window.setBase(this.#prefetchBase());
+    this.#window.setBase(this.#prefetchBase(), this.#mostSlots);
   }
 
-  /** Of the largest size that the pool may have. 0: no limit. */
+  /** Of the largest size that the pool may have. */
+  get #mostSlots(): number {
+    return this.#autoscaler?.range.max ?? this.pool.concurrency;
+  }
+
+  /** 0: no limit. */
   #prefetchBase(): number {
-    const slots = this.#autoscaler?.range.max ?? this.pool.concurrency;
-    return this.#multiplier === 0 ? 0 : Math.max(1, Math.round(slots * this.#multiplier));
+    return this.#multiplier === 0 ? 0 : Math.max(1, Math.round(this.#mostSlots * this.#multiplier));
   }
 
   async #run(): Promise<void> {
@@ -696,7 +700,7 @@ export class Worker implements AsyncDisposable {
     const dispatcher = this.#dispatcher as Dispatcher;
     if (this.#state !== 'running') return;
     if (this.#session !== undefined) this.#lose(this.#session);
-    const session = new ConsumerSession(connection, this.#clock, this.#logger);
+    const session = new ConsumerSession(connection, this.#clock, this.#logger, () => dispatcher.hasPlenty);
     this.#session = session;
     this.#window.detach();
     connection.closed.then(
@@ -725,17 +729,18 @@ export class Worker implements AsyncDisposable {
     const { connection } = session;
     await connection.declare(joinTopologies(this.#queues));
     if (this.#state !== 'running' || !session.isLive || this.#queues.length === 0) return;
-    const prefetch = this.#window.size;
+    const { size: prefetch, refill } = this.#window;
     const consumer = await connection.consume(
       this.queueNames,
       (deliveries) => dispatcher.receive(session, deliveries),
       {
         prefetch,
+        refill,
         onLeaseLost: (deliveries) => dispatcher.leaseLost(session, deliveries),
       },
     );
     session.consumer = consumer;
-    this.#window.attach(consumer, prefetch);
+    this.#window.attach(consumer, [prefetch, refill]);
     const ended = (error?: unknown): void => {
       if (session.consumer !== consumer) return;
       session.consumer = undefined;

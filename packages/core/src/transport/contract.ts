@@ -71,6 +71,11 @@ export interface Connection extends AsyncDisposable {
 export interface ConsumeOptions {
   /** 0: no limit. */
   readonly prefetch: number;
+  /**
+   * Where messages are fetched: fetch when so many of the prefetch are free, so that fetches are fewer and larger. For
+   * consumers that have enough until then. Brokers that push have their own way. Default 1.
+   */
+  readonly refill?: number;
   /** Called when the broker may have given these deliveries to somebody else: stop working on them. */
   readonly onLeaseLost?: (deliveries: readonly Delivery[]) => void;
 }
@@ -78,8 +83,8 @@ export interface ConsumeOptions {
 export interface Consumer {
   /** Resolves after `cancel()`, rejects with the loss. */
   readonly done: Promise<void>;
-  /** 0: no limit. */
-  setPrefetch(count: number): Promise<void>;
+  /** 0: no limit. `refill` as in {@link ConsumeOptions}; default 1. */
+  setPrefetch(count: number, refill?: number): Promise<void>;
   /** Once it resolves, the sink is not called again. What is unsettled stays the caller's to settle. */
   cancel(): Promise<void>;
 }

@@ -39,6 +39,7 @@ export interface VirtualConsumerOptions {
   readonly owner: object;
   readonly queues: readonly string[];
   readonly prefetch: number;
+  readonly refill: number | undefined;
   readonly sink: DeliverySink;
   readonly onLeaseLost: ((deliveries: readonly Delivery[]) => void) | undefined;
   readonly logger: Logger;
@@ -59,6 +60,7 @@ export class VirtualConsumer<Receipt> implements Consumer {
   #broadcasts: DeliveryDraft[] = [];
   #isDraining = false;
   #prefetch: number;
+  #refill: number;
   #isOpen = true;
   #cancelling: Promise<void> | undefined;
   #finish!: { resolve: () => void; reject: (error: Error) => void };
@@ -67,6 +69,7 @@ export class VirtualConsumer<Receipt> implements Consumer {
     this.#options = options;
     this.queues = options.queues;
     this.#prefetch = options.prefetch;
+    this.#refill = options.refill ?? 1;
     this.done = new Promise((resolve, reject) => {
       this.#finish = { resolve, reject };
     });
@@ -84,8 +87,16 @@ export class VirtualConsumer<Receipt> implements Consumer {
     return this.#prefetch === 0 ? Number.POSITIVE_INFINITY : Math.max(0, this.#prefetch - this.held.size);
   }
 
-  async setPrefetch(count: number): Promise<void> {
+  /** Enough slots are free that a fetch is worth it. */
+  get isHungry(): boolean {
+    return (
+      this.#isOpen && this.room >= (this.#prefetch === 0 ? 1 : Math.max(1, Math.min(this.#refill, this.#prefetch)))
+    );
+  }
+
+  async setPrefetch(count: number, refill = 1): Promise<void> {
     this.#prefetch = count;
+    this.#refill = refill;
     if (this.room > 0) this.#roomMade();
   }
 

@@ -85,7 +85,7 @@ export class Puller<Receipt> {
   }
 
   #hungry(): readonly VirtualConsumer<Receipt>[] {
-    return [...this.#consumers].filter((consumer) => consumer.isOpen && consumer.pulled.size > 0 && consumer.room > 0);
+    return [...this.#consumers].filter((consumer) => consumer.isHungry && consumer.pulled.size > 0);
   }
 
   async #run(): Promise<void> {

@@ -362,6 +362,28 @@ describe('consuming', () => {
     expect(await connection.inspect('q')).toEqual({ ready: 0 });
   });
 
+  test('fetches when as many slots are free as the consumer asks for, and then fills them all', async () => {
+    const connection = await connect();
+    await connection.publish(Array.from({ length: 30 }, (_, index) => publication(String(index), 'q')));
+    const inbox = new Inbox();
+    const consumer = await connection.consume(['q'], inbox.sink, { prefetch: 8, refill: 3 });
+    await inbox.reach(8);
+    const ack = (index: number) => connection.settle([{ delivery: inbox.all[index] as Delivery, outcome: 'ack' }]);
+    await ack(0);
+    await ack(1);
+    await drained(connection);
+    expect(inbox.all).toHaveLength(8);
+    await ack(2);
+    await inbox.reach(11);
+    await drained(connection);
+    expect(inbox.all).toHaveLength(11);
+    await consumer.setPrefetch(2, 100);
+    for (let index = 3; index < 11; index++) await ack(index);
+    await inbox.reach(13);
+    await consumer.setPrefetch(3);
+    await inbox.reach(14);
+  });
+
   test('two consumers of one connection: a full one does not keep the other from its queue', async () => {
     const connection = await connect();
     const [full, idle] = [new Inbox(), new Inbox()];

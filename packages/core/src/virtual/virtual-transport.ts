@@ -286,7 +286,7 @@ class VirtualConnection<Receipt> implements Connection {
   async consume(
     queues: readonly string[],
     sink: DeliverySink,
-    { prefetch, onLeaseLost }: ConsumeOptions,
+    { prefetch, refill, onLeaseLost }: ConsumeOptions,
   ): Promise<Consumer> {
     this.#checkOpen();
     if (!Number.isInteger(prefetch) || prefetch < 0) {
@@ -296,6 +296,7 @@ class VirtualConnection<Receipt> implements Connection {
       owner: this,
       queues,
       prefetch,
+      refill,
       sink,
       onLeaseLost,
       logger: this.#logger,

@@ -141,6 +141,11 @@ export class Dispatcher {
     return this.#options.pool.busy + this.#ready.size;
   }
 
+  /** Every slot could be filled once more with what waits here: no hurry to fetch. */
+  get hasPlenty(): boolean {
+    return this.#ready.size > this.#options.pool.concurrency;
+  }
+
   /** Messages that could run and wait for a slot. */
   get reserved(): readonly Work[] {
     return [...this.#ready.items(), ...this.#limiter.items()];

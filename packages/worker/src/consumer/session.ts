@@ -11,9 +11,10 @@ export class ConsumerSession {
   isLive = true;
   #changing: Promise<void> = Promise.resolve();
 
-  constructor(connection: Connection, clock: Clock, logger: Logger) {
+  /** `mayLinger`: see {@link Settler}. */
+  constructor(connection: Connection, clock: Clock, logger: Logger, mayLinger: () => boolean) {
     this.connection = connection;
-    this.settler = new Settler(connection, clock, logger, () => this.isLive);
+    this.settler = new Settler({ connection, clock, logger, isLive: () => this.isLive, mayLinger });
   }
 
   /** Changes of the consumer, one after the other. */

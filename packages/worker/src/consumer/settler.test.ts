@@ -19,7 +19,9 @@ function setUp(settle: (settlements: readonly Settlement[], call: number) => Pro
     },
   } as unknown as Connection;
   const clock = new ManualClock();
-  return { settler: new Settler(connection, clock, logger, () => true), calls, lines, clock };
+  const state = { mayLinger: false };
+  const settler = new Settler({ connection, clock, logger, isLive: () => true, mayLinger: () => state.mayLinger });
+  return { settler, state, calls, lines, clock };
 }
 
 describe('Settler', () => {
@@ -34,6 +36,40 @@ describe('Settler', () => {
     settler.add(delivery(4), 'ack');
     await settler.drained();
     expect(calls[1]).toEqual(['ack 4']);
+  });
+
+  test('acks linger for a moment where nobody waits for them, and no longer', async () => {
+    const { settler, state, calls, clock } = setUp(async () => {});
+    state.mayLinger = true;
+    settler.add(delivery(1), 'ack');
+    await turn();
+    settler.add(delivery(2), 'ack');
+    await turn();
+    expect(calls).toEqual([]);
+    clock.advance(10);
+    expect(calls).toEqual([['ack 1', 'ack 2']]);
+    for (let tag = 3; tag <= 10; tag++) settler.add(delivery(tag), 'ack');
+    await turn();
+    expect(calls[1]).toHaveLength(8);
+    settler.add(delivery(11), 'ack');
+    await settler.drained();
+    expect(calls[2]).toEqual(['ack 11']);
+    expect(clock.timers).toBe(0);
+  });
+
+  test('what somebody waits for takes along what lingers', async () => {
+    const { settler, state, calls, clock } = setUp(async () => {});
+    state.mayLinger = true;
+    settler.add(delivery(1), 'ack');
+    settler.add(delivery(2), 'requeue');
+    await turn();
+    expect(calls).toEqual([['ack 1', 'requeue 2']]);
+    settler.add(delivery(3), 'ack');
+    state.mayLinger = false;
+    settler.add(delivery(4), 'ack');
+    await turn();
+    expect(calls[1]).toEqual(['ack 3', 'ack 4']);
+    expect(clock.timers).toBe(0);
   });
 
   test('a lost connection is no error: the broker delivers again', async () => {

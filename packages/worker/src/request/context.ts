@@ -59,6 +59,7 @@ export class RunContext<W extends ContextWork = Work> implements TaskContext {
   #request: RequestInfo | undefined;
   #controller: AbortController | undefined;
   #reason: Error | undefined;
+  #onAbort: ((reason: Error) => void) | undefined;
   #log: Logger | undefined;
   #children: unknown[] | undefined;
   #added = 0;
@@ -90,6 +91,13 @@ export class RunContext<W extends ContextWork = Work> implements TaskContext {
     if (this.#reason !== undefined) return;
     this.#reason = reason;
     this.#controller?.abort(reason);
+    this.#onAbort?.(reason);
+  }
+
+  /** Called once with the reason, at once where there is one. For the one who runs it, without the price of a signal. */
+  set onAbort(listener: ((reason: Error) => void) | undefined) {
+    this.#onAbort = listener;
+    if (this.#reason !== undefined) listener?.(this.#reason);
   }
 
   get log(): Logger {

@@ -44,7 +44,6 @@ export class Child {
   readonly #link: ChildLink;
   #number = 0;
   #broken: string | undefined;
-  #unlisten: (() => void) | undefined;
   #hook: Waiting | undefined;
 
   constructor(open: OpenLink, init: InitMessage, owner: ChildOwner) {
@@ -69,14 +68,10 @@ export class Child {
     this.state = 'busy';
     this.jobs++;
     this.#number = number;
-    const { signal } = job.context;
-    const onAbort = (): void => {
-      this.#link.post({ kind: 'abort', job: number, reason: sendReason(signal.reason) });
-    };
-    if (signal.aborted) onAbort();
-    signal.addEventListener('abort', onAbort, { once: true });
-    this.#unlisten = () => signal.removeEventListener('abort', onAbort);
     this.#link.post(message);
+    job.context.onAbort = (reason) => {
+      this.#link.post({ kind: 'abort', job: number, reason: sendReason(reason) });
+    };
   }
 
   /** Calls a handler of its job. */
@@ -105,8 +100,8 @@ export class Child {
 
   /** Ends it at once and says nothing more of its job. */
   kill(signal: NodeJS.Signals): void {
+    this.#unlisten();
     this.job = undefined;
-    this.#unlisten?.();
     if (this.state === 'gone') return;
     this.state = 'leaving';
     this.#hook?.reject(this.#lost('was ended'));
@@ -162,7 +157,7 @@ export class Child {
   #ended(message: Extract<ToParent, { kind: 'returned' | 'threw' }>): void {
     const { job } = this;
     if (job === undefined || message.job !== this.#number || this.state !== 'busy') return;
-    this.#unlisten?.();
+    this.#unlisten();
     this.memoryKiB = message.memoryKiB ?? this.memoryKiB;
     this.state = 'holding';
     this.#owner.ended(this);
@@ -188,6 +183,10 @@ export class Child {
     for (const child of children) job.context.addChild(decodeJson(child));
   }
 
+  #unlisten(): void {
+    if (this.job !== undefined) this.job.context.onAbort = undefined;
+  }
+
   #rest(): void {
     this.state = 'idle';
     this.job = undefined;
@@ -197,8 +196,8 @@ export class Child {
   #gone(how: string): void {
     const { job, state } = this;
     this.state = 'gone';
+    this.#unlisten();
     this.job = undefined;
-    this.#unlisten?.();
     this.#hook?.reject(this.#lost(how));
     this.#owner.gone(this, how, this.#broken);
     if (job !== undefined && state === 'busy') job.lost(this.#lost(how));
