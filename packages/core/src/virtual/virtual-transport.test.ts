@@ -698,7 +698,7 @@ describe('leases', () => {
       },
     }));
     const url = freshUrl();
-    const options = { transportOptions: { leaseMs: 60 } };
+    const options = { transportOptions: { leaseMs: 600 } };
     const [connection, other] = [await connect(url, options, transport), await connect(url, options)];
     await connection.publish([publication('1', 'q')]);
     const [inbox, thief] = [new Inbox(), new Inbox()];
