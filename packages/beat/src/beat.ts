@@ -94,6 +94,7 @@ export class Beat {
 
   async #start(): Promise<void> {
     try {
+      await this.#app.importTasks();
       this.#appEntries = await appEntries(this.#app);
       this.#store = await openStore(this.#app, this.#where, this.#logger);
     } catch (error) {

@@ -2,12 +2,13 @@ import { resolve } from 'node:path';
 import type { Lovage } from '@lovage/core';
 import type { Command } from 'commander';
 import { CommandError, EXIT } from './exit-codes.ts';
-import { loadApp } from './load-app.ts';
+import { loadProject, type LoadedProject, type Project } from './load-app.ts';
 import { createLogger, type LogFormat } from './logging.ts';
 
 /** Options that stand before the command, as in Celery. Each is read from the environment too. */
 export interface GlobalOptions {
   readonly app?: string;
+  readonly config?: string;
   readonly broker?: string;
   readonly resultBackend?: string;
   readonly workdir?: string;
@@ -20,16 +21,33 @@ export function globalOptions(command: Command): GlobalOptions {
   return command.optsWithGlobals<GlobalOptions>();
 }
 
-/** The app of `-A`, or without one a bare app on `-b` and `--result-backend`: enough for `call`, `result`, `purge`. */
-export async function openApp(options: GlobalOptions, { needsTasks = false } = {}): Promise<Lovage> {
+interface OpenOptions {
+  /** The command makes no sense without the app's own tasks. */
+  readonly needsTasks?: boolean;
+  /** More modules of tasks. */
+  readonly include?: readonly string[];
+}
+
+/**
+ * The app of `-A` or of the config file with its tasks, or without either a bare app on `-b` and `--result-backend`:
+ * enough for `call`, `result`, `purge`.
+ */
+export async function openApp(options: GlobalOptions, open: OpenOptions = {}): Promise<Lovage> {
   const workdir = resolve(options.workdir ?? '.');
   // Set before the app is read, as in Celery: they win over its own settings.
   if (options.broker !== undefined) process.env.CELERY_BROKER_URL = options.broker;
   if (options.resultBackend !== undefined) process.env.CELERY_RESULT_BACKEND = options.resultBackend;
   if (options.workdir !== undefined) changeFolder(workdir);
-  if (options.app !== undefined) return loadApp(options.app, workdir);
-  if (needsTasks) {
-    throw new CommandError('Which app? Give its module with -A, for example: lovage -A ./tasks worker', EXIT.usage);
+  const project = await loadProject(projectOf(options, open.include));
+  if (project !== undefined) {
+    opened.set(project.app, project);
+    return project.app;
+  }
+  if (open.needsTasks === true) {
+    throw new CommandError(
+      'Which app? Give its module with -A, for example: lovage -A ./tasks worker, or name it in lovage.config.ts',
+      EXIT.usage,
+    );
   }
   if (options.broker === undefined && process.env.CELERY_BROKER_URL === undefined) {
     throw new CommandError(
@@ -40,6 +58,18 @@ export async function openApp(options: GlobalOptions, { needsTasks = false } = {
   const { Lovage: App } = await import('@lovage/core');
   // What goes wrong is told once, by the error that ends the command.
   return new App('lovage-command', { logger: createLogger({ level: 'critical', format: 'line', colour: false }) });
+}
+
+/** What the command was told of its app. After {@link openApp}, which goes to the folder of `--workdir`. */
+export function projectOf({ app, config }: GlobalOptions, include: readonly string[] = []): Project {
+  return { workdir: process.cwd(), app, config, include };
+}
+
+const opened = new WeakMap<Lovage, LoadedProject>();
+
+/** The config file of an app and those of its settings which the app itself does not take. */
+export function configOf(app: Lovage): Omit<LoadedProject, 'app'> | undefined {
+  return opened.get(app);
 }
 
 function changeFolder(folder: string): void {

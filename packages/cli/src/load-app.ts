@@ -1,11 +1,11 @@
-import { existsSync, statSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { extname, isAbsolute, join, resolve } from 'node:path';
+import { basename, extname, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { pickApp, type Lovage } from '@lovage/core';
+import { Lovage, pickApp } from '@lovage/core';
+import { importModule, locateModule, packageName, useModuleImporter, type ModuleExports } from '@lovage/core/transport';
+import type { Jiti } from 'jiti';
 import { CommandError, EXIT } from './exit-codes.ts';
+import { loadConfig, type LoadedConfig } from './load-config.ts';
 
-const EXTENSIONS = ['.ts', '.mts', '.cts', '.js', '.mjs', '.cjs'];
 const TYPESCRIPT = new Set(['.ts', '.mts', '.cts']);
 
 /** Errors of Node that mean: this file needs a real TypeScript loader. */
@@ -15,6 +15,51 @@ const NEEDS_LOADER = new Set([
   'ERR_MODULE_NOT_FOUND',
 ]);
 
+/** Where a command's app comes from. Plain values: they cross to the children of a worker's pool. */
+export interface Project {
+  readonly workdir: string;
+  /** As given to `-A`. */
+  readonly app: string | undefined;
+  /** As given to `--config`. */
+  readonly config: string | undefined;
+  /** As given to `--include`: more modules of tasks. */
+  readonly include?: readonly string[];
+}
+
+/** The app of a project with its tasks. */
+export interface LoadedProject {
+  readonly app: Lovage;
+  /** Settings of the config file that the app itself does not take. */
+  readonly settingsOfCommand: readonly string[];
+  readonly configFile: string | undefined;
+}
+
+useModuleImporter(importAny);
+
+/**
+ * The app that `-A` names, else the one that the config file names; where that names none, an app made of the config. The
+ * config's settings are under the app's own, and its task files are imported with the app's. undefined when there is
+ * neither an app nor a config.
+ */
+export async function loadProject(project: Project): Promise<LoadedProject | undefined> {
+  const { workdir, include = [] } = project;
+  const loaded = await loadConfig(workdir, project.config);
+  const app = await openProject(project, loaded);
+  if (app === undefined) return undefined;
+  const settingsOfCommand = loaded === undefined ? [] : app.addDefaults(loaded.config, loaded.file);
+  for (const target of include) await importTasks(target, workdir);
+  await app.importTasks();
+  return { app, settingsOfCommand, configFile: loaded?.file };
+}
+
+async function openProject({ app, workdir }: Project, loaded: LoadedConfig | undefined): Promise<Lovage | undefined> {
+  if (app !== undefined) return loadApp(app, workdir);
+  if (loaded === undefined) return undefined;
+  if (loaded.config.app !== undefined) return loadApp(loaded.config.app, loaded.folder);
+  const name = loaded.config.name ?? packageName(loaded.folder) ?? basename(loaded.folder);
+  return new Lovage(name, { resolveFrom: pathToFileURL(loaded.file).href });
+}
+
 /**
  * Imports the app that `-A` names: a file with or without its extension, a folder with an index, or a package;
  * `:name` picks an export. TypeScript needs no build step.
@@ -22,16 +67,15 @@ const NEEDS_LOADER = new Set([
 export async function loadApp(reference: string, workdir: string): Promise<Lovage> {
   const { target, exportName } = splitReference(reference);
   const file = locate(target, workdir);
-  const module = await importModule(file);
+  const module = await importFile(file);
   const app = pick(module, exportName, reference);
   // Its transports are installed beside it, wherever the command was started.
   app.resolveFrom ??= pathToFileURL(file).href;
   return app;
 }
 
-/** Imports another module of tasks (`--include`). */
-export async function importTasks(target: string, workdir: string): Promise<void> {
-  await importModule(locate(target, workdir));
+async function importTasks(target: string, workdir: string): Promise<void> {
+  await importFile(locate(target, workdir));
 }
 
 function splitReference(reference: string): { target: string; exportName: string | undefined } {
@@ -42,40 +86,39 @@ function splitReference(reference: string): { target: string; exportName: string
 }
 
 function locate(target: string, workdir: string): string {
-  const path = isAbsolute(target) ? target : resolve(workdir, target);
-  const candidates = [
-    path,
-    ...EXTENSIONS.map((extension) => path + extension),
-    ...EXTENSIONS.map((extension) => join(path, `index${extension}`)),
-  ];
-  const found = candidates.find((candidate) => existsSync(candidate) && statSync(candidate).isFile());
-  if (found !== undefined) return found;
-  try {
-    return createRequire(join(workdir, 'package.json')).resolve(target);
-  } catch (cause) {
-    throw new CommandError(
-      `No module "${target}" was found from ${workdir}. Expected -A with a file (./tasks or ./tasks.ts), a folder with an index, or a package name; add ":name" to pick an export.`,
-      EXIT.config,
-      { cause },
-    );
-  }
+  const file = locateModule(target, resolve(workdir));
+  if (file !== undefined) return file;
+  throw new CommandError(
+    `No module "${target}" was found from ${workdir}. Expected -A with a file (./tasks or ./tasks.ts), a folder with an index, or a package name; add ":name" to pick an export.`,
+    EXIT.config,
+  );
 }
 
-async function importModule(file: string): Promise<Record<string, unknown>> {
-  const native = !TYPESCRIPT.has(extname(file)) || Boolean((process.features as { typescript?: unknown }).typescript);
-  try {
-    if (native) {
-      try {
-        return (await import(pathToFileURL(file).href)) as Record<string, unknown>;
-      } catch (error) {
-        if (!TYPESCRIPT.has(extname(file)) || !NEEDS_LOADER.has((error as NodeJS.ErrnoException).code ?? ''))
-          throw error;
-      }
-    }
-    const { createJiti } = await import('jiti');
+let jiti: Promise<Jiti> | undefined;
+
+/** One loader for all files, so that each module is there once. */
+function openJiti(): Promise<Jiti> {
+  return (jiti ??= import('jiti').then(({ createJiti }) =>
     // The app's @lovage/core must be the one that this worker uses, so it is left to Node's own loader.
-    const jiti = createJiti(pathToFileURL(file).href, { interopDefault: false, nativeModules: ['@lovage/core'] });
-    return await jiti.import<Record<string, unknown>>(file);
+    createJiti(import.meta.url, { interopDefault: false, nativeModules: ['@lovage/core'] }),
+  ));
+}
+
+async function importAny(file: string): Promise<ModuleExports> {
+  const isTypeScript = TYPESCRIPT.has(extname(file));
+  if (!isTypeScript || Boolean((process.features as { typescript?: unknown }).typescript)) {
+    try {
+      return (await import(pathToFileURL(file).href)) as ModuleExports;
+    } catch (error) {
+      if (!isTypeScript || !NEEDS_LOADER.has((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    }
+  }
+  return await (await openJiti()).import<ModuleExports>(file);
+}
+
+async function importFile(file: string): Promise<ModuleExports> {
+  try {
+    return await importModule(file);
   } catch (cause) {
     throw new CommandError(
       `The module ${file} could not be loaded: ${cause instanceof Error ? (cause.stack ?? cause.message) : String(cause)}`,
@@ -85,7 +128,7 @@ async function importModule(file: string): Promise<Record<string, unknown>> {
   }
 }
 
-function pick(module: Record<string, unknown>, exportName: string | undefined, reference: string): Lovage {
+function pick(module: ModuleExports, exportName: string | undefined, reference: string): Lovage {
   try {
     return pickApp(module, exportName, reference);
   } catch (cause) {

@@ -22,6 +22,11 @@ export function createProgram(): Command {
         'LOVAGE_APP',
       ),
     )
+    .addOption(
+      new Option('--config <file>', 'the config file; default: lovage.config.ts, .js or .mjs in this folder').env(
+        'LOVAGE_CONFIG',
+      ),
+    )
     .addOption(new Option('-b, --broker <url>', "broker URL, over the app's own"))
     .addOption(new Option('--result-backend <url>', "result store URL, over the app's own"))
     .addOption(new Option('--workdir <folder>', 'change to this folder first'))

@@ -1,5 +1,5 @@
 import { silentLogger, type Logger, type Lovage } from '@lovage/core';
-import { wantsColour, type GlobalOptions } from './context.ts';
+import { configOf, wantsColour, type GlobalOptions } from './context.ts';
 import { CommandError, EXIT } from './exit-codes.ts';
 import { createLogger, LOG_LEVELS } from './logging.ts';
 
@@ -21,7 +21,22 @@ export function setUpLogging(
     logfile,
   });
   if (app.logger === silentLogger) app.logger = logger;
+  warnOfSplit(app, logger);
   return logger;
+}
+
+/** Settings that say nothing to a program that only sends. */
+const OF_WORKERS = /^(?:worker|beat|control|event|imports$|include$)/;
+
+/** A program that sends to another broker than its workers read from is a long search for the mistake. */
+function warnOfSplit(app: Lovage, logger: Logger): void {
+  const { settingsOfCommand = [], configFile } = configOf(app) ?? {};
+  const split = settingsOfCommand.filter((name) => !OF_WORKERS.test(name));
+  if (split.length === 0) return;
+  logger.warn(
+    { settings: split.join(', '), config: configFile },
+    `Other programs with the app "${app.name}" do not have these settings. Give them to the app: new Lovage("${app.name}", config).`,
+  );
 }
 
 /** An option's log level, any case. */

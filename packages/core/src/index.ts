@@ -1,6 +1,16 @@
 /** What an application imports. Adapters and the worker use `/transport`, `/backend`, `/protocol` and `/memory` too. */
 export { isLovageApp, Lovage } from './app/lovage.ts';
-export type { ContinuationOptions, LovageOptions, RemoteTask, SendTaskOptions, TaskWrapper } from './app/lovage.ts';
+export type {
+  AutodiscoverOptions,
+  ConfigFromOptions,
+  ContinuationOptions,
+  LovageOptions,
+  RemoteTask,
+  SendTaskOptions,
+  TaskWrapper,
+} from './app/lovage.ts';
+export { defineConfig } from './app/define-config.ts';
+export type { LovageConfig } from './app/define-config.ts';
 export { Signals } from './app/signals.ts';
 export type {
   PublishSignal,
@@ -21,7 +31,7 @@ export type { PeriodicOptions, PeriodicTask } from './app/periodic-task.ts';
 export type { TaskRegistry } from './app/registry.ts';
 export type { Route, RouteFunction, RouteValue, TaskRouter, TaskRoutes } from './app/router.ts';
 export { defaultConcurrency, describeSettings, settingsWithoutEffect } from './app/settings.ts';
-export type { Settings, SettingsInput } from './app/settings-table.ts';
+export type { SettingName, Settings, SettingsInput } from './app/settings-table.ts';
 export type { DeliveryInfo, RequestInfo, RetryOptions, TaskContext } from './app/task-context.ts';
 export { Task } from './app/task.ts';
 export type {

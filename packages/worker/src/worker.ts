@@ -549,6 +549,8 @@ export class Worker implements AsyncDisposable {
   /** What needs no broker. A wrong store is told at once; one that is away is tried with the first result. */
   async #prepare(): Promise<void> {
     const { app } = this;
+    await app.importTasks();
+    for (const task of app.tasks.values()) parseRateLimit(task.options.rateLimit);
     let keepsResults = true;
     try {
       keepsResults = (await app.resultBackend()) !== undefined;

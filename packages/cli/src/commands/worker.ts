@@ -5,9 +5,8 @@ import type { Beat } from '@lovage/beat';
 import { importInstalled } from '@lovage/core/transport';
 import { HealthServer, Worker, type StopKind } from '@lovage/worker';
 import { Command, Option } from 'commander';
-import { globalOptions, openApp, type GlobalOptions } from '../context.ts';
+import { globalOptions, openApp, projectOf, type GlobalOptions } from '../context.ts';
 import { CommandError, EXIT } from '../exit-codes.ts';
-import { importTasks } from '../load-app.ts';
 import { LOG_LEVELS } from '../logging.ts';
 import { expandFileName, expandNodeName } from '../node-name.ts';
 import { takePidfile } from '../pidfile.ts';
@@ -96,7 +95,10 @@ to the broker.`,
 
 async function run(options: WorkerCommandOptions, command: Command): Promise<void> {
   const globals = globalOptions(command);
-  const app = await openApp(globals, { needsTasks: true });
+  // Over what the app says, before it is read; children read them too.
+  if (options.timeLimit !== undefined) process.env.LOVAGE_TASK_TIME_LIMIT = String(options.timeLimit);
+  if (options.softTimeLimit !== undefined) process.env.LOVAGE_TASK_SOFT_TIME_LIMIT = String(options.softTimeLimit);
+  const app = await openApp(globals, { needsTasks: true, ...(options.include && { include: options.include }) });
   let worker: Worker | undefined;
   try {
     await work(app, options, globals, (started) => {
@@ -123,12 +125,6 @@ async function work(
   globals: GlobalOptions,
   onWorker: (worker: Worker) => void,
 ): Promise<void> {
-  const limits = {
-    ...(options.timeLimit === undefined ? {} : { taskTimeLimit: options.timeLimit }),
-    ...(options.softTimeLimit === undefined ? {} : { taskSoftTimeLimit: options.softTimeLimit }),
-  };
-  if (Object.keys(limits).length > 0) app.configFrom(limits);
-  for (const target of options.include ?? []) await importTasks(target, process.cwd());
   const logger = setUpLogging(
     app,
     { level: options.loglevel, logfile: options.logfile ?? app.settings.workerLogfile },
@@ -163,7 +159,7 @@ async function work(
     appModule: {
       module: new URL('../child-app.js', import.meta.url).href,
       export: 'loadChildApp',
-      args: [{ app: globals.app, workdir: process.cwd(), include: options.include ?? [] }],
+      args: [projectOf(globals, options.include)],
     },
   });
   const pidfile = options.pidfile ?? app.settings.workerPidfile;

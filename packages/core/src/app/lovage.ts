@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
+import { fileURLToPath } from 'node:url';
 import { resolveBackend } from '../backend/resolve.ts';
 import type { Backend, ResultBackend } from '../backend/contract.ts';
 import type { SignatureDict } from '../canvas/signature-dict.ts';
@@ -10,6 +11,7 @@ import { Signature } from '../canvas/signature.ts';
 import { Control } from '../control/control.ts';
 import { Events } from '../events/events.ts';
 import { BackendDisabledError, ClosedError, ConfigError } from '../errors.ts';
+import { callingFile } from '../internal/calling-file.ts';
 import { silentLogger, type Logger } from '../internal/log.ts';
 import { fromResultTuple } from '../protocol/result-tuple.ts';
 import { AsyncResult, type RevokeOptions } from '../result/async-result.ts';
@@ -24,6 +26,9 @@ import { resolveTransport } from '../transport/resolve.ts';
 import { ConnectionSupervisor } from '../transport/supervisor.ts';
 import { BackendUrl, parseBrokerUrls } from '../transport/url.ts';
 import { LogicalClock } from './clock.ts';
+import { noteApp } from './apps.ts';
+import { importConfig } from './config-module.ts';
+import { configFile, configParts, type LovageConfig } from './define-config.ts';
 import type { ApplyOptions } from './option-names.ts';
 import { EagerRunner } from './eager.ts';
 import type { PeriodicOptions, PeriodicTask } from './periodic-task.ts';
@@ -31,10 +36,11 @@ import { Producer } from './producer.ts';
 import { Queues } from './queues.ts';
 import { TaskRegistry } from './registry.ts';
 import { Router } from './router.ts';
-import { readSettings, type SettingsSource } from './settings.ts';
-import type { Settings, SettingsInput } from './settings-table.ts';
+import { readSettings, settingsObject, settingsOnlyIn, type SettingsSource } from './settings.ts';
+import type { SettingName, Settings } from './settings-table.ts';
 import { Signals, type SignalHandler, type SignalName } from './signals.ts';
 import type { TaskContext } from './task-context.ts';
+import { TaskModules } from './task-modules.ts';
 import type {
   AnySchema,
   ImmutableSignatureFactory,
@@ -44,8 +50,11 @@ import type {
 } from './task-types.ts';
 import { Task, type AnyTask, type TaskFunction, type TaskOptions } from './task.ts';
 
-/** What an app is made with: any setting, under any of Celery's spellings, and the parts that are not settings. */
-export interface LovageOptions extends SettingsInput {
+/**
+ * What an app is made with: any setting, under any of Celery's spellings, and the parts that are not settings. A config
+ * of {@link defineConfig} is such options.
+ */
+export interface LovageOptions extends LovageConfig {
   /** Transports given by value; other schemes are found by their package. */
   readonly transports?: readonly Transport[];
   /** Result stores given by value. */
@@ -54,6 +63,19 @@ export interface LovageOptions extends SettingsInput {
   readonly logger?: Logger;
   /** Folder, or `file:` URL, from which transport packages are looked up. Default: the working directory. */
   readonly resolveFrom?: string;
+}
+
+/** Options of {@link Lovage.configFrom}. */
+export interface ConfigFromOptions {
+  readonly namespace?: string;
+}
+
+/** Options of {@link Lovage.autodiscoverTasks}. */
+export interface AutodiscoverOptions {
+  /** The file from which patterns are read, as a path or `import.meta.url`. Default: the calling file. */
+  readonly from?: string | undefined;
+  /** Whether patterns may match nothing. Default false. */
+  readonly optional?: boolean;
 }
 
 /** Arguments of {@link Lovage.sendTask}. */
@@ -123,6 +145,7 @@ export class Lovage implements AsyncDisposable {
   readonly clock: LogicalClock = new LogicalClock();
   readonly #options: LovageOptions;
   readonly #sources: SettingsSource[] = [];
+  readonly #taskModules: TaskModules = new TaskModules(this);
   #settings: Settings | undefined;
   #serializers: SerializerRegistry | undefined;
   #queues: Queues | undefined;
@@ -145,8 +168,13 @@ export class Lovage implements AsyncDisposable {
     this.logger = logger ?? silentLogger;
     this.resolveFrom = resolveFrom;
     this.#sources.push({ from: `new Lovage("${name}")`, values: settings });
+    const { tasks } = configParts(options);
+    if (tasks.length > 0) {
+      this.autodiscoverTasks(tasks, { from: configFile(options) ?? callingFile(new.target as never) });
+    }
     this.producer = new Producer(this);
     this.eager = new EagerRunner(this);
+    noteApp(this);
   }
 
   /** All settings with their defaults. Reading it ends {@link configFrom}. Throws `ConfigError` on a wrong one. */
@@ -154,15 +182,99 @@ export class Lovage implements AsyncDisposable {
     return (this.#settings ??= readSettings(this.#sources));
   }
 
-  /** Adds settings over those given before: an object, a module's exports, or `process.env` with a namespace. */
-  configFrom(values: Readonly<Record<string, unknown>>, { namespace }: { readonly namespace?: string } = {}): this {
-    if (this.#settings !== undefined) {
+  /**
+   * Adds settings over those given before: an object, a config of `defineConfig`, a module's exports, or `process.env`
+   * with a namespace. A text names a module of settings, which is imported: `./settings.ts` beside the calling file,
+   * `settings.ts` in its package, or a package; `:name` picks an export.
+   *
+   * With a namespace only keys that begin with it are read: with `CELERY`, `CELERY_TASK_ALWAYS_EAGER`.
+   */
+  configFrom(module: string, options?: ConfigFromOptions): Promise<this>;
+  configFrom(values: object, options?: ConfigFromOptions): this;
+  configFrom(given: string | object, { namespace }: ConfigFromOptions = {}): this | Promise<this> {
+    this.#refuseLateSettings('configFrom()');
+    // oxlint-disable-next-line typescript/unbound-method -- it is looked for in the stack, not called
+    const caller = callingFile(this.configFrom);
+    if (typeof given === 'string') {
+      return importConfig(given, caller).then(({ file, values }) => this.#addConfig(values, file, file, namespace));
+    }
+    return this.#addConfig(given, 'configFrom()', caller, namespace);
+  }
+
+  /**
+   * The same with the module that an environment variable names, from the working directory:
+   * `await app.configFromEnvvar('CELERY_CONFIG_MODULE')`. Rejects with `ConfigError` when the variable is not set.
+   */
+  async configFromEnvvar(variable: string, { namespace }: ConfigFromOptions = {}): Promise<this> {
+    const module = process.env[variable];
+    if (module === undefined || module === '') {
       throw new ConfigError(
-        'configFrom() came too late: the settings are in use already. Call it right after new Lovage().',
+        `The environment variable ${variable} is not set. Expected the module that holds the settings, for example ${variable}=./settings.js.`,
       );
     }
-    this.#sources.push({ from: 'configFrom()', values, ...(namespace === undefined ? {} : { namespace }) });
+    this.#refuseLateSettings('configFromEnvvar()');
+    const { file, values } = await importConfig(module, undefined);
+    return this.#addConfig(values, file, file, namespace);
+  }
+
+  /**
+   * Adds settings under all others, as the `lovage` command does with its config file. Gives the names of those that
+   * nothing else gives. `from` is how errors call the place.
+   */
+  addDefaults(values: object, from = 'addDefaults()'): readonly SettingName[] {
+    const { tasks } = configParts(settingsObject(values));
+    const source = { from, values };
+    const only = settingsOnlyIn(source, this.#sources);
+    if (only.length > 0) {
+      this.#refuseLateSettings(from);
+      this.#sources.unshift(source);
+    }
+    if (tasks.length > 0) this.autodiscoverTasks(tasks, { from: configFile(settingsObject(values)) ?? from });
+    return only;
+  }
+
+  #addConfig(values: object, from: string, file: string | undefined, namespace: string | undefined): this {
+    // Once more: a module takes time to load.
+    this.#refuseLateSettings(from);
+    this.#sources.push({ from, values, ...(namespace === undefined ? {} : { namespace }) });
+    const config = settingsObject(values);
+    const { tasks } = namespace ? { tasks: [] } : configParts(config);
+    if (tasks.length > 0) this.autodiscoverTasks(tasks, { from: configFile(config) ?? file });
     return this;
+  }
+
+  #refuseLateSettings(what: string): void {
+    if (this.#settings === undefined) return;
+    throw new ConfigError(`${what} came too late: the settings are in use already. Call it right after new Lovage().`);
+  }
+
+  /**
+   * Finds files that register tasks, by patterns: `app.autodiscoverTasks(['src/**\/tasks.ts', '!src/old/**'])`. They are
+   * imported when the worker, beat or the `lovage` command starts, or by {@link importTasks}, not here: a program that
+   * only sends tasks imports those that it uses.
+   *
+   * `./` and `../` begin at the folder of the calling file, everything else at the folder of its package. A pattern of
+   * TypeScript files finds what they are compiled to when the calling file is compiled: from `dist/app.js`,
+   * `src/**\/tasks.ts` is `dist/**\/tasks.js`. A pattern that matches no file is an error unless `optional`.
+   */
+  autodiscoverTasks(patterns: string | readonly string[], options: AutodiscoverOptions = {}): this {
+    // oxlint-disable-next-line typescript/unbound-method -- it is looked for in the stack, not called
+    const { from = callingFile(this.autodiscoverTasks), optional = false } = options;
+    this.#taskModules.discover({
+      patterns: typeof patterns === 'string' ? [patterns] : patterns,
+      from: from?.startsWith('file:') ? fileURLToPath(from) : from,
+      optional,
+    });
+    return this;
+  }
+
+  /**
+   * Imports what {@link autodiscoverTasks} finds and the settings `imports` and `include` name, once. The worker, beat and
+   * the `lovage` command do it; await it where a program of your own needs all tasks, but not in the module that makes
+   * the app: task files wait for that one. Rejects with `ConfigError` that names the file.
+   */
+  importTasks(): Promise<void> {
+    return this.#taskModules.importAll();
   }
 
   /** Serializers and compressions; what `acceptContent` names is accepted. */

@@ -211,6 +211,10 @@ describe('sources', () => {
     expect(() => readSettings([source(wrong)], {})).toThrow('Did you mean "taskSerializer"?');
   });
 
+  test('the whole environment is none', () => {
+    expect(() => readSettings([source(process.env)], {})).toThrow("{ namespace: 'CELERY' }");
+  });
+
   test('functions in a plain object are no helpers', () => {
     expect(() => read({ helper() {} })).toThrow('unknown setting "helper"');
   });

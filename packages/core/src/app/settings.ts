@@ -3,6 +3,7 @@ import { inspect, isDeepStrictEqual } from 'node:util';
 import { ConfigError, type LovageError } from '../errors.ts';
 import { nearestName } from '../internal/nearest-name.ts';
 import { maskUrl } from '../transport/url.ts';
+import { CONFIG_PARTS } from './define-config.ts';
 import { toSnakeCase } from './option-names.ts';
 import { Queues } from './queues.ts';
 import { Router } from './router.ts';
@@ -87,12 +88,18 @@ function readSource(source: SettingsSource, environment: Environment): Map<Setti
   const { from, namespace } = source;
   const text =
     source.text ?? ((source.values as unknown) === process.env || (source.values as unknown) === environment);
+  if (source.values === process.env && !namespace) {
+    throw new ConfigError(
+      `${from} was given the whole environment. Say which variables are settings: { namespace: 'CELERY' } reads those that begin with CELERY_.`,
+    );
+  }
   const entries = entriesOf(source.values);
   const prefix = namespace === undefined || namespace === '' ? undefined : `${namespace.replace(/_$/, '')}_`;
   const found = new Map<SettingName, Found[]>();
   for (const [key, value] of entries) {
     const name = prefix === undefined ? SETTING_SPELLINGS.get(key) : nameInNamespace(key, prefix);
     if (name === undefined) {
+      if (prefix === undefined && CONFIG_PARTS.has(key)) continue;
       if (prefix === undefined ? isForeign(value, source.values) : !key.startsWith(prefix)) continue;
       throw unknownSetting(key, prefix, from);
     }
@@ -102,15 +109,29 @@ function readSource(source: SettingsSource, environment: Environment): Map<Setti
 }
 
 function entriesOf(values: object): [string, unknown][] {
+  const given = settingsObject(values);
+  const isModule = isModuleExports(given);
+  return Object.entries(given).filter(
+    ([key]) => !isModule || !['default', 'module.exports', '__esModule'].includes(key),
+  );
+}
+
+/** The object that holds the settings: the default export of a module that has one, else what was given. */
+export function settingsObject(values: object): object {
   if (typeof values !== 'object' || values === null) {
     throw new ConfigError(`Settings are ${String(values)}. Expected an object, a module or an environment.`);
   }
   const exported = (values as { default?: unknown }).default;
-  const isModule = isModuleExports(values);
-  if (isModule && isRecord(exported)) return Object.entries(exported);
-  return Object.entries(values).filter(
-    ([key]) => !isModule || !['default', 'module.exports', '__esModule'].includes(key),
-  );
+  return isModuleExports(values) && isRecord(exported) ? exported : values;
+}
+
+/** The settings that only `values` gives, of all `sources`. */
+export function settingsOnlyIn(values: SettingsSource, sources: readonly SettingsSource[]): readonly SettingName[] {
+  const others = new Set([
+    ...sources.flatMap((source) => [...readSource(source, process.env).keys()]),
+    ...readEnvironment(process.env).keys(),
+  ]);
+  return [...readSource(values, process.env).keys()].filter((name) => !others.has(name));
 }
 
 /** By its tag, which loaders that wrap a module keep; CommonJS compiled from ESM says it in its own way. */

@@ -2,6 +2,15 @@ export * from '../errors.ts';
 export type { Logger, LogFields } from '../internal/log.ts';
 export { silentLogger } from '../internal/log.ts';
 export { importInstalled } from '../internal/installed-package.ts';
+export {
+  importModule,
+  locateModule,
+  MODULE_EXTENSIONS,
+  packageName,
+  useModuleImporter,
+  type ModuleExports,
+  type ModuleImporter,
+} from '../internal/module-files.ts';
 export { nearestName } from '../internal/nearest-name.ts';
 export { isSurelyDead, processIdentity } from '../internal/process-identity.ts';
 export type * from '../virtual/driver.ts';

@@ -123,6 +123,7 @@ export class Runner implements ContextHost<ContextWork> {
       this.#app = await loadApp(init.app);
       if (this.#app.logger === silentLogger) this.#app.logger = this.#forward();
       this.logger = this.#app.logger;
+      await this.#app.importTasks();
       await this.#app.serializers.loadAccepted();
     } catch (error) {
       this.#post({ kind: 'broken', message: error instanceof Error ? (error.stack ?? error.message) : String(error) });
