@@ -27,7 +27,7 @@ export async function loadConfig(folder: string, given: string | undefined): Pro
   const config = exported['default'] ?? exported;
   if (typeof config !== 'object' || config === null || Array.isArray(config)) {
     throw new CommandError(
-      `${file} exports ${typeof config === 'function' ? 'a function' : String(config)} as its default. Expected an object of settings: export default defineConfig({ ... }).`,
+      `${file} exports ${typeof config === 'object' ? 'no object' : `a ${typeof config}`} as its default. Expected an object of settings: export default defineConfig({ ... }).`,
       EXIT.config,
     );
   }

@@ -6,6 +6,7 @@ type AnyFunction = (...args: never[]) => unknown;
 
 /** The file of the code that called `callee`; undefined where no file did, as at a prompt. */
 export function callingFile(callee: AnyFunction): string | undefined {
+  // oxlint-disable-next-line typescript/unbound-method -- only to put it back
   const { prepareStackTrace, stackTraceLimit } = Error;
   const trace: { stack?: unknown } = {};
   try {
