@@ -1,10 +1,11 @@
 import {
   ConnectionLostError,
   isLovageError,
+  isSuccess,
   type KeyValueStore,
   type KeyValueWrite,
   type StoredValue,
-  type SuccessGuard,
+  WriteOrder,
 } from '@lovage/core/backend';
 import type { CouchDatabase, WriteOutcome } from '@lovage/couchdb';
 import { CouchDocuments } from './documents.ts';
@@ -23,8 +24,7 @@ export class CouchStore implements KeyValueStore {
   readonly feed: ChangesFeed;
   readonly documents: CouchDocuments;
   readonly #database: CouchDatabase;
-  /** Batches go one after the other, so that two writes of one key keep their order. */
-  #writing: Promise<unknown> = Promise.resolve();
+  readonly #order = new WriteOrder();
 
   constructor(database: CouchDatabase) {
     this.#database = database;
@@ -38,13 +38,11 @@ export class CouchStore implements KeyValueStore {
   }
 
   set(writes: readonly KeyValueWrite[]): Promise<readonly (Error | undefined)[]> {
-    const outcomes: (Error | undefined)[] = Array.from({ length: writes.length });
-    const batch = this.#writing.then(async () => {
-      for (const round of rounds(writes)) await this.#write(writes, round, outcomes);
+    return this.#order.run(writes, async (round) => {
+      const outcomes: (Error | undefined)[] = Array.from({ length: round.length });
+      await this.#write(round, [...round.keys()], outcomes);
       return outcomes;
     });
-    this.#writing = batch.catch(() => undefined);
-    return batch;
   }
 
   async delete(keys: readonly string[]): Promise<void> {
@@ -74,18 +72,18 @@ export class CouchStore implements KeyValueStore {
   }
 
   async close(): Promise<void> {
-    await this.#writing;
+    await this.#order.idle();
     this.feed.stop();
     this.#database.close();
   }
 
-  /** `round` are indexes of writes with different keys. */
+  /** `indexes` of writes, all with different keys. */
   async #write(
     writes: readonly KeyValueWrite[],
-    round: readonly number[],
+    indexes: readonly number[],
     outcomes: (Error | undefined)[],
   ): Promise<void> {
-    let left = round;
+    let left = indexes;
     for (let attempt = 1; left.length > 0; attempt++) {
       const present = await this.#database.documents(left.map((index) => (writes[index] as KeyValueWrite).key));
       const open = left.flatMap((index, place) => {
@@ -118,24 +116,4 @@ export class CouchStore implements KeyValueStore {
       return;
     }
   }
-}
-
-/** Each key at most once in a round, in the order of the writes. */
-function rounds(writes: readonly KeyValueWrite[]): readonly (readonly number[])[] {
-  const all: number[][] = [];
-  const times = new Map<string, number>();
-  for (const [index, { key }] of writes.entries()) {
-    const time = times.get(key) ?? 0;
-    times.set(key, time + 1);
-    (all[time] ??= []).push(index);
-  }
-  return all;
-}
-
-function isSuccess(value: StoredValue, guard: SuccessGuard): boolean {
-  const beginning =
-    typeof value === 'string'
-      ? value.slice(0, guard.windowBytes)
-      : Buffer.from(value.subarray(0, guard.windowBytes)).toString('latin1');
-  return guard.marks.some((mark) => beginning.includes(mark)) || guard.isSuccess(value);
 }

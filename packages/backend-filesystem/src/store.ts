@@ -1,12 +1,13 @@
 import { readdir, readFile, rename, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
+  isSuccess,
   type KeyValueStore,
   type KeyValueWrite,
   LovageError,
   type StoredValue,
-  type SuccessGuard,
   UnsupportedError,
+  WriteOrder,
 } from '@lovage/core/backend';
 import { DOCUMENT, FileDocuments } from './documents.ts';
 import { DRAFT, Drafts } from './drafts.ts';
@@ -28,8 +29,7 @@ export class FileStore implements KeyValueStore {
   readonly #folder: string;
   readonly #expiresSeconds: number | undefined;
   readonly #drafts: Drafts;
-  /** The last write of each key that is being written: the next one begins after it. */
-  readonly #writing = new Map<string, Promise<unknown>>();
+  readonly #order = new WriteOrder();
 
   constructor(folder: string, expiresSeconds: number | undefined) {
     this.#folder = folder;
@@ -44,14 +44,7 @@ export class FileStore implements KeyValueStore {
   }
 
   set(writes: readonly KeyValueWrite[]): Promise<readonly (Error | undefined)[]> {
-    return inParallel(writes, (write) => {
-      const before = this.#writing.get(write.key);
-      const writing = (before ?? Promise.resolve()).then(() => this.#write(write)).catch(toLovageError);
-      this.#writing.set(write.key, writing);
-      return writing.finally(() => {
-        if (this.#writing.get(write.key) === writing) this.#writing.delete(write.key);
-      });
-    });
+    return this.#order.run(writes, (round) => inParallel(round, (write) => this.#write(write).catch(toLovageError)));
   }
 
   async delete(keys: readonly string[]): Promise<void> {
@@ -81,7 +74,7 @@ export class FileStore implements KeyValueStore {
 
   async close(): Promise<void> {
     this.feed.stop();
-    await Promise.allSettled(this.#writing.values());
+    await this.#order.idle();
   }
 
   async #read(key: string): Promise<Uint8Array | undefined> {
@@ -118,11 +111,6 @@ function refusal(key: string): Error | undefined {
   return new UnsupportedError(
     `The result of ${JSON.stringify(key.slice(0, 100))} cannot be kept as a file. Expected an id without "/", "\\" and NUL, of ${MAX_NAME_BYTES} bytes at most with its prefix.`,
   );
-}
-
-function isSuccess(value: Uint8Array, guard: SuccessGuard): boolean {
-  const beginning = Buffer.from(value.subarray(0, guard.windowBytes)).toString('latin1');
-  return guard.marks.some((mark) => beginning.includes(mark)) || guard.isSuccess(value);
 }
 
 function unlessMissing(error: unknown): void {

@@ -9,5 +9,7 @@ export { keyValueBackend } from './key-value-backend.ts';
 export type * from './key-value-store.ts';
 export { ResultPoll, type ResultPollOptions } from './poll.ts';
 export { resolveBackend, type ResolveBackendOptions } from './resolve.ts';
+export { isSuccess } from './success.ts';
+export { WriteOrder } from './write-order.ts';
 export { Decimal, PlainDate, PlainTime, Uuid } from '../serialization/python-values.ts';
 export { markRevoked } from '../result/mark-revoked.ts';
