@@ -70,7 +70,7 @@ export class BrokerUrl {
 export { BrokerUrl as BackendUrl };
 
 /** Schemes whose `;` list names the members of one broker, not alternatives. */
-const MEMBER_SCHEMES = new Set(['sentinel', 'cache+memcached', 'cache+pylibmc']);
+const MEMBER_SCHEMES = new Set(['sentinel', 'cache+memcached', 'cache+memcache', 'cache+pylibmc']);
 
 /**
  * The alternatives of a broker setting: one URL, a list, or several joined by `;`. Each is read on its own and

@@ -1,0 +1,191 @@
+import {
+  type ChordKeys,
+  type KeyValueChords,
+  NotFoundError,
+  type ResultCodec,
+  type StoredValue,
+} from '@lovage/core/backend';
+import { exptimeOf, INTEGER_FLAGS, isKey, valueOf } from './items.ts';
+import type { StoreCommand } from './link.ts';
+import type { Servers } from './servers.ts';
+
+const DONE = 'done';
+const COUNTING = 'counting';
+const COUNTED = 'counted';
+/** How long a chord that is done is remembered where results are kept for ever. */
+const A_DAY = 86_400;
+const READY: ReadonlySet<unknown> = new Set(['SUCCESS', 'FAILURE', 'REVOKED']);
+
+/** The end of a task, as it is kept as its result. */
+interface Ended {
+  readonly status: string;
+  readonly result: unknown;
+}
+
+/**
+ * Chords as Celery counts them in memcached, together with Python workers: the header is a saved group, each part counts
+ * up `chord-unlock-<group id>`, and whoever counts the last one joins the stored results.
+ * Source: celery/backends/cache.py, _apply_chord_incr; celery/backends/base.py, on_chord_part_return.
+ *
+ * Celery counts a part that is delivered twice twice. Here each part is counted once, under its task id, and a chord is
+ * complete when all its parts have results: the counter says only when it is worth looking.
+ */
+export class MemcachedChords implements KeyValueChords {
+  readonly joinsResults = true;
+  readonly #servers: Servers;
+  readonly #codec: ResultCodec;
+
+  constructor(servers: Servers, codec: ResultCodec) {
+    this.#servers = servers;
+    this.#codec = codec;
+  }
+
+  async begin(keys: ChordKeys, _size: number, ttlSeconds: number | undefined): Promise<void> {
+    const { counter } = readKeys(keys);
+    await this.#add(counter, '0', ttlSeconds, INTEGER_FLAGS);
+  }
+
+  async part(
+    keys: ChordKeys,
+    { value, taskId }: Parameters<KeyValueChords['part']>[1],
+    ttlSeconds: number | undefined,
+  ): Promise<readonly StoredValue[] | undefined> {
+    const { counter, group, taskKey } = readKeys(keys);
+    const claim = await this.#text(keys.claim);
+    if (claim === DONE) return undefined;
+    const header = await this.#header(group);
+    if (header === undefined) {
+      throw new NotFoundError(`The saved group "${group}" of a chord no longer exists, so its parts cannot be joined.`);
+    }
+    const ids = [...header, ...(await this.#added(keys))];
+    const count = await this.#count(keys, counter, taskId, ttlSeconds, async () => {
+      const results = await this.#results(ids, taskKey);
+      return results.filter((result) => result !== undefined).length;
+    });
+    if (count < ids.length) return undefined;
+    // Its own part may be one whose result could not be kept.
+    const own = this.#codec.decode(value) as readonly unknown[];
+    const results = await this.#results(ids, taskKey);
+    const parts = ids.map((id, index): readonly unknown[] | undefined => {
+      if (id === taskId) return own;
+      const result = results[index];
+      return result === undefined ? undefined : [1, id, result.status, result.result];
+    });
+    if (parts.includes(undefined)) return undefined;
+    if (claim !== taskId && !(await this.#add(keys.claim, taskId, ttlSeconds))) {
+      // Another part was faster, or this one was here before.
+      if ((await this.#text(keys.claim)) !== taskId) return undefined;
+    }
+    return parts.map((part) => this.#codec.encode(part));
+  }
+
+  /** The counter and the group expire by themselves: what a Python worker does with them later does no harm. */
+  async finish({ claim }: ChordKeys, ttlSeconds: number | undefined): Promise<void> {
+    await (await this.#servers.of(claim)).store('set', command(claim, DONE, ttlSeconds ?? A_DAY));
+  }
+
+  async extend({ addedIds }: ChordKeys, taskId: string, ttlSeconds: number | undefined): Promise<void> {
+    const link = await this.#servers.of(addedIds);
+    for (;;) {
+      if (await this.#add(addedIds, JSON.stringify([taskId]), ttlSeconds)) return;
+      const item = (await link.items([addedIds])).get(addedIds);
+      if (item === undefined) continue;
+      const ids = JSON.parse(item.value.toString()) as readonly string[];
+      if (ids.includes(taskId)) return;
+      const more = command(addedIds, JSON.stringify([...ids, taskId]), ttlSeconds);
+      if ((await link.store('cas', more, item.cas)) === 'STORED') return;
+    }
+  }
+
+  /**
+   * Counts a part, once, and gives how many are counted. A part that comes again after its worker died in mid-count is
+   * counted if there are more results than counts.
+   */
+  async #count(
+    { parts }: ChordKeys,
+    counter: string,
+    taskId: string,
+    ttlSeconds: number | undefined,
+    countResults: () => Promise<number>,
+  ): Promise<number> {
+    const mark = `${parts}.${taskId}`;
+    const isNew = await this.#add(mark, COUNTING, ttlSeconds);
+    if (!isNew) {
+      const counted = Number((await this.#text(counter)) ?? '0');
+      if ((await this.#text(mark)) === COUNTED || counted >= (await countResults())) return counted;
+    }
+    const link = await this.#servers.of(counter);
+    let count = await link.increment(counter);
+    if (count === undefined) {
+      // A sender that died before it could begin the chord, or a counter that was evicted.
+      await this.#add(counter, '0', ttlSeconds, INTEGER_FLAGS);
+      count = (await link.increment(counter)) ?? 1;
+    }
+    await Promise.all([
+      link.touch(counter, exptimeOf(ttlSeconds)),
+      (await this.#servers.of(mark)).store('set', command(mark, COUNTED, ttlSeconds)),
+    ]);
+    return count;
+  }
+
+  /** Ids of the saved group's tasks, those of groups within it too. */
+  async #header(group: string): Promise<readonly string[] | undefined> {
+    const item = (await this.#servers.items([group])).get(group);
+    if (item === undefined) return undefined;
+    const saved = this.#codec.decode(valueOf(item)) as { readonly result?: unknown } | null;
+    return taskIds(saved?.result);
+  }
+
+  async #added({ addedIds }: ChordKeys): Promise<readonly string[]> {
+    const text = await this.#text(addedIds);
+    return text === undefined ? [] : (JSON.parse(text) as readonly string[]);
+  }
+
+  async #results(ids: readonly string[], taskKey: (id: string) => string): Promise<readonly (Ended | undefined)[]> {
+    const keys = ids.map(taskKey);
+    const items = await this.#servers.items(keys.filter(isKey));
+    return keys.map((key) => {
+      const item = items.get(key);
+      if (item === undefined) return undefined;
+      const meta = this.#codec.decode(valueOf(item)) as Ended | null;
+      return READY.has(meta?.status) ? (meta as Ended) : undefined;
+    });
+  }
+
+  async #text(key: string): Promise<string | undefined> {
+    return (await this.#servers.items([key])).get(key)?.value.toString();
+  }
+
+  /** False: there is something already. */
+  async #add(key: string, text: string, ttlSeconds: number | undefined, flags = 0): Promise<boolean> {
+    const link = await this.#servers.of(key);
+    return (await link.store('add', { ...command(key, text, ttlSeconds), flags })) === 'STORED';
+  }
+}
+
+function command(key: string, text: string, ttlSeconds: number | undefined): StoreCommand {
+  return { key, data: Buffer.from(text), flags: 0, exptime: exptimeOf(ttlSeconds) };
+}
+
+const GROUP = 'celery-taskset-meta-';
+
+/** Celery's keys beside those of the chord. `parts` is the group's key and `.j`. */
+function readKeys({ parts }: ChordKeys): { counter: string; group: string; taskKey: (id: string) => string } {
+  const group = parts.slice(0, -'.j'.length);
+  const at = group.lastIndexOf(GROUP);
+  const prefix = group.slice(0, at);
+  return {
+    counter: `${prefix}chord-unlock-${group.slice(at + GROUP.length)}`,
+    group,
+    taskKey: (id) => `${prefix}celery-task-meta-${id}`,
+  };
+}
+
+/** Ids of the tasks in `[[id, parent], children]`, nested. Source: celery/result.py, result_from_tuple. */
+function taskIds(tuple: unknown): readonly string[] {
+  if (!Array.isArray(tuple)) return [];
+  const [identity, children] = tuple as readonly unknown[];
+  if (Array.isArray(children)) return children.flatMap(taskIds);
+  const id: unknown = Array.isArray(identity) ? identity[0] : identity;
+  return typeof id === 'string' ? [id] : [];
+}

@@ -1,0 +1,43 @@
+import { inflateSync } from 'node:zlib';
+import type { StoredValue } from '@lovage/core/backend';
+import type { Item } from './replies.ts';
+
+/**
+ * What a value is, as pylibmc and python-memcached say it in an item's flags, which both read.
+ * Source: pylibmc/_pylibmcmodule.h, PYLIBMC_FLAG_...; memcache.py, Client._FLAG_...
+ */
+const INTEGER = 1 << 1;
+const COMPRESSED = 1 << 3;
+const TEXT = 1 << 4;
+
+/** No value that is packed may become larger. */
+const LARGEST_UNPACKED = 64 * 1024 * 1024;
+const LONGEST_KEY = 250;
+/** A longer time is a date to memcached. */
+const THIRTY_DAYS = 30 * 24 * 3600;
+
+export function flagsOf(value: StoredValue): number {
+  return typeof value === 'string' ? TEXT : 0;
+}
+
+/** Flags of a number in digits, which the server can count up. */
+export const INTEGER_FLAGS: number = INTEGER;
+
+/** Throws for what is marked as packed and is not. */
+export function valueOf({ value, flags }: Item): StoredValue {
+  return (flags & COMPRESSED) === 0 ? value : inflateSync(value, { maxOutputLength: LARGEST_UNPACKED });
+}
+
+/**
+ * When an item expires, as memcached wants to be told. Its clock ticks once a second, and the second that has begun
+ * counts: one more makes sure of the whole time.
+ */
+export function exptimeOf(ttlSeconds: number | undefined): number {
+  if (ttlSeconds === undefined) return 0;
+  return ttlSeconds < THIRTY_DAYS ? ttlSeconds + 1 : Math.floor(Date.now() / 1000) + ttlSeconds + 1;
+}
+
+/** Whether memcached takes a key. Source: memcached/doc/protocol.txt, "Keys". */
+export function isKey(key: string): boolean {
+  return key !== '' && !/[\0- \x7f]/.test(key) && Buffer.byteLength(key) <= LONGEST_KEY;
+}

@@ -1,0 +1,188 @@
+import { execFileSync, spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createServer as createTlsServer } from 'node:tls';
+import { isLovageError, type ResultBackend } from '@lovage/core/backend';
+import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
+import { memcachedUrl } from './memcached-url.ts';
+import { meta, openStore } from './store.ts';
+
+const program = process.env['LOVAGE_TEST_MEMCACHED_SERVER'];
+const url = memcachedUrl() ?? '';
+const folder = mkdtempSync(join(tmpdir(), 'lovage-backend-memcached-'));
+chmodSync(folder, 0o755);
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as { port: number };
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+/** A memcached of its own, until the test ends or `stop` is called. */
+async function start(port: number, args: readonly string[] = []): Promise<{ stop: () => Promise<void> }> {
+  const user = process.getuid?.() === 0 ? ['-u', 'nobody'] : [];
+  const own = ['-l', '127.0.0.1', '-p', String(port), '-U', '0', '-m', '16', ...user, ...args];
+  const child = spawn(program as string, own, { stdio: 'ignore' });
+  const stop = async (): Promise<void> => {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    const exit = once(child, 'exit');
+    child.kill('SIGKILL');
+    await exit;
+  };
+  onTestFinished(stop);
+  for (let tries = 0; tries < 500; tries++) {
+    const socket = connect({ host: '127.0.0.1', port });
+    const isUp = await Promise.race([
+      once(socket, 'connect').then(() => true),
+      once(socket, 'error').then(
+        () => false,
+        () => false,
+      ),
+    ]).catch(() => false);
+    socket.destroy();
+    if (isUp) return { stop };
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  throw new Error('memcached did not come up.');
+}
+
+async function opened(...call: Parameters<typeof openStore>): Promise<ResultBackend> {
+  const store = await openStore(...call);
+  onTestFinished(() => store.close());
+  return store;
+}
+
+describe.skipIf(program === undefined)('several servers', () => {
+  test('one that is away takes along its own keys only, and gives them back', async () => {
+    const ports = [await freePort(), await freePort(), await freePort()];
+    const [, second] = await Promise.all(ports.map((port) => start(port)));
+    const store = await opened(`cache+memcached://${ports.map((port) => `127.0.0.1:${port}`).join(';')}/`);
+    const ids = Array.from({ length: 30 }, () => randomUUID());
+    await store.store(ids.map((id) => ({ meta: meta(id, 'STARTED') })));
+    await second?.stop();
+    const outcomes = await Promise.all(
+      ids.map((id) =>
+        store.store([{ meta: meta(id, 'SUCCESS', id) }]).then(
+          () => id,
+          (error: unknown) => error,
+        ),
+      ),
+    );
+    const kept = outcomes.filter((outcome) => typeof outcome === 'string');
+    const refused = outcomes.filter((outcome) => typeof outcome !== 'string');
+    expect(kept.length).toBeGreaterThan(10);
+    expect(refused.length).toBeGreaterThan(3);
+    for (const error of refused) expect(isLovageError(error) && error.retryable).toBe(true);
+    expect((await store.load(kept)).map((each) => each?.result)).toEqual(kept);
+    // It comes back, empty, and is found again.
+    await start(ports[1] as number);
+    const lost = ids.filter((id) => !kept.includes(id));
+    await expect
+      .poll(() => store.store(lost.map((id) => ({ meta: meta(id, 'SUCCESS', id) }))).then(() => 'kept', String), {
+        timeout: 10_000,
+      })
+      .toBe('kept');
+    expect((await store.load(ids)).map((each) => each?.result)).toEqual(ids);
+  });
+
+  test('none of them there is a ConnectError', async () => {
+    const [one, other] = [await freePort(), await freePort()];
+    await expect(openStore(`cache+memcached://127.0.0.1:${one};127.0.0.1:${other}`)).rejects.toMatchObject({
+      code: 'ERR_CONNECT',
+    });
+  });
+});
+
+describe.skipIf(program === undefined)('access', () => {
+  test('with credentials, and an AuthError with wrong ones or none', async () => {
+    const port = await freePort();
+    const file = join(folder, 'users');
+    writeFileSync(file, 'ada:secret-word\n', { mode: 0o644 });
+    await start(port, ['-Y', file]);
+    const at = `cache+memcached://127.0.0.1:${port}/`;
+    const store = await opened(at, { username: 'ada', password: 'secret-word' });
+    await store.store([{ meta: meta('a', 'SUCCESS', 1) }]);
+    expect((await store.load(['a']))[0]?.result).toBe(1);
+    for (const options of [{ username: 'ada', password: 'other' }, {}]) {
+      const error: unknown = await openStore(at, options).catch((thrown: unknown) => thrown);
+      expect(isLovageError(error, 'ERR_AUTH')).toBe(true);
+      expect(String(error)).not.toMatch(/secret|other/);
+    }
+  });
+
+  test('over TLS, verified', async () => {
+    const subject = ['-subj', '/CN=memcached', '-addext', 'subjectAltName=IP:127.0.0.1'];
+    const paths = { key: join(folder, 'key.pem'), cert: join(folder, 'cert.pem') };
+    const args = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2'];
+    execFileSync('openssl', [...args, '-keyout', paths.key, '-out', paths.cert, ...subject], { stdio: 'ignore' });
+    // Debian's memcached is built without TLS: it ends in front of it, as it does with stunnel.
+    const target = new URL(url.replace('cache+memcached', 'http'));
+    const proxy = createTlsServer({ key: readFileSync(paths.key), cert: readFileSync(paths.cert) }, (client) => {
+      const server = connect(Number(target.port), target.hostname);
+      client.pipe(server).pipe(client);
+      for (const socket of [client, server]) socket.on('error', () => socket.destroy());
+    }).listen(0, '127.0.0.1');
+    proxy.on('tlsClientError', () => {});
+    await once(proxy, 'listening');
+    onTestFinished(() => void proxy.close());
+    const at = `cache+memcached://127.0.0.1:${(proxy.address() as { port: number }).port}`;
+    const store = await opened(at, { ssl: { ca_certs: paths.cert } });
+    const id = randomUUID();
+    await store.store([{ meta: meta(id, 'SUCCESS', 1) }]);
+    expect((await store.load([id]))[0]?.result).toBe(1);
+    await expect(openStore(at, { ssl: true })).rejects.toMatchObject({ code: 'ERR_CONNECT' });
+  });
+
+  test('what is no memcached is named, and a port that says nothing is not waited for', async () => {
+    const web = createServer((socket) => void socket.end('HTTP/1.1 400 Bad Request\r\n\r\n')).listen(0, '127.0.0.1');
+    const silent = createServer(() => {}).listen(0, '127.0.0.1');
+    for (const server of [web, silent]) {
+      if (!server.listening) await once(server, 'listening');
+      onTestFinished(() => void server.close());
+      const at = `cache+memcached://127.0.0.1:${(server.address() as { port: number }).port}`;
+      await expect(openStore(at, { connectTimeout: 0.2 })).rejects.toMatchObject({ code: 'ERR_CONNECT' });
+    }
+  });
+});
+
+describe.skipIf(url === '')('items', () => {
+  test('a value that is too large is refused, that one alone, and what was kept before stays', async () => {
+    const store = await opened(url);
+    const [large, small] = [randomUUID(), randomUUID()];
+    await store.store([{ meta: meta(large, 'STARTED') }]);
+    const [refused, kept] = await Promise.allSettled([
+      store.store([{ meta: meta(large, 'SUCCESS', 'x'.repeat(2_000_000)) }]),
+      store.store([{ meta: meta(small, 'SUCCESS', 1) }]),
+    ]);
+    expect(kept.status).toBe('fulfilled');
+    expect(refused).toMatchObject({ reason: { code: 'ERR_TOO_LARGE', message: expect.stringContaining('1 MB') } });
+    expect((await store.load([large, small])).map((each) => each?.status)).toEqual(['STARTED', 'SUCCESS']);
+  });
+
+  test('an id that is no key is refused, and reads as nothing', async () => {
+    const store = await opened(url);
+    for (const id of ['a b', 'a\r\nflush_all', 'x'.repeat(300), 'a\0']) {
+      await expect(store.store([{ meta: meta(id, 'SUCCESS') }])).rejects.toMatchObject({ code: 'ERR_UNSUPPORTED' });
+      expect(await store.load([id])).toEqual([undefined]);
+      await store.forget([id]);
+    }
+  });
+
+  test('a result is kept for longer than thirty days, or for ever', async () => {
+    for (const expiresSeconds of [31 * 86_400, undefined]) {
+      const store = await opened(url, {}, { expiresSeconds });
+      const id = randomUUID();
+      await store.store([{ meta: meta(id, 'SUCCESS', 1) }]);
+      expect((await store.load([id]))[0]?.result).toBe(1);
+      await store.forget([id]);
+    }
+  });
+});
