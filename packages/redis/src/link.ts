@@ -209,9 +209,12 @@ export class RedisLink {
     if (!this.#isCorked) {
       this.#isCorked = true;
       this.#stream.cork();
-      process.nextTick(() => {
-        this.#isCorked = false;
-        this.#stream.uncork();
+      // Behind all that the promises of this turn lead to: an answer that leads to another command is one write with it.
+      queueMicrotask(() => {
+        process.nextTick(() => {
+          this.#isCorked = false;
+          this.#stream.uncork();
+        });
       });
     }
     this.#pending++;

@@ -16,7 +16,7 @@ import {
   type StoredBinding,
   WakeUps,
 } from '@lovage/core/transport';
-import { deferred, type RedisLink, replyCode } from '@lovage/redis';
+import { type Deferred, deferred, type RedisLink, replyCode } from '@lovage/redis';
 import { Janitor } from './janitor.ts';
 import type { Keys } from './keys.ts';
 import type { DriverSettings } from './options.ts';
@@ -30,10 +30,14 @@ const MOST_PER_PULL = 500;
 const MOST_BYTES_PER_PULL = 4 * 1024 * 1024;
 /** Tags in one command or script. */
 const MOST_TAGS = 1000;
+/** How long an ack waits for something to go along with. */
+const ACK_MS = 1;
 /** A hint that got lost costs at most so long. */
 const SAFETY_POLL_MS = 2000;
 /** Polling where Redis gives no hints: from the first to the second while nothing comes. */
 const POLL_MS = [5, 250] as const;
+/** What the pull script gives for the time to the next delayed message when it did not come to the end of the queues. */
+const MORE = -2;
 /** Ten years. */
 const MAX_DELAY_MS = 315_360_000_000;
 /** Redis takes no larger value (`proto-max-bulk-len`), and the record of a message holds it whole. */
@@ -52,10 +56,21 @@ export interface RedisDriverOptions {
 
 /** What the scripts are told of a set of queues, made once. */
 interface Plan {
+  /** The same for the same queues in any order. */
+  readonly id: string;
   readonly queues: readonly string[];
   readonly keys: readonly string[];
   /** Behind the changing arguments. */
   readonly args: readonly (string | number)[];
+}
+
+/** Nothing was left in these queues when we looked last, and Redis tells when something comes. */
+interface Emptied {
+  readonly planId: string;
+  /** Hints up to that look. */
+  readonly seen: number;
+  /** Of `performance.now()`: when it has to be looked again all the same. */
+  readonly until: number;
 }
 
 /** The tag under which a message is recorded. */
@@ -79,6 +94,10 @@ export class RedisDriver implements QueueDriver<RedisReceipt> {
   readonly #brake = new HerdBrake();
   readonly #plans = new Map<string, Plan>();
   #tracking: Promise<boolean> | undefined;
+  #emptied: Emptied | undefined;
+  #acks: { readonly tags: string[]; readonly done: Deferred<void>; readonly timer: NodeJS.Timeout } | undefined;
+  /** The queues of the last pull. */
+  #asked: readonly string[] = [];
   #nextNumber = 1;
   #serverMs: number | undefined;
   #isClosed = false;
@@ -114,7 +133,7 @@ export class RedisDriver implements QueueDriver<RedisReceipt> {
       keys,
       () => this.#wakeUps.notify(),
     );
-    this.#janitor = new Janitor(link, keys, settings, this.#consumer, logger);
+    this.#janitor = new Janitor(link, keys, settings, this.#consumer, logger, () => this.#wakeUps.notify());
     this.capabilities = {
       fanout: true,
       priorityLevels: settings.prioritySteps.length,
@@ -122,6 +141,7 @@ export class RedisDriver implements QueueDriver<RedisReceipt> {
       maxDelayMs: MAX_DELAY_MS,
       leaseMs: settings.leaseMs,
       maxMessageBytes: MAX_MESSAGE_BYTES,
+      publishesWhileConsuming: true,
       guarantee,
     };
     this.bindings = {
@@ -160,8 +180,9 @@ export class RedisDriver implements QueueDriver<RedisReceipt> {
       else batch.args.push(payload);
       batch.indexes.push(index);
     }
+    this.#sendAcks();
     const failures: PublishFailure[] = [];
-    await Promise.all(
+    const pushing = Promise.all(
       Array.from(batches.values(), async ({ args, indexes, isDelayed }) => {
         try {
           await (isDelayed ? DELAY.run(this.#link, 1, args) : this.#link.text('lpush', args));
@@ -176,6 +197,11 @@ export class RedisDriver implements QueueDriver<RedisReceipt> {
         }
       }),
     );
+    // Redis tells nothing of what came over this link. Whoever waits for it looks along, in the same round trip.
+    const own = entries.filter(({ queue }) => this.#asked.includes(queue));
+    if (own.some(({ delayMs }) => delayMs <= 0)) this.#wakeUps.notify();
+    await pushing;
+    if (own.some(({ delayMs }) => delayMs > 0)) this.#wakeUps.notify();
     if (failures.length > 0)
       throw new PublishError(
         failures.sort((a, b) => a.index - b.index),
@@ -185,33 +211,42 @@ export class RedisDriver implements QueueDriver<RedisReceipt> {
 
   async pull({ queues, max, waitMs, signal }: PullRequest): Promise<readonly Pulled<RedisReceipt>[]> {
     this.#janitor.start();
+    this.#asked = queues;
     const plan = this.#plan(queues);
     const isTracking = waitMs > 0 && (await (this.#tracking ??= this.#track()));
     const deadline = performance.now() + waitMs;
     let pollMs: number = POLL_MS[0];
     for (let wasWoken = false; ; ) {
       if (signal.aborted) return [];
-      const seen = this.#wakeUps.count;
-      const { pulled, dueMs } = await this.#take(plan, Math.min(max, MOST_PER_PULL));
-      if (pulled.length > 0) {
-        this.#brake.hit();
-        return pulled;
+      let emptied = isTracking ? this.#takeEmptied(plan) : undefined;
+      if (emptied === undefined) {
+        const seen = this.#wakeUps.count;
+        const { pulled, dueMs } = await this.#take(plan, Math.min(max, MOST_PER_PULL));
+        const restMs = Math.min(isTracking ? SAFETY_POLL_MS : pollMs, dueMs < 0 ? Number.POSITIVE_INFINITY : dueMs + 1);
+        emptied = { planId: plan.id, seen, until: performance.now() + restMs };
+        if (pulled.length > 0) {
+          this.#brake.hit();
+          if (isTracking && dueMs !== MORE) this.#emptied = emptied;
+          return pulled;
+        }
+        if (wasWoken) this.#brake.miss();
+        pollMs = Math.min(POLL_MS[1], pollMs * 2);
       }
-      if (wasWoken) this.#brake.miss();
-      const leftMs = deadline - performance.now();
-      if (leftMs <= 0) return [];
-      const sleepMs = Math.min(
-        leftMs,
-        isTracking ? SAFETY_POLL_MS : pollMs,
-        dueMs < 0 ? Number.POSITIVE_INFINITY : dueMs + 1,
-      );
-      pollMs = Math.min(POLL_MS[1], pollMs * 2);
-      await this.#wakeUps.sleep(seen, sleepMs, signal);
+      const now = performance.now();
+      if (now >= deadline) return [];
+      await this.#wakeUps.sleep(emptied.seen, Math.min(deadline, emptied.until) - now, signal);
       if (this.#link.isLost) await this.lost;
-      wasWoken = this.#wakeUps.count !== seen;
+      wasWoken = this.#wakeUps.count !== emptied.seen;
       const pauseMs = wasWoken ? this.#brake.pauseMs : 0;
       if (pauseMs >= 1) await this.#wakeUps.sleep(this.#wakeUps.count, pauseMs, signal);
     }
+  }
+
+  /** What the last look has found, if it still holds for these queues. It holds once: the next look is a real one. */
+  #takeEmptied({ id }: Plan): Emptied | undefined {
+    const emptied = this.#emptied;
+    this.#emptied = undefined;
+    return emptied?.planId === id && emptied.seen === this.#wakeUps.count ? emptied : undefined;
   }
 
   async settle(settlements: readonly ReceiptSettlement<RedisReceipt>[]): Promise<void> {
@@ -220,14 +255,39 @@ export class RedisDriver implements QueueDriver<RedisReceipt> {
     for (const { receipt, outcome } of settlements) (outcome === 'ack' ? acks : requeues).push(receipt);
     const { unacked, unackedIndex, prefix, separator } = this.#keys;
     const done: Promise<unknown>[] = [];
-    // The record first: an index without a record is swept, a record without an index would stay for ever.
-    for (const tags of chunks(acks)) {
-      done.push(this.#link.text('hdel', [unacked, ...tags]), this.#link.text('zrem', [unackedIndex, ...tags]));
-    }
+    if (acks.length > 0) done.push(this.#ackSoon(acks));
     for (const tags of chunks(requeues))
       done.push(REQUEUE.run(this.#link, 2, [unacked, unackedIndex, prefix, separator, ...tags]));
     await Promise.all(done);
+    if (requeues.length > 0) this.#wakeUps.notify();
   }
+
+  /** Nobody waits for an ack: it goes along with the next push or pull, or by itself a moment later. */
+  #ackSoon(tags: readonly string[]): Promise<void> {
+    const acks = (this.#acks ??= {
+      tags: [],
+      done: deferred<void>(),
+      timer: setTimeout(() => this.#sendAcks(), ACK_MS),
+    });
+    acks.tags.push(...tags);
+    return acks.done.promise;
+  }
+
+  #sendAcks(): void {
+    const acks = this.#acks;
+    if (acks === undefined) return;
+    this.#acks = undefined;
+    clearTimeout(acks.timer);
+    const { unacked, unackedIndex } = this.#keys;
+    // The record first: an index without a record is swept, a record without an index would stay for ever.
+    const sent = chunks(acks.tags).flatMap((part) => [
+      this.#link.text('hdel', [unacked, ...part]),
+      this.#link.text('zrem', [unackedIndex, ...part]),
+    ]);
+    acks.done.resolve(Promise.all(sent).then(() => undefined));
+  }
+
+  readonly renewsByHolder = true;
 
   get leaseHolder(): string {
     return this.#consumer;
@@ -252,6 +312,7 @@ export class RedisDriver implements QueueDriver<RedisReceipt> {
     this.#isClosed = true;
     this.#janitor.stop();
     this.#wakeUps.notify();
+    this.#sendAcks();
     if (this.#serverMs !== undefined && !this.#link.isLost) {
       // What we still hold may go to somebody else at once.
       const ended = this.#link
@@ -270,6 +331,7 @@ export class RedisDriver implements QueueDriver<RedisReceipt> {
     { queues, keys, args }: Plan,
     max: number,
   ): Promise<{ readonly pulled: readonly Pulled<RedisReceipt>[]; readonly dueMs: number }> {
+    this.#sendAcks();
     let number = this.#nextNumber;
     // Reserved before the answer is known: several takes may be under way.
     this.#nextNumber += max;
@@ -298,6 +360,7 @@ export class RedisDriver implements QueueDriver<RedisReceipt> {
     if (plan === undefined) {
       const queues = queueOrder === 'sorted' ? asked.toSorted() : [...asked];
       plan = {
+        id: JSON.stringify(asked.toSorted()),
         queues,
         keys: [
           ...queues.map((queue) => this.#keys.delayed(queue)),

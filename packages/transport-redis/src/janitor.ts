@@ -26,6 +26,7 @@ export class Janitor {
   readonly #settings: DriverSettings;
   readonly #consumer: string;
   readonly #logger: Logger;
+  readonly #onRestored: () => void;
   readonly #unroutable = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
   #isStopped = false;
@@ -34,12 +35,20 @@ export class Janitor {
   #pauseMs = 0;
   #lookedForOldAt = Number.NEGATIVE_INFINITY;
 
-  constructor(link: RedisLink, keys: Keys, settings: DriverSettings, consumer: string, logger: Logger) {
+  constructor(
+    link: RedisLink,
+    keys: Keys,
+    settings: DriverSettings,
+    consumer: string,
+    logger: Logger,
+    onRestored: () => void,
+  ) {
     this.#link = link;
     this.#keys = keys;
     this.#settings = settings;
     this.#consumer = consumer;
     this.#logger = logger;
+    this.#onRestored = onRestored;
   }
 
   /** Looks now and from now on. Twice is fine. */
@@ -89,6 +98,7 @@ export class Janitor {
     const [nowMs, restored, leftMs, hasOld] = reply;
     this.#serverMs = nowMs;
     if (restored > 0) {
+      this.#onRestored();
       this.#logger.warn({ messages: restored }, 'messages of dead workers were given back to their queues');
     }
     if (hasOld === 1 && nowMs - this.#lookedForOldAt >= this.#settings.unackedRestoreIntervalMs) {
@@ -113,6 +123,7 @@ export class Janitor {
       let restored = 0;
       for (const tag of tags) if (await this.#restore(tag)) restored++;
       if (restored > 0) {
+        this.#onRestored();
         this.#logger.warn(
           { messages: restored },
           'messages older than the visibility timeout were given back to their queues',

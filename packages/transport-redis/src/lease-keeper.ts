@@ -7,7 +7,7 @@ import { RENEW } from './scripts.ts';
 /** Tags in one script: Redis serves nobody else meanwhile. */
 const MOST_TAGS = 1000;
 
-/** Renews what a consumer still holds, and gives back the tags of what it does not. */
+/** Renews a consumer's lease and what it still holds; gives back the tags of what it does not. */
 export async function renewLeases(
   link: RedisLink,
   { unackedIndex, leases }: Keys,
@@ -15,7 +15,7 @@ export async function renewLeases(
   leaseMs: number,
   tags: readonly string[],
 ): Promise<readonly string[]> {
-  const batches = Array.from({ length: Math.ceil(tags.length / MOST_TAGS) }, (_, index) =>
+  const batches = Array.from({ length: Math.max(1, Math.ceil(tags.length / MOST_TAGS)) }, (_, index) =>
     tags.slice(index * MOST_TAGS, (index + 1) * MOST_TAGS),
   );
   const gone = await Promise.all(

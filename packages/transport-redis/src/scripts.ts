@@ -8,11 +8,12 @@ import { RedisScript } from '@lovage/redis';
  * Redis makes CLIENT TRACKING remember all keys of a script that reads one, and every ack would be a hint.
  * ARGV: most to take, first number, consumer, lease in ms, number of queues, number of steps, most bytes, unacked,
  * unacked_index, leases, the steps, the end of the record of each queue.
- * Gives: server time in ms, ms until the next delayed message is due or -1, then for each list its position, the number
- * of messages, and message and delivery count of each.
+ * Gives: server time in ms, ms until the next delayed message is due, -1 for none, or -2 when there may be more, then for
+ * each list its position, the number of messages, and message and delivery count of each.
  *
  * RPOP comes before HSET: at its memory limit Redis refuses a script whose first write adds, not one that began with a
- * removal. When nothing was there, the keys are read (EXISTS, ZRANGE), which is what CLIENT TRACKING remembers.
+ * removal. When nothing is left, the keys are read (EXISTS, ZRANGE), which is what CLIENT TRACKING remembers: whoever took
+ * the last message need not ask again before it is told of another one.
  */
 export const PULL: RedisScript = new RedisScript(`
 local unacked, index, leases = ARGV[8], ARGV[9], ARGV[10]
@@ -85,6 +86,9 @@ if taken > 0 then
     return kept
   end
   redis.call('ZADD', leases, now + tonumber(ARGV[4]), consumer)
+end
+if taken >= max or bytes > mostBytes then
+  out[2] = -2
 else
   redis.call('EXISTS', unpack(KEYS, firstList + 1))
   for queue = 1, queues do
@@ -258,6 +262,7 @@ local time = redis.call('TIME')
 local score = string.format('%d.%06d', time[1], time[2])
 redis.call('ZADD', KEYS[2], time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(ARGV[2]), ARGV[1])
 local gone, renew = {}, { 'ZADD', KEYS[1], 'XX' }
+if #ARGV < 3 then return gone end
 local scores = redis.call('ZMSCORE', KEYS[1], unpack(ARGV, 3))
 for i = 1, #scores do
   if scores[i] then

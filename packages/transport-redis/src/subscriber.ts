@@ -33,13 +33,13 @@ export class Subscriber {
   }
 
   /**
-   * Makes `tracker` remember the keys it reads, and tells `onInvalidation` when one of them changed. Every hint counts
-   * once: the key has to be read again for the next. Rejects where the server cannot do that or forbids it.
+   * Makes `tracker` remember the keys it reads, and tells `onInvalidation` when somebody else changed one of them. Every
+   * hint counts once: the key has to be read again for the next. Rejects where the server cannot do that or forbids it.
    */
   async track(tracker: RedisLink): Promise<void> {
     const { link, id } = await this.#connect();
     await link.text('subscribe', [INVALIDATIONS]);
-    await tracker.text('client', ['tracking', 'on', 'redirect', id]);
+    await tracker.text('client', ['tracking', 'on', 'redirect', id, 'noloop']);
   }
 
   /** Source: kombu/transport/redis.py, _subscribe: patterns always. */

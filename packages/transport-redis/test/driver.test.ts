@@ -16,6 +16,9 @@ import { hasRedisServer, startRedis, type TestServer } from '../../redis/test/se
 /** What Kombu 5.6.2 pushes for a Celery task, byte for byte. */
 const GOLDEN = readFileSync(new URL('golden/kombu-5.6-envelope.json', import.meta.url), 'utf8').trimEnd();
 
+/** Priority steps: lists of a queue. */
+const STEPS = 4;
+
 const message = {
   body: Buffer.from('{"a": 1}'),
   contentType: 'application/json',
@@ -79,6 +82,27 @@ describe.skipIf(!hasRedisServer)('the Redis transport', () => {
   const list = async (key: string) => (await raw.text('lrange', [key, 0, -1])) as readonly string[];
   const push = (queue: string, ...bodies: string[]) =>
     bodies.map((body) => ({ exchange: '', routingKey: queue, message: { ...message, body: Buffer.from(body) } }));
+
+  test('what a connection publishes for itself is fetched in one look each, and an empty queue is not looked at again', async () => {
+    const connection = await connect();
+    const { take } = await consume(connection, ['q']);
+    await connection.publish(push('q', 'first'));
+    await settle(connection, await take(1), 'ack');
+    const looks = async () => {
+      const calls = /^cmdstat_rpop:calls=(\d+)/m.exec(String(await raw.text('info', ['commandstats'])))?.[1];
+      return Number(calls ?? 0) / STEPS;
+    };
+    await raw.text('config', ['resetstat']);
+    const began = performance.now();
+    for (let n = 0; n < 50; n++) {
+      await connection.publish(push('q', `${n}`));
+      const taken = await take(1);
+      expect(texts(taken)).toEqual([`${n}`]);
+      await settle(connection, taken, 'ack');
+    }
+    // Every two seconds it looks all the same, in case that a hint was lost.
+    expect(await looks()).toBeLessThanOrEqual(51 + (performance.now() - began) / 2000);
+  });
 
   describe('layout', () => {
     test('a message is one envelope in the list of its priority step', async () => {

@@ -213,6 +213,8 @@ export class SqlDriver implements QueueDriver<SqlReceipt> {
     }, ORDERED);
   }
 
+  readonly renewsByHolder = true;
+
   /** Its number among the consumers; undefined before the first pull. */
   get leaseHolder(): number | undefined {
     return this.#consumer?.id;

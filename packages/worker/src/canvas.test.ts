@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { chain, chord, DecodeError, EncodeError, group, type GroupResult, type LovageOptions } from '@lovage/core';
 import type { Backend } from '@lovage/core/backend';
-import { memoryBackend } from '@lovage/core/memory';
+import { cutMemoryLinks, memoryBackend } from '@lovage/core/memory';
 import type { TaskMeta } from '@lovage/core/protocol';
 import { openBench, until, type Bench } from '../test/support/bench.ts';
 
@@ -342,4 +342,13 @@ test('a mistake in one part sends none', async () => {
   await expect(chord([add.s(1, 1), wrong], sum.s()).delay()).rejects.toMatchObject({ code: 'ERR_CONFIG' });
   await bench.worker();
   expect(await bench.size()).toBe(0);
+});
+
+test('what follows a task is published over the connection that the worker consumes from', async () => {
+  const bench = openBench();
+  const { add } = tasksOf(bench, { runs: new Map(), errbacks: [] });
+  await bench.worker({ gossip: false, mingle: false, heartbeatInterval: 0, remoteControl: false });
+  const result = await chain(add.s(1, 1), add.s(1)).delay();
+  expect(await result.get({ timeout: 5 })).toBe(3);
+  expect(cutMemoryLinks(bench.broker, { clientName: 'bench:write' })).toBe(0);
 });

@@ -221,6 +221,7 @@ export class Worker implements AsyncDisposable {
   #supervisor: ConnectionSupervisor | undefined;
   #session: ConsumerSession | undefined;
   #unguard: (() => void) | undefined;
+  #endPublishing: (() => void) | undefined;
   #stopping: Promise<void> | undefined;
   /** Monotonic; when running tasks are told to end. */
   #graceEnd = Number.POSITIVE_INFINITY;
@@ -716,6 +717,7 @@ export class Worker implements AsyncDisposable {
     if (!this.#isRunning) return;
     await this.#cluster.join(connection, url);
     if (!this.#isRunning) return;
+    this.#publishOver(connection);
     this.#logger.info(
       { node: this.nodeName, queues: this.queueNames, guarantee: connection.capabilities.guarantee },
       `${this.nodeName} ready: consuming from ${this.queueNames.join(', ')}`,
@@ -723,6 +725,13 @@ export class Worker implements AsyncDisposable {
     this.#wasReady = true;
     this.app.signals.emit('workerReady', () => ({ worker: this }));
     this.#isReady.resolve();
+  }
+
+  /** What tasks send goes over the worker's own connection where that is as good as another one. */
+  #publishOver(connection: Connection): void {
+    const { brokerReadUrl, brokerWriteUrl } = this.app.settings;
+    if (connection.capabilities.publishesWhileConsuming !== true || brokerReadUrl !== brokerWriteUrl) return;
+    this.#endPublishing = this.app.producer.publishOver(connection);
   }
 
   /** Only within {@link ConsumerSession.change}. Does nothing when there is one. */
@@ -832,6 +841,7 @@ export class Worker implements AsyncDisposable {
     const flushed = session?.isLive === true ? session.settler.drained() : Promise.resolve();
     const left = this.#cluster.close(LAST_EVENTS_MS);
     await this.#within(Promise.all([cancelled.catch(() => {}), flushed, left]), CLOSING_STEP_MS);
+    this.#endPublishing?.();
     await this.#within(Promise.all([this.#supervisor?.close(), this.pool.close()]), CLOSING_STEP_MS);
     this.#autoscaler?.stop();
     this.#watchdog?.stop();

@@ -20,7 +20,6 @@ import { encodeTask, type TaskDraft } from '../protocol/v2.ts';
 import { AsyncResult } from '../result/async-result.ts';
 import { publishRetryDelays } from '../retry/policy.ts';
 import type { Connection, Publication } from '../transport/contract.ts';
-import type { ConnectionSupervisor } from '../transport/supervisor.ts';
 import type { Topology } from '../transport/topology.ts';
 import { currentTask } from './current-task.ts';
 import type { Lovage } from './lovage.ts';
@@ -57,9 +56,23 @@ export class Producer {
   readonly #app: Lovage;
   readonly #deadlines = new SharedDeadlines(notConfirmed);
   readonly #declared = new WeakMap<Connection, Map<string, Promise<void>>>();
+  #lent: Connection | undefined;
 
   constructor(app: Lovage) {
     this.#app = app;
+  }
+
+  /**
+   * Publishes over this connection, which somebody else keeps, until it ends or the returned function is called; before and
+   * after over the app's own.
+   */
+  publishOver(connection: Connection): () => void {
+    this.#lent = connection;
+    const end = (): void => {
+      if (this.#lent === connection) this.#lent = undefined;
+    };
+    connection.closed.then(end, end);
+    return end;
   }
 
   /** Publishes one call; the result's id is the message's. */
@@ -404,7 +417,7 @@ export class Producer {
     topologies: readonly NonNullable<Destination['topology']>[],
     deadline: number,
   ): Promise<void> {
-    const connection = this.#app.producerConnection().live;
+    const connection = this.#lent ?? this.#app.producerConnection().live;
     const isReady =
       connection !== undefined && topologies.every(({ key }) => this.#declared.get(connection)?.get(key) === DECLARED);
     return isReady
@@ -417,8 +430,9 @@ export class Producer {
     topologies: readonly NonNullable<Destination['topology']>[],
     deadline: number,
   ): Promise<void> {
-    const supervisor: ConnectionSupervisor = this.#app.producerConnection();
-    const connection = await supervisor.connection({ timeoutMs: Math.max(1, deadline - Date.now()) });
+    const connection =
+      this.#lent ??
+      (await this.#app.producerConnection().connection({ timeoutMs: Math.max(1, deadline - Date.now()) }));
     for (const topology of topologies) {
       const declaring = this.#declare(connection, topology);
       if (declaring !== undefined) await this.#deadlines.race(declaring, deadline);

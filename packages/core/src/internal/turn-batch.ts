@@ -1,4 +1,5 @@
 import { outsideOfTasks } from './outside-of-tasks.ts';
+import { atTurnEnd } from './turn-end.ts';
 
 /**
  * Joins what is added within one turn of the event loop and hands it on together, at the end of the turn or as soon
@@ -11,7 +12,7 @@ export class TurnBatch<T> {
   #items: T[] = [];
   #weight = 0;
   #deferred: { promise: Promise<void>; resolve: (result: Promise<void>) => void } | undefined;
-  #immediate: NodeJS.Immediate | undefined;
+  #isScheduled = false;
 
   constructor(flush: (items: T[]) => Promise<void>, { maxItems = 1000, maxWeight = Number.POSITIVE_INFINITY } = {}) {
     this.#flush = flush;
@@ -25,14 +26,18 @@ export class TurnBatch<T> {
     this.#items.push(item);
     this.#weight += weight;
     if (this.#items.length >= this.#maxItems || this.#weight >= this.#maxWeight) this.flush();
-    else this.#immediate ??= outsideOfTasks(() => setImmediate(() => this.flush()));
+    else if (!this.#isScheduled) {
+      this.#isScheduled = true;
+      atTurnEnd(() => {
+        this.#isScheduled = false;
+        this.flush();
+      });
+    }
     return deferred.promise;
   }
 
   /** Hands on what there is, now. */
   flush(): void {
-    if (this.#immediate !== undefined) clearImmediate(this.#immediate);
-    this.#immediate = undefined;
     const deferred = this.#deferred;
     if (deferred === undefined) return;
     const items = this.#items;

@@ -92,6 +92,7 @@ class MemoryDriver implements QueueDriver<MemoryReceipt> {
       maxDelayMs: MAX_DELAY_MS,
       leaseMs,
       maxMessageBytes,
+      publishesWhileConsuming: true,
       guarantee: 'memory: messages live in this process and end with it',
     };
     this.clientName = clientName;

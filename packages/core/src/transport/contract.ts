@@ -154,6 +154,11 @@ export interface Capabilities {
   readonly leaseMs: number;
   /** 0: no limit known. */
   readonly maxMessageBytes: number;
+  /**
+   * Neither holds up the other on one connection, so that a worker publishes over the one it consumes from, and what it
+   * publishes for itself reaches it without a detour. Default false: publishing has a connection of its own.
+   */
+  readonly publishesWhileConsuming?: boolean;
   /** What this layer does in the broker's stead, `exchanges` for one; what is not named is the broker's own. */
   readonly emulated?: readonly EmulatedFeature[];
   /** What the at-least-once promise rests on here, in one line for people: `redis, appendfsync everysec: ...`. */

@@ -12,6 +12,7 @@ export {
   type ModuleImporter,
 } from '../internal/module-files.ts';
 export { nearestName } from '../internal/nearest-name.ts';
+export { atTurnEnd } from '../internal/turn-end.ts';
 export { isSurelyDead, processIdentity } from '../internal/process-identity.ts';
 export type * from '../virtual/driver.ts';
 export {

@@ -35,6 +35,11 @@ export interface QueueDriver<Receipt> {
    * change with each pull.
    */
   readonly leaseHolder?: unknown;
+  /**
+   * The lease is the holder's, whatever it holds: a `LeaseKeeper` that knows {@link leaseHolder} renews all of it, and may
+   * learn late of single receipts. Default false.
+   */
+  readonly renewsByHolder?: boolean;
   /** A routing table that every process sees: enough for fanout by copies. */
   readonly bindings?: BindingStore;
   /** Or fanout natively: pub/sub. At most once, no buffering. */

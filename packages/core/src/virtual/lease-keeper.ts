@@ -25,13 +25,18 @@ export interface LeaseThreadData {
   readonly url: string;
   readonly options: ConnectOptions;
   readonly leaseMs: number;
+  /** `renewsByHolder` of the driver. */
+  readonly byHolder: boolean;
   /** Counts up while the event loop of the connection turns. */
   readonly beats: Int32Array;
 }
 
-export type LeaseThreadMessage =
-  | { readonly held: readonly (readonly [number: number, receipt: unknown])[]; readonly holder: unknown }
-  | { readonly released: readonly number[] };
+/** What has changed since the last one. */
+export interface LeaseThreadMessage {
+  readonly held: readonly (readonly [number: number, receipt: unknown])[];
+  readonly released: readonly number[];
+  readonly holder: unknown;
+}
 
 const BEATS_PER_LEASE = 12;
 
@@ -47,26 +52,37 @@ export interface LeaseKeepingOptions {
   readonly url: BrokerUrl;
   readonly connect: ConnectOptions;
   readonly leaseMs: number;
+  /** `renewsByHolder` of the driver. */
+  readonly byHolder: boolean;
   readonly logger: Logger;
 }
 
 /**
  * Keeps the leases of one connection while its event loop stands still: a thread that knows what is held, and renews it
  * on a link of its own when the loop has shown no life for a third of the lease.
+ *
+ * Telling the thread wakes it, which costs more than a small task. What needs not be told at once waits for the next beat,
+ * and what was taken and settled between two beats is never told.
  */
 export class LeaseKeeping<Receipt> {
   readonly #thread: Thread;
   readonly #logger: Logger;
   readonly #numbers = new Map<Receipt, number>();
+  readonly #byHolder: boolean;
   readonly #timer: NodeJS.Timeout;
+  /** Not told yet. */
+  readonly #held = new Map<number, Receipt>();
+  #released: number[] = [];
+  #holder: unknown;
   #number = 0;
   #isOver = false;
 
-  constructor({ module, url, connect, leaseMs, logger }: LeaseKeepingOptions) {
+  constructor({ module, url, connect, leaseMs, byHolder, logger }: LeaseKeepingOptions) {
     this.#logger = logger;
+    this.#byHolder = byHolder;
     const beats = new Int32Array(new SharedArrayBuffer(4));
     const { logger: _, signal: __, ...options } = connect;
-    const data: LeaseThreadData = { module, url: url.raw, options, leaseMs, beats };
+    const data: LeaseThreadData = { module, url: url.raw, options, leaseMs, byHolder, beats };
     this.#thread = new Thread(new URL(builtModule('./lease-thread.js', import.meta.url)), { workerData: data });
     this.#thread.unref();
     this.#thread.on('message', ({ renewed, error }: { renewed?: number; error?: string }) => {
@@ -81,23 +97,30 @@ export class LeaseKeeping<Receipt> {
         'Leases are not renewed while the event loop stands still: the thread for it ended.',
       );
     });
-    this.#timer = setInterval(() => Atomics.add(beats, 0, 1), leaseMs / BEATS_PER_LEASE).unref();
+    this.#timer = setInterval(() => {
+      Atomics.add(beats, 0, 1);
+      this.#tell();
+    }, leaseMs / BEATS_PER_LEASE).unref();
   }
 
   /** Before anybody is told of the messages: what is done with them may stop the loop at once. */
   hold(holder: unknown, receipts: readonly Receipt[]): void {
-    const held = receipts.map((receipt) => {
-      const number = this.#number++;
-      this.#numbers.set(receipt, number);
-      return [number, receipt] as const;
-    });
-    this.#post({ held, holder });
+    for (const receipt of receipts) {
+      this.#numbers.set(receipt, this.#number);
+      this.#held.set(this.#number++, receipt);
+    }
+    const isKnown = this.#byHolder && holder === this.#holder;
+    this.#holder = holder;
+    if (!isKnown) this.#tell();
   }
 
   release(receipts: readonly Receipt[]): void {
-    const released = receipts.flatMap((receipt) => this.#numbers.get(receipt) ?? []);
-    for (const receipt of receipts) this.#numbers.delete(receipt);
-    if (released.length > 0) this.#post({ released });
+    for (const receipt of receipts) {
+      const number = this.#numbers.get(receipt);
+      if (number === undefined) continue;
+      this.#numbers.delete(receipt);
+      if (!this.#held.delete(number)) this.#released.push(number);
+    }
   }
 
   stop(): void {
@@ -107,8 +130,11 @@ export class LeaseKeeping<Receipt> {
     void this.#thread.terminate();
   }
 
-  #post(message: LeaseThreadMessage): void {
-    if (this.#isOver) return;
+  #tell(): void {
+    if (this.#isOver || (this.#held.size === 0 && this.#released.length === 0)) return;
+    const message: LeaseThreadMessage = { held: [...this.#held], released: this.#released, holder: this.#holder };
+    this.#held.clear();
+    this.#released = [];
     try {
       this.#thread.postMessage(message);
     } catch (error) {

@@ -5,22 +5,19 @@ import type { LeaseKeeper, LeaseThreadData, LeaseThreadMessage, OpenLeaseKeeper 
 import type { BrokerUrl } from '../transport/url.ts';
 
 const port = parentPort as MessagePort;
-const { module, url, options, leaseMs, beats } = workerData as LeaseThreadData;
+const { module, url, options, leaseMs, byHolder, beats } = workerData as LeaseThreadData;
 const held = new Map<number, unknown>();
 let holder: unknown;
 let keeper: LeaseKeeper | undefined;
 let isWorking = false;
 let seen = -1;
 let seenAt = performance.now();
-let renewed = 0;
+let renewed: number | undefined;
 
 port.on('message', (message: LeaseThreadMessage) => {
-  if ('held' in message) {
-    holder = message.holder;
-    for (const [number, receipt] of message.held) held.set(number, receipt);
-  } else {
-    for (const number of message.released) held.delete(number);
-  }
+  holder = message.holder;
+  for (const [number, receipt] of message.held) held.set(number, receipt);
+  for (const number of message.released) held.delete(number);
 });
 
 setInterval(() => void look(), leaseMs / 6);
@@ -31,15 +28,17 @@ async function look(): Promise<void> {
   if (beat !== seen) {
     seen = beat;
     seenAt = now;
-    if (renewed > 0) {
+    if (renewed !== undefined) {
       port.postMessage({ renewed });
-      renewed = 0;
+      renewed = undefined;
       await keeper?.close().catch(() => undefined);
       keeper = undefined;
     }
     return;
   }
-  if (now - seenAt < leaseMs / 3 || held.size === 0 || isWorking) return;
+  if (now - seenAt < leaseMs / 3 || isWorking) return;
+  // By the holder, what was taken last is renewed too, though it is not known here yet.
+  if (byHolder ? holder === undefined : held.size === 0) return;
   isWorking = true;
   try {
     keeper ??= await open();

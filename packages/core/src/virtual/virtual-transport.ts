@@ -108,7 +108,7 @@ export function virtualTransport<Receipt>(definition: VirtualTransportDefinition
 }
 
 function keepLeases<Receipt>(
-  { capabilities: { leaseMs } }: QueueDriver<Receipt>,
+  { capabilities: { leaseMs }, renewsByHolder = false }: QueueDriver<Receipt>,
   module: string | undefined,
   url: BrokerUrl,
   connect: ConnectOptions,
@@ -116,7 +116,7 @@ function keepLeases<Receipt>(
   if (connect.keepsLeases !== true || module === undefined || leaseMs === 0) return undefined;
   const logger = connect.logger ?? silentLogger;
   try {
-    return new LeaseKeeping({ module, url, connect, leaseMs, logger });
+    return new LeaseKeeping({ module, url, connect, leaseMs, byHolder: renewsByHolder, logger });
   } catch (error) {
     logger.warn({ err: error }, 'Leases cannot be renewed while the event loop stands still.');
     return undefined;

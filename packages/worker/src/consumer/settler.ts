@@ -1,5 +1,5 @@
 import { isLovageError } from '@lovage/core';
-import type { Connection, Delivery, Outcome, Settlement } from '@lovage/core/transport';
+import { atTurnEnd, type Connection, type Delivery, type Outcome, type Settlement } from '@lovage/core/transport';
 import type { Logger } from '@lovage/core';
 import type { Clock } from '../clock.ts';
 
@@ -51,7 +51,7 @@ export class Settler {
       return;
     }
     this.#scheduled = true;
-    setImmediate(() => this.flush());
+    atTurnEnd(() => this.flush());
   }
 
   /** Sends what has gathered, without waiting for the turn's end. */

@@ -1,5 +1,6 @@
 import { isLovageError, type Logger, type LovageError } from '@lovage/core';
 import type { ResultBackend, ResultWrite } from '@lovage/core/backend';
+import { atTurnEnd } from '@lovage/core/transport';
 import type { Clock } from '../clock.ts';
 
 /** Told once whether the state is kept. `error` is why not. */
@@ -78,7 +79,7 @@ export class ResultWriter {
   #schedule(): void {
     if (this.#scheduled || this.#flying >= BATCHES_AT_ONCE) return;
     this.#scheduled = true;
-    setImmediate(() => {
+    atTurnEnd(() => {
       this.#scheduled = false;
       this.#flush();
     });
