@@ -71,11 +71,16 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 69 broker, store or workers out of 
     purgeCommand(),
     reportCommand(),
   ]) {
-    program.addCommand(
-      command.exitOverride().showHelpAfterError('(add --help for the options)').copyInheritedSettings(program),
-    );
+    program.addCommand(settled(command, program));
   }
   return program;
+}
+
+/** With the program's settings, which a command made apart from it, and its own commands, do not have. */
+function settled(command: Command, program: Command): Command {
+  command.exitOverride().showHelpAfterError('(add --help for the options)').copyInheritedSettings(program);
+  for (const inner of command.commands) settled(inner, program);
+  return command;
 }
 
 /** Runs the command line and gives its exit code; errors are printed for people, never as a bare stack. */

@@ -38,8 +38,8 @@ afterEach(async () => {
   folder.remove();
 });
 
-function start(args: readonly string[], env: NodeJS.ProcessEnv = {}): Running {
-  const running = startCommand(folder.path, args, env);
+function start(args: readonly string[], env: Readonly<Record<string, string>> = {}): Running {
+  const running = startCommand(folder.path, args, { env });
   started.push(running);
   return running;
 }

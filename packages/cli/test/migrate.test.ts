@@ -31,7 +31,7 @@ afterAll(() => folder.remove());
 
 /** Leases are short, so that what a killed process held comes back soon. */
 function migrate(...args: string[]): Running {
-  const running = startCommand(folder.path, ['migrate', ...args], { LOVAGE_LEASE_SECONDS: '1' });
+  const running = startCommand(folder.path, ['migrate', ...args], { env: { LOVAGE_LEASE_SECONDS: '1' } });
   started.push(running);
   return running;
 }

@@ -1,19 +1,10 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { once } from 'node:events';
 import { createServer } from 'node:net';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { endAll, type Running, startCommand } from './support/command.ts';
 import { projectFolder } from './support/folder.ts';
 
-const bin = fileURLToPath(new URL('../dist/bin.js', import.meta.url));
 const redis = process.env.LOVAGE_TEST_REDIS_URL;
-
-interface Ended {
-  readonly code: number | null;
-  readonly out: string;
-  readonly err: string;
-}
 
 /** Every verb as a process, against one worker. */
 describe.skipIf(!redis?.includes('/'))('remote control and events from the command line', () => {
@@ -29,52 +20,27 @@ export const app: Lovage = new Lovage('remote', {
 app.task('tasks.add', { params: ['x', 'y'] }, (x: number, y: number) => x + y);
 `,
   });
-  const children: ChildProcess[] = [];
-  let worker: ChildProcess;
+  const started: Running[] = [];
+  let worker: Running;
   let port: number;
   let metricsPort: number;
 
-  const start = (...args: string[]): ChildProcess => {
-    const child = spawn(process.execPath, [bin, '-A', './tasks.ts', ...args], {
-      cwd: folder.path,
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    children.push(child);
-    return child;
+  const start = (...args: string[]): Running => {
+    const running = startCommand(folder.path, ['-A', './tasks.ts', ...args]);
+    started.push(running);
+    return running;
   };
-  const run = async (...args: string[]): Promise<Ended> => {
-    const child = start(...args);
-    let out = '';
-    let err = '';
-    child.stdout?.setEncoding('utf8').on('data', (text: string) => (out += text));
-    child.stderr?.setEncoding('utf8').on('data', (text: string) => (err += text));
-    const [code] = (await once(child, 'close')) as [number | null];
-    return { code, out, err };
-  };
-  const said = (child: ChildProcess, stream: 'stdout' | 'stderr', sign: RegExp): Promise<string> =>
-    new Promise((resolve, reject) => {
-      let text = '';
-      child[stream]?.on('data', (chunk: Buffer) => {
-        text += chunk.toString();
-        if (sign.test(text)) resolve(text);
-      });
-      child.once('close', () => reject(new Error(`It ended without saying ${String(sign)}: ${text}`)));
-    });
+  const run = (...args: string[]): Running['ended'] => start(...args).ended;
 
   beforeAll(async () => {
     [port, metricsPort] = [await freePort(), await freePort()];
     const ports = ['--health-port', String(port), '--metrics-port', String(metricsPort)];
     worker = start('worker', '-l', 'info', '--log-format', 'line', '-E', '-n', node, '-c', '2', ...ports);
-    await said(worker, 'stderr', /ready: consuming/);
+    await worker.said('ready: consuming');
   }, 30_000);
 
   afterAll(async () => {
-    for (const child of children) {
-      if (child.exitCode !== null || child.signalCode !== null) continue;
-      const ended = once(child, 'exit');
-      child.kill('SIGKILL');
-      await ended;
-    }
+    await endAll(started);
     folder.remove();
   });
 
@@ -124,14 +90,13 @@ app.task('tasks.add', { params: ['x', 'y'] }, (x: number, y: number) => x + y);
 
   test('events come as lines or as JSON', async () => {
     const dump = start('events', '--dump');
-    const lines = said(dump, 'stdout', new RegExp(`${node} .* worker heartbeat`));
-    expect(await lines).toMatch(/sw_ident=lovage/);
-    dump.kill('SIGINT');
+    expect(await dump.said(new RegExp(`${node} .* worker heartbeat`), 'out')).toMatch(/sw_ident=lovage/);
+    dump.child.kill('SIGINT');
     const json = start('events', '--json');
-    const text = await said(json, 'stdout', /\n/);
+    const text = await json.said(/\n/, 'out');
     expect(JSON.parse(text.split('\n')[0] as string)).toMatchObject({ type: expect.stringMatching(/^worker-/) });
-    json.kill('SIGINT');
-    expect(await once(json, 'exit')).toEqual([0, null]);
+    json.child.kill('SIGINT');
+    expect((await json.ended).code).toBe(0);
   });
 
   test('probes and metrics are answered', async () => {
@@ -146,9 +111,8 @@ app.task('tasks.add', { params: ['x', 'y'] }, (x: number, y: number) => x + y);
   });
 
   test('shutdown by remote control ends the worker with 0', async () => {
-    const ended = once(worker, 'exit');
     expect((await run('control', 'shutdown', '-d', node, '-t', '0.2')).code).toBe(0);
-    expect(await ended).toEqual([0, null]);
+    expect((await worker.ended).code).toBe(0);
   });
 });
 

@@ -50,6 +50,7 @@ async function run(options: BeatCommandOptions, command: Command): Promise<void>
   }
   const app = await openApp(globals, { needsTasks: true });
   try {
+    await app.loadTransports();
     const { beatLogfile, beatPidfile } = app.settings;
     const logger = setUpLogging(app, { level: options.loglevel, logfile: options.logfile ?? beatLogfile }, globals);
     const { Beat } = await import('@lovage/beat');

@@ -125,6 +125,7 @@ async function work(
   globals: GlobalOptions,
   onWorker: (worker: Worker) => void,
 ): Promise<void> {
+  await app.loadTransports();
   const logger = setUpLogging(
     app,
     { level: options.loglevel, logfile: options.logfile ?? app.settings.workerLogfile },

@@ -24,7 +24,7 @@ import { SerializerRegistry } from '../serialization/registry.ts';
 import type { Transport } from '../transport/contract.ts';
 import { resolveTransport } from '../transport/resolve.ts';
 import { ConnectionSupervisor } from '../transport/supervisor.ts';
-import { BackendUrl, parseBrokerUrls } from '../transport/url.ts';
+import { BackendUrl, parseBrokerUrls, type BrokerUrl } from '../transport/url.ts';
 import { LogicalClock } from './clock.ts';
 import { noteApp } from './apps.ts';
 import { importConfig } from './config-module.ts';
@@ -488,15 +488,12 @@ export class Lovage implements AsyncDisposable {
   ): ConnectionSupervisor {
     if (this.#closed) throw new ClosedError(`The app "${this.name}" is closed.`);
     const { settings } = this;
-    const own = (use === 'read' ? settings.brokerReadUrl : settings.brokerWriteUrl) ?? settings.brokerUrl;
-    const urls = parseBrokerUrls(url ?? own);
-    const isAlike = url === undefined || parseBrokerUrls(own)[0]?.scheme === urls[0]?.scheme;
-    const { resolveFrom } = this;
-    const { transports = [] } = this.#options;
+    const own = this.#brokerUrls(use);
+    const urls = url === undefined ? own : parseBrokerUrls(url);
+    const isAlike = url === undefined || own[0]?.scheme === urls[0]?.scheme;
     return new ConnectionSupervisor({
       urls,
-      transport: (url) =>
-        resolveTransport(url, { transports, ...(resolveFrom === undefined ? {} : { from: resolveFrom }) }),
+      transport: (url) => this.#transport(url),
       connect: {
         ...(isAlike ? { transportOptions: settings.brokerTransportOptions, useSsl: settings.brokerUseSsl } : {}),
         connectTimeoutMs: settings.brokerConnectionTimeout * 1000,
@@ -508,6 +505,25 @@ export class Lovage implements AsyncDisposable {
       },
       logger: this.logger,
     });
+  }
+
+  #brokerUrls(use: 'read' | 'write'): readonly BrokerUrl[] {
+    const { brokerReadUrl, brokerWriteUrl, brokerUrl } = this.settings;
+    return parseBrokerUrls((use === 'read' ? brokerReadUrl : brokerWriteUrl) ?? brokerUrl);
+  }
+
+  #transport(url: BrokerUrl): Promise<Transport> {
+    const { transports = [] } = this.#options;
+    return resolveTransport(url, { transports, ...(this.resolveFrom && { from: this.resolveFrom }) });
+  }
+
+  /**
+   * Loads what speaks with the broker and connects to nothing: a wrong URL or a package that is not installed is known
+   * before anything starts. Rejects with `TransportNotFoundError` and `ConfigError`.
+   */
+  async loadTransports(): Promise<void> {
+    const urls = [...this.#brokerUrls('read'), ...this.#brokerUrls('write')];
+    await Promise.all(urls.map((url) => this.#transport(url)));
   }
 
   /** The link that every publish of this app shares. */

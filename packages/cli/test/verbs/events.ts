@@ -1,0 +1,44 @@
+import { brokerFaults, unknownApp } from '../support/faults.ts';
+import type { VerbCase, VerbRows } from '../support/verbs.ts';
+
+/** Its end, as a person and as a process manager ask for it. */
+const stop: VerbCase['act'] = async (running, { terminal }) => {
+  await running.said(/"?heartbeat|worker heartbeat/, 'out');
+  if (terminal) running.type('\x03');
+  else running.child.kill('SIGTERM');
+};
+
+export default {
+  events: [
+    {
+      args: ['events', '--dump'],
+      act: stop,
+      code: 0,
+      out: /^verbs@here \[.*\] worker heartbeat .*sw_ident=lovage/m,
+      err: '',
+    },
+    {
+      args: ['events', '--json'],
+      act: stop,
+      code: 0,
+      out: /^\{"type":"worker-heartbeat"|"type":"worker-heartbeat"/m,
+      err: '',
+    },
+    {
+      title: 'without a terminal as --dump, else a live view',
+      args: ['events'],
+      act: async (running, { terminal }) => {
+        await running.said(terminal ? /● verbs@here/ : /worker heartbeat/, 'out');
+        if (terminal) running.type('q');
+        else running.child.kill('SIGINT');
+      },
+      code: 0,
+      piped: { out: /^verbs@here / },
+      terminal: { out: /lovage events {3}1 workers online[^]*q quit/ },
+      err: '',
+    },
+    { args: ['events', '-F', 'often'], code: 2, out: '', err: /"often" is not a number/ },
+    ...brokerFaults('events', '--dump'),
+    unknownApp('events', '--dump'),
+  ],
+} satisfies VerbRows;
