@@ -100,7 +100,7 @@ describe('each verb, piped and on a terminal', () => {
     const what = `${terminal ? 'terminal' : 'piped'}: lovage ${args.join(' ')} ${one.title ?? ''}\n${JSON.stringify(ended)}`;
     expectEnd(ended, one, what);
     expectEnd(ended, also ?? {}, what);
-    if (!terminal && env.FORCE_COLOR === undefined) {
+    if (!terminal && one.env?.['FORCE_COLOR'] === undefined) {
       expect(stripVTControlCharacters(ended.out), what).toBe(ended.out);
       expect(stripVTControlCharacters(ended.err), what).toBe(ended.err);
     }
