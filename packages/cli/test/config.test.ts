@@ -40,8 +40,8 @@ function writeConfig(config: object, name = 'lovage.config.ts'): void {
   );
 }
 
-function start(args: readonly string[], env: NodeJS.ProcessEnv = {}): Running {
-  const running = startCommand(folder.path, args, env);
+function start(args: readonly string[], env: Readonly<Record<string, string>> = {}): Running {
+  const running = startCommand(folder.path, args, { env });
   started.push(running);
   return running;
 }
