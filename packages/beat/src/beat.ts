@@ -3,11 +3,12 @@ import { INSTANT_HEADER, PERIODIC_NAME_HEADER } from '@lovage/core/protocol';
 import { appEntries } from './app-entries.ts';
 import { type Due, dueInstants } from './due.ts';
 import { appZone, type Entry } from './entry.ts';
-import { EntryStore } from './entry-store.ts';
+import { EntryStore, type LoadedEntries } from './entry-store.ts';
 import { instantId } from './instant-id.ts';
 import { type EntryState, State } from './state.ts';
 import { Once } from './schedules.ts';
-import { openStore, type OpenStore } from './store.ts';
+import { type Scheduler, scheduledEntries } from './scheduler.ts';
+import { documentNames, openStore, type OpenStore } from './store.ts';
 
 export interface BeatOptions {
   /**
@@ -21,6 +22,10 @@ export interface BeatOptions {
   readonly leaseSeconds?: number;
   /** Seconds after which an instant counts as missed. Default 30. */
   readonly missedAfter?: number;
+  /** Gives periodic tasks that the application keeps itself, besides those in its code and in the store. */
+  readonly scheduler?: Scheduler;
+  /** It runs inside of a worker: the signal `beatEmbeddedInit` is sent too. */
+  readonly isEmbedded?: boolean;
   /** Default: the app's. */
   readonly logger?: Logger;
 }
@@ -32,6 +37,8 @@ const FIRST_PAUSE_MS = 200;
 const LONGEST_PAUSE_MS = 5000;
 /** The longest that `setTimeout` can wait. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
+/** A scheduler has at least so long to answer. */
+const SCHEDULER_MS = 5000;
 
 interface Planned {
   readonly entry: Entry;
@@ -56,10 +63,15 @@ export class Beat {
   readonly #leaseMs: number;
   readonly #missedAfterMs: number;
   readonly #logger: Logger;
+  readonly #scheduler: Scheduler | undefined;
+  readonly #isEmbedded: boolean;
   readonly #plans = new Map<string, Planned>();
   #store: OpenStore | undefined;
   #appEntries: readonly Entry[] = [];
+  #scheduled: readonly Entry[] = [];
   #storeVersion: string | undefined;
+  /** When entries were last looked at, monotonic. */
+  #lookedAt = Number.NEGATIVE_INFINITY;
   #wake: (() => void) | undefined;
   #isStopping = false;
   #started: Promise<void> | undefined;
@@ -73,6 +85,8 @@ export class Beat {
     this.#leaseMs = 1000 * (options.leaseSeconds ?? 15);
     this.#missedAfterMs = 1000 * (options.missedAfter ?? 30);
     this.#logger = options.logger ?? app.logger;
+    this.#scheduler = options.scheduler;
+    this.#isEmbedded = options.isEmbedded ?? false;
     this.done = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
     });
@@ -96,27 +110,32 @@ export class Beat {
     try {
       await this.#app.importTasks();
       this.#appEntries = await appEntries(this.#app);
+      await this.#askScheduler();
       this.#store = await openStore(this.#app, this.#where, this.#logger);
     } catch (error) {
       this.#settle.reject(error);
       throw error;
     }
+    const entries = this.#appEntries.length + this.#scheduled.length;
     this.#logger.info(
-      { entries: this.#appEntries.length, schedule: this.#store.location },
-      `beat: ready, ${this.#appEntries.length} periodic tasks of ${this.#app.name}, schedule kept in ${this.#store.location}`,
+      { entries, schedule: this.#store.location },
+      `beat: ready, ${entries} periodic tasks of ${this.#app.name}, schedule kept in ${this.#store.location}`,
     );
+    this.#app.signals.emit('beatInit', () => ({ beat: this }));
+    if (this.#isEmbedded) this.#app.signals.emit('beatEmbeddedInit', () => ({ beat: this }));
     this.#run(this.#store).then(this.#settle.resolve, this.#settle.reject);
   }
 
   async #run(store: OpenStore): Promise<void> {
     const { documents } = store;
+    const names = documentNames(this.#app);
     const state = new State({
       documents,
-      name: `lovage-beat:${this.#app.name}`,
+      name: names.state,
       leaseMs: this.#leaseMs,
       now: () => performance.now(),
     });
-    const stored = new EntryStore(documents, `lovage-beat-entries:${this.#app.name}`);
+    const stored = new EntryStore(documents, names.entries);
     // Renewed apart from the rounds: a publish that waits for its broker must not cost the lead.
     const renewal = setInterval(() => {
       if (state.isLeading)
@@ -130,7 +149,7 @@ export class Beat {
           if (!state.isLeading) {
             // What was planned before is not what another beat has made of it meanwhile.
             this.#plans.clear();
-            this.#storeVersion = undefined;
+            this.#lookAgain();
           }
           if (!state.isLeading && !(await state.tryToLead())) {
             if (wasLeading) this.#logger.warn({}, 'beat: another beat leads now; this one waits');
@@ -140,10 +159,11 @@ export class Beat {
           }
           if (!wasLeading) this.#logger.info({}, 'beat: leads');
           wasLeading = true;
-          await this.#plan(state, stored);
-          const waitMs = await this.#round(state);
+          // What is due comes first: nothing that is looked up makes it late.
+          await this.#round(state);
+          if (state.isLeading && this.#untilLook() <= 0) await this.#look(state, stored);
           pauseMs = FIRST_PAUSE_MS;
-          if (state.isLeading) await this.#sleep(waitMs);
+          if (state.isLeading) await this.#sleep(Math.min(this.#untilNext(), this.#untilLook()));
         } catch (error) {
           this.#logger.error({ error, pauseMs }, `beat: ${(error as Error).message} It is tried again.`);
           await this.#sleep(pauseMs);
@@ -157,12 +177,45 @@ export class Beat {
     }
   }
 
-  /** Brings the plans in line with the entries of app and store. */
-  async #plan(state: State, stored: EntryStore): Promise<void> {
-    const loaded = await stored.load(appZone(this.#app), this.#logger, this.#storeVersion);
-    if (loaded === undefined) return;
-    const { entries, paused, version } = loaded;
-    const wanted = new Map([...this.#appEntries, ...entries].map((entry) => [entry.name, entry]));
+  #lookAgain(): void {
+    this.#storeVersion = undefined;
+    this.#lookedAt = Number.NEGATIVE_INFINITY;
+  }
+
+  #untilLook(): number {
+    return this.#lookedAt + this.#maxIntervalMs - performance.now();
+  }
+
+  /** Milliseconds until something is due. */
+  #untilNext(): number {
+    let next = Number.POSITIVE_INFINITY;
+    for (const plan of this.#plans.values()) if (plan.next !== undefined && plan.next < next) next = plan.next;
+    return Math.max(0, next - Date.now());
+  }
+
+  async #askScheduler(): Promise<void> {
+    if (this.#scheduler === undefined) return;
+    const limitMs = Math.max(SCHEDULER_MS, this.#maxIntervalMs);
+    this.#scheduled = await scheduledEntries(this.#app, this.#scheduler, this.#logger, limitMs);
+  }
+
+  /** Brings the plans in line with the entries of app, scheduler and store. */
+  async #look(state: State, stored: EntryStore): Promise<void> {
+    try {
+      await this.#askScheduler();
+    } catch (error) {
+      // Its last answer stands.
+      this.#logger.error({ error }, `beat: the scheduler failed: ${(error as Error).message}`);
+    }
+    const since = this.#scheduler === undefined ? this.#storeVersion : undefined;
+    const loaded = await stored.load(appZone(this.#app), this.#logger, since);
+    if (loaded === undefined || (await this.#plan(state, loaded))) this.#lookedAt = performance.now();
+  }
+
+  /** False: another beat leads now. */
+  async #plan(state: State, { entries, paused, version }: LoadedEntries): Promise<boolean> {
+    const all = [...this.#appEntries, ...this.#scheduled, ...entries];
+    const wanted = new Map(all.map((entry) => [entry.name, entry]));
     const changes: Record<string, EntryState | undefined> = {};
     const now = Date.now();
     for (const [name, known] of Object.entries(state.entries)) {
@@ -179,36 +232,32 @@ export class Beat {
       const context = { zone: entry.zone, anchor: next.anchor };
       this.#plans.set(name, { entry, context, state: next, next: entry.schedule.next(next.last, context) });
     }
-    if (Object.keys(changes).length > 0 && !(await state.save(changes))) return;
+    if (Object.keys(changes).length > 0 && !(await state.save(changes))) return false;
     this.#storeVersion = version;
+    return true;
   }
 
-  /** Sends what is due and notes it; gives the milliseconds until the next look. */
-  async #round(state: State): Promise<number> {
+  /** Sends what is due and notes it. */
+  async #round(state: State): Promise<void> {
     const now = Date.now();
     if ([...this.#plans.values()].some((plan) => isAhead(plan.state, plan.entry, now))) {
       // The clock was put back.
-      this.#storeVersion = undefined;
-      return 0;
+      this.#lookAgain();
+      return;
     }
     const due = [...this.#plans.values()].filter(({ next }) => next !== undefined && next <= now);
-    if (due.length > 0) {
-      if (!(await state.isConfirmed())) return 0;
-      const sent = await Promise.all(due.map((plan) => this.#send(plan, now)));
-      const changes: Record<string, EntryState> = {};
-      for (const { plan, due, count } of sent) {
-        if (due === undefined) continue;
-        plan.state = { ...plan.state, last: due.last, count: plan.state.count + count };
-        plan.next = due.next;
-        changes[plan.entry.name] = plan.state;
-      }
-      if (Object.keys(changes).length > 0 && !(await state.save(changes))) return 0;
-      const failed = sent.find(({ due }) => due === undefined);
-      if (failed !== undefined) throw failed.error;
+    if (due.length === 0 || !(await state.isConfirmed())) return;
+    const sent = await Promise.all(due.map((plan) => this.#send(plan, now)));
+    const changes: Record<string, EntryState> = {};
+    for (const { plan, due, count } of sent) {
+      if (due === undefined) continue;
+      plan.state = { ...plan.state, last: due.last, count: plan.state.count + count };
+      plan.next = due.next;
+      changes[plan.entry.name] = plan.state;
     }
-    let next = Date.now() + this.#maxIntervalMs;
-    for (const plan of this.#plans.values()) if (plan.next !== undefined && plan.next < next) next = plan.next;
-    return Math.max(0, next - Date.now());
+    if (Object.keys(changes).length > 0 && !(await state.save(changes))) return;
+    const failed = sent.find(({ due }) => due === undefined);
+    if (failed !== undefined) throw failed.error;
   }
 
   /** `due` is undefined when the broker could not be reached: it stays due then. */

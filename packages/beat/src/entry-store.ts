@@ -9,6 +9,13 @@ interface WrittenEntry {
   readonly entry?: Readonly<Record<string, unknown>>;
 }
 
+/** What was read, of one version. */
+export interface LoadedEntries {
+  readonly entries: readonly Entry[];
+  readonly paused: ReadonlySet<string>;
+  readonly version: string;
+}
+
 /** Entries kept in a store, to be changed while beat runs, and which entries are paused. */
 export class EntryStore {
   readonly #documents: DocumentStore;
@@ -20,13 +27,7 @@ export class EntryStore {
   }
 
   /** undefined: nothing has changed since `version`. What cannot be read is logged and left out. */
-  async load(
-    zone: Zone,
-    logger: Logger,
-    since?: string,
-  ): Promise<
-    { readonly entries: readonly Entry[]; readonly paused: ReadonlySet<string>; readonly version: string } | undefined
-  > {
+  async load(zone: Zone, logger: Logger, since?: string): Promise<LoadedEntries | undefined> {
     const stored = await this.#documents.read(this.#name);
     const version = stored?.version ?? '';
     if (version === since) return undefined;

@@ -10,6 +10,7 @@ import {
   Zone,
 } from '@lovage/core';
 import type { Misfire } from './due.ts';
+import { cron } from './schedules.ts';
 
 /** A periodic task as `beatSchedule` has it, in Celery's words; `misfire` and `tz` are ours. */
 export interface PeriodicTaskInput {
@@ -35,9 +36,10 @@ export interface Entry {
   readonly kwargs: Readonly<Record<string, unknown>>;
   readonly options: ApplyOptions;
   readonly misfire: Misfire;
+  /** The schedule's own, else the entry's, else the app's. */
   readonly zone: Zone;
-  /** Where it is written: the application itself, or the store. */
-  readonly from: 'app' | 'store';
+  /** Where it is written: the application's code, what its scheduler gives, or the store. */
+  readonly from: 'app' | 'scheduler' | 'store';
 }
 
 const NAMES = ['task', 'schedule', 'args', 'kwargs', 'options', 'relative', 'misfire', 'tz'] as const;
@@ -78,21 +80,29 @@ function readEntry(name: string, input: unknown, zone: Zone, from: Entry['from']
     tz,
   } = input as PeriodicTaskInput;
   if (typeof task !== 'string' || task === '') throw new ConfigError('it names no task. Expected "task": its name.');
-  if (schedule === undefined) throw new ConfigError('it has no schedule. Expected "schedule": seconds or crontab().');
+  if (schedule === undefined) {
+    throw new ConfigError('it has no schedule. Expected "schedule": seconds, crontab() or a cron line.');
+  }
   if (!MISFIRES.includes(misfire)) {
     throw new ConfigError(`"misfire" is ${JSON.stringify(misfire)}. Expected one of: ${MISFIRES.join(', ')}.`);
   }
   if (!Array.isArray(args)) throw new ConfigError(`"args" is ${JSON.stringify(args)}. Expected a list.`);
+  const when = readWhen(schedule, relative);
+  const ownZone = 'tz' in when && typeof when.tz === 'string' ? when.tz : tz;
   return {
     name,
     task,
-    schedule:
-      typeof schedule === 'number' && relative === true ? every(schedule, { relative: true }) : toSchedule(schedule),
+    schedule: when,
     args: args as readonly unknown[],
     kwargs,
     options,
     misfire,
-    zone: tz === undefined ? zone : Zone.of(tz),
+    zone: ownZone === undefined ? zone : Zone.of(ownZone),
     from,
   };
+}
+
+function readWhen(schedule: ScheduleInput, relative: boolean | undefined): Schedule {
+  if (typeof schedule === 'string') return cron(schedule);
+  return typeof schedule === 'number' && relative === true ? every(schedule, { relative: true }) : toSchedule(schedule);
 }

@@ -2,8 +2,11 @@ import { type AsyncResult, ConfigError, type Lovage } from '@lovage/core';
 import { appEntries } from './app-entries.ts';
 import { appZone, type Entry, type PeriodicTaskInput } from './entry.ts';
 import { EntryStore } from './entry-store.ts';
-import { openStore, type OpenStore } from './store.ts';
+import { type Scheduler, scheduledEntries } from './scheduler.ts';
+import { documentNames, openStore, type OpenStore } from './store.ts';
 import { State } from './state.ts';
+
+const SCHEDULER_MS = 30_000;
 
 /** A periodic task and what is known of it. */
 export interface PeriodicTaskStatus {
@@ -12,7 +15,8 @@ export interface PeriodicTaskStatus {
   readonly schedule: string;
   readonly args: readonly unknown[];
   readonly kwargs: Readonly<Record<string, unknown>>;
-  readonly from: 'app' | 'store';
+  /** The application's code, what its scheduler gives, or the store. */
+  readonly from: 'app' | 'scheduler' | 'store';
   readonly isPaused: boolean;
   /** IANA name. */
   readonly zone: string;
@@ -35,21 +39,27 @@ export class PeriodicTasks implements AsyncDisposable {
   readonly #app: Lovage;
   readonly #store: OpenStore;
   readonly #entries: EntryStore;
+  readonly #scheduler: Scheduler | undefined;
 
-  private constructor(app: Lovage, store: OpenStore) {
+  private constructor(app: Lovage, store: OpenStore, scheduler: Scheduler | undefined) {
     this.#app = app;
     this.#store = store;
-    this.#entries = new EntryStore(store.documents, `lovage-beat-entries:${app.name}`);
+    this.#entries = new EntryStore(store.documents, documentNames(app).entries);
+    this.#scheduler = scheduler;
   }
 
-  /** `schedule` as beat has it: a path or the URL of a store. Default `beatScheduleFilename`. */
-  static async open(app: Lovage, schedule: string = app.settings.beatScheduleFilename): Promise<PeriodicTasks> {
-    return new PeriodicTasks(app, await openStore(app, schedule, app.logger));
+  /** `schedule` and `scheduler` as beat has them. Default of `schedule`: `beatScheduleFilename`. */
+  static async open(
+    app: Lovage,
+    schedule: string = app.settings.beatScheduleFilename,
+    { scheduler }: { readonly scheduler?: Scheduler | undefined } = {},
+  ): Promise<PeriodicTasks> {
+    return new PeriodicTasks(app, await openStore(app, schedule, app.logger), scheduler);
   }
 
   async list(): Promise<readonly PeriodicTaskStatus[]> {
     const { entries, paused } = await this.#load();
-    const state = await State.read(this.#store.documents, `lovage-beat:${this.#app.name}`);
+    const state = await State.read(this.#store.documents, documentNames(this.#app).state);
     const now = Date.now();
     return entries.map((entry) => {
       const isPaused = paused.has(entry.name);
@@ -75,7 +85,7 @@ export class PeriodicTasks implements AsyncDisposable {
   /** The next `count` instants of an entry. */
   async next(name: string, count: number): Promise<readonly Date[]> {
     const entry = await this.#find(name);
-    const state = await State.read(this.#store.documents, `lovage-beat:${this.#app.name}`);
+    const state = await State.read(this.#store.documents, documentNames(this.#app).state);
     const context = { zone: entry.zone, anchor: state[name]?.anchor ?? Date.now() };
     const instants: Date[] = [];
     for (let at: number | undefined = Date.now(); instants.length < count; instants.push(new Date(at))) {
@@ -94,7 +104,7 @@ export class PeriodicTasks implements AsyncDisposable {
   async remove(name: string): Promise<void> {
     if (await this.#entries.remove(name)) return;
     throw new ConfigError(
-      `The store has no periodic task ${JSON.stringify(name)}. Those of the application are removed in its code, or paused.`,
+      `The store has no periodic task ${JSON.stringify(name)}. Those of the application are removed where they come from, or paused.`,
     );
   }
 
@@ -126,6 +136,10 @@ export class PeriodicTasks implements AsyncDisposable {
   async #load(): Promise<{ readonly entries: readonly Entry[]; readonly paused: ReadonlySet<string> }> {
     const stored = await this.#entries.load(appZone(this.#app), this.#app.logger);
     const all = new Map((await appEntries(this.#app)).map((entry) => [entry.name, entry]));
+    if (this.#scheduler !== undefined) {
+      const scheduled = await scheduledEntries(this.#app, this.#scheduler, this.#app.logger, SCHEDULER_MS);
+      for (const entry of scheduled) all.set(entry.name, entry);
+    }
     for (const entry of stored?.entries ?? []) all.set(entry.name, entry);
     return { entries: [...all.values()], paused: stored?.paused ?? new Set() };
   }

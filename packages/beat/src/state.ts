@@ -73,8 +73,14 @@ export class State {
     return this.#isLeading;
   }
 
+  /** What is written and what is still to be. */
   get entries(): Readonly<Record<string, EntryState>> {
-    return this.#written?.entries ?? {};
+    const entries: Record<string, EntryState> = { ...this.#written?.entries };
+    for (const [key, value] of this.#unwritten) {
+      if (value === undefined) delete entries[key];
+      else entries[key] = later(entries[key], value);
+    }
+    return entries;
   }
 
   /** Reads the document, and takes the lead if it is free. */
@@ -125,11 +131,7 @@ export class State {
     const { documents, name, now } = this.#options;
     const begun = now();
     const changes = new Map(this.#unwritten);
-    const entries: Record<string, EntryState> = { ...this.entries };
-    for (const [key, value] of changes) {
-      if (value === undefined) delete entries[key];
-      else entries[key] = later(entries[key], value);
-    }
+    const { entries } = this;
     const written = { holder, process: processIdentity(), pulse: (this.#written?.pulse ?? 0) + 1, entries };
     const version = await documents.write(name, JSON.stringify(written), this.#version);
     if (version === undefined) {

@@ -9,6 +9,11 @@ export interface OpenStore {
   close(): Promise<void>;
 }
 
+/** Who leads and when entries ran; entries that are kept in the store. */
+export function documentNames({ name }: Lovage): { readonly state: string; readonly entries: string } {
+  return { state: `lovage-beat:${name}`, entries: `lovage-beat-entries:${name}` };
+}
+
 /**
  * Opens where a schedule is kept: the URL of a result store, which several beats may share, or a path, which becomes a file
  * of SQLite. A file that is broken is put aside, so that beat starts from the schedule anew.
@@ -41,8 +46,8 @@ async function openUrl(app: Lovage, url: string, location: string): Promise<Open
         `The result store of ${JSON.stringify(location)} cannot keep a schedule. Expected a path, or the URL of a store that can compare and swap, such as redis:// or db+sqlite://.`,
       );
     }
-    // The first look is what finds a broken file.
-    await documents.read('lovage-beat');
+    // The first look is what finds a broken file, or a broken page of it.
+    for (const name of Object.values(documentNames(app))) await documents.read(name);
     return { documents, location, close: () => backend.close() };
   } catch (error) {
     await backend.close();

@@ -30,6 +30,7 @@ export function writeSchedule(schedule: Schedule): WrittenSchedule {
 /** Throws `ConfigError` for what is no schedule. */
 export function readSchedule(written: unknown): Schedule {
   if (typeof written === 'number') return new Interval(written);
+  if (typeof written === 'string') return cron(written);
   if (typeof written === 'object' && written !== null) {
     if ('every' in written) {
       return new Interval(written.every as number, {
@@ -48,6 +49,6 @@ export function readSchedule(written: unknown): Schedule {
     if ('once' in written) return new Once(new Date(String(written.once)));
   }
   throw new ConfigError(
-    `${JSON.stringify(written)} is no schedule. Expected seconds, or an object with one of: every, crontab, cron, solar, once.`,
+    `${JSON.stringify(written)} is no schedule. Expected seconds, a cron line, or an object with one of: every, crontab, cron, solar, once.`,
   );
 }

@@ -335,7 +335,8 @@ export class Lovage implements AsyncDisposable {
     { task, args, kwargs, options }: Pick<Signature, 'task' | 'args' | 'kwargs' | 'options'>,
     { name, misfire, tz, ...own }: PeriodicOptions = {},
   ): this {
-    toSchedule(schedule);
+    // Lines of cron are read by @lovage/beat.
+    if (typeof schedule !== 'string') toSchedule(schedule);
     const shown = [
       ...args.map((arg) => JSON.stringify(arg)),
       ...Object.entries(kwargs).map(([key, value]) => `${key}=${JSON.stringify(value)}`),

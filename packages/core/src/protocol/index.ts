@@ -33,7 +33,8 @@ export * from './task-errors.ts';
 export type * from './task-message.ts';
 export type * from './task-meta.ts';
 export { formatTime, parseTime } from './time.ts';
-export { INSTANT_HEADER, isTaskId, isTaskName, PERIODIC_NAME_HEADER } from './names.ts';
+export { isTaskId, isTaskName } from './names.ts';
+export { INSTANT_HEADER, PERIODIC_NAME_HEADER } from './periodic-headers.ts';
 export { encodeTask } from './v2.ts';
 export type { TaskDraft } from './v2.ts';
 export {

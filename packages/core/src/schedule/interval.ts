@@ -1,5 +1,5 @@
 import { ConfigError } from '../errors.ts';
-import type { Schedule, ScheduleContext, ScheduleInput } from './schedule.ts';
+import type { Schedule, ScheduleContext } from './schedule.ts';
 
 export interface IntervalOptions {
   /**
@@ -53,10 +53,10 @@ export function every(seconds: number, options?: IntervalOptions): Interval {
 }
 
 /** A schedule as it is, a number as an interval. Throws `ConfigError` for anything else. */
-export function toSchedule(input: ScheduleInput): Schedule {
+export function toSchedule(input: Schedule | number): Schedule {
   if (typeof input === 'number') return new Interval(input);
   if (typeof input === 'object' && input !== null && typeof input.next === 'function') return input;
   throw new ConfigError(
-    `${JSON.stringify(input)} is no schedule. Expected seconds, crontab({ ... }), every(seconds), or an object with next().`,
+    `${JSON.stringify(input)} is no schedule. Expected seconds, crontab({ ... }), every(seconds), a cron line, or an object with next().`,
   );
 }

@@ -19,5 +19,5 @@ export interface Schedule {
   toString(): string;
 }
 
-/** A {@link Schedule}, or a number of seconds between two runs. */
-export type ScheduleInput = Schedule | number;
+/** A {@link Schedule}, a number of seconds between two runs, or a Unix cron line, `'0 7 * * 1-5'`. */
+export type ScheduleInput = Schedule | number | string;
