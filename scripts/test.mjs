@@ -46,6 +46,10 @@ const LANES = [
       'broker tests, second half',
       packageNames.filter((one) => !PATIENT.includes(one)),
     ),
+    [
+      'kill tests of beats',
+      ...node('scripts/chaos-beat.mjs', '--acts=kills,leaders', '--kills=6', '--frozen=5', '--lease=2'),
+    ],
     ['kill tests of chords', ...node('scripts/chaos-chords.mjs', '--chords', '150', '--restarts', '1')],
     ['shutdown', ...node('scripts/shutdown.mjs', '--rounds', '9')],
   ],

@@ -1,8 +1,8 @@
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Beat, type BeatOptions, once, PeriodicTasks } from '@lovage/beat';
+import { Beat, type BeatOptions, once, type PeriodicTaskInput, PeriodicTasks } from '@lovage/beat';
 import { crontab, Lovage, type LovageOptions } from '@lovage/core';
 import type { Delivery } from '@lovage/core/transport';
 import { afterEach, describe, expect, test } from 'vitest';
@@ -137,6 +137,72 @@ describe('Beat', () => {
     await until('runs again', () => sent.length >= before + 10);
     const instants = sent.map(({ instant }) => instant).toSorted((a, b) => a - b);
     expect(new Set(instants.slice(1).map((at, index) => at - (instants[index] as number)))).toEqual(new Set([100]));
+  });
+
+  test('a line of cron, and the zone that a schedule brings', async () => {
+    const { app } = await open({
+      beatSchedule: {
+        line: { task: 't', schedule: '30 7 * * 1-5', tz: 'Europe/Paris' },
+        own: { task: 't', schedule: crontab({ hour: 7, minute: 0, tz: 'Asia/Tokyo' }) },
+      },
+    });
+    app.task('hello', () => 1).every('0 0 1 1 *');
+    const tasks = await PeriodicTasks.open(app, join(folder, app.name));
+    opened.unshift(tasks);
+    const shown = (await tasks.list()).map(({ schedule, zone }) => `${schedule} ${zone}`);
+    expect(shown).toEqual([
+      'cron(30 7 * * 1-5) Europe/Paris',
+      "crontab(minute=0, hour=7, tz='Asia/Tokyo') Asia/Tokyo",
+      'cron(0 0 1 1 *) UTC',
+    ]);
+    const wrong = await open({ beatSchedule: { wrong: { task: 't', schedule: 'hourly' } } });
+    await expect(new Beat(wrong.app, { schedule: join(folder, 'wrong') }).start()).rejects.toThrow(
+      'The periodic task "wrong" is wrong: The cron line "hourly" cannot be read',
+    );
+  });
+
+  test('a scheduler adds, changes and removes entries; while it fails its last answer stands', async () => {
+    const { app, sent } = await open();
+    let rows: Record<string, PeriodicTaskInput> | undefined = { first: { task: 'a', schedule: 0.05 } };
+    let asked = 0;
+    const scheduler = async (): Promise<Record<string, PeriodicTaskInput>> => {
+      asked++;
+      if (rows === undefined) throw new Error('the table is away');
+      return rows;
+    };
+    await start(app, { scheduler, maxInterval: 0.05 });
+    const runs = (name: string): number => sent.filter(({ entry }) => entry === name).length;
+    await until('runs of the first', () => runs('first') > 2);
+    rows = undefined;
+    const [asked1, sent1] = [asked, runs('first')];
+    await until('runs while it fails', () => asked > asked1 + 2 && runs('first') > sent1 + 2);
+    rows = { second: { task: 'b', schedule: 0.05 } };
+    await until('runs of the second', () => runs('second') > 2);
+    const before = runs('first');
+    await until('more of them', () => runs('second') > 6);
+    expect(runs('first')).toBe(before);
+  });
+
+  test('starting is a signal, and one more inside of a worker', async () => {
+    const { app } = await open();
+    const said: string[] = [];
+    app.on('beatInit', ({ beat }) => said.push(`init ${beat instanceof Beat}`));
+    app.on('beatEmbeddedInit', () => said.push('embedded'));
+    await (await start(app)).stop();
+    await start(app, { isEmbedded: true });
+    expect(said).toEqual(['init true', 'init true', 'embedded']);
+  });
+
+  test('a file with a broken page is put aside too', async () => {
+    const settings = { beatSchedule: { tick: { task: 'tick', schedule: 0.05 } } };
+    const { app, sent } = await open(settings);
+    await (await start(app)).stop();
+    const bytes = readFileSync(join(folder, `${app.name}.sqlite`));
+    // All but the header, which names it a database.
+    writeFileSync(join(folder, 'page.sqlite'), bytes.fill(0xa5, 100));
+    await start(app, { schedule: join(folder, 'page') });
+    await until('runs', () => sent.length >= 3);
+    expect(readdirSync(folder).some((one) => one.startsWith('page.sqlite.broken-'))).toBe(true);
   });
 
   test('a broken file of the schedule is put aside', async () => {

@@ -78,6 +78,12 @@ async function importTasks(target: string, workdir: string): Promise<void> {
   await importFile(locate(target, workdir));
 }
 
+/** Imports a value: the default export of a module, or the one that `:name` picks. */
+export async function importExport(reference: string, workdir: string): Promise<unknown> {
+  const { target, exportName = 'default' } = splitReference(reference);
+  return (await importModule(locate(target, workdir)))[exportName];
+}
+
 function splitReference(reference: string): { target: string; exportName: string | undefined } {
   const match = /^(.+):([\w$]+)$/.exec(reference);
   return match === null

@@ -75,8 +75,34 @@ test('a worker runs a beat of its own with -B', async () => {
   expect((await worker.ended).code).toBe(0);
 });
 
+test('a scheduler of the application gives entries, which schedule shows too', async () => {
+  folder.remove();
+  folder = projectFolder({
+    'tasks.ts': TASKS,
+    'schedules.ts': `
+      export default (app: { name: string }) => ({
+        mine: { task: 'tasks.tick', schedule: '0 7 * * *', kwargs: { shop: app.name }, tz: 'Asia/Tokyo' },
+        broken: { task: 'tasks.tick', schedule: 'at seven' },
+      });`,
+  });
+  const beat = start('beat', '-l', 'info', '--log-format', 'line', '-S', './schedules.ts');
+  await beat.said("The scheduler's periodic task broken is left out");
+  await beat.said('beat: sent tick');
+  const listed = JSON.parse((await schedule('list', '--json', '-S', './schedules.ts')).out) as Record<
+    string,
+    unknown
+  >[];
+  expect(listed.find(({ name }) => name === 'mine')).toMatchObject({
+    schedule: 'cron(0 7 * * *)',
+    from: 'scheduler',
+    zone: 'Asia/Tokyo',
+    kwargs: { shop: 'shop' },
+  });
+  expect((await schedule('next', 'mine', '-n', '1', '-S', './schedules.ts')).out).toMatch(/ at 07:00:00 (GMT\+9|JST)/);
+});
+
 test("a class of Python's schedulers is refused with what to do", async () => {
   const { code, err } = await start('beat', '-S', 'django_celery_beat.schedulers:DatabaseScheduler').ended;
   expect(code).toBe(2);
-  expect(err).toContain('The schedule is kept where -s says');
+  expect(err).toContain('is a scheduler of Python. Expected a module whose default export gives periodic tasks');
 });

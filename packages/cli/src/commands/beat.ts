@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { globalOptions, openApp } from '../context.ts';
-import { CommandError, EXIT } from '../exit-codes.ts';
+import { loadScheduler } from '../load-scheduler.ts';
 import { LOG_LEVELS } from '../logging.ts';
 import { takePidfile } from '../pidfile.ts';
 import { logLevel, setUpLogging } from '../set-up-logging.ts';
@@ -27,13 +27,17 @@ export function beatCommand(): Command {
     .option('-s, --schedule <place>', 'where the schedule is kept: a path, which becomes PATH.sqlite, or a URL')
     .option('--max-interval <seconds>', 'between two looks for changes at most (default: 5)', number)
     .option('--lease <seconds>', 'a leader that is silent for so long is replaced (default: 15)', number)
-    .addOption(new Option('-S, --scheduler <class>', 'of Python: the schedule is chosen by -s here').hideHelp())
+    .option(
+      '-S, --scheduler <module>',
+      'its default export gives periodic tasks that you keep yourself, in a table for example',
+    )
     .addHelpText(
       'after',
       `
 Examples:
   lovage -A ./tasks beat -l info
   lovage -A ./tasks beat -s redis://localhost/2     any number of these: one leads, another takes over
+  lovage -A ./tasks beat -S ./schedules.ts          asked again at each --max-interval
 
 A worker can run one too: lovage -A ./tasks worker -B`,
     )
@@ -42,20 +46,16 @@ A worker can run one too: lovage -A ./tasks worker -B`,
 
 async function run(options: BeatCommandOptions, command: Command): Promise<void> {
   const globals = globalOptions(command);
-  if (options.scheduler !== undefined) {
-    throw new CommandError(
-      `"${options.scheduler}" is a class of Python. The schedule is kept where -s says: a path or the URL of a store.`,
-      EXIT.usage,
-    );
-  }
   const app = await openApp(globals, { needsTasks: true });
   try {
     await app.loadTransports();
     const { beatLogfile, beatPidfile } = app.settings;
     const logger = setUpLogging(app, { level: options.loglevel, logfile: options.logfile ?? beatLogfile }, globals);
     const { Beat } = await import('@lovage/beat');
+    const scheduler = await loadScheduler(app, options.scheduler);
     const beat = new Beat(app, {
       logger,
+      ...(scheduler === undefined ? {} : { scheduler }),
       ...(options.schedule === undefined ? {} : { schedule: options.schedule }),
       ...(options.maxInterval === undefined ? {} : { maxInterval: options.maxInterval }),
       ...(options.lease === undefined ? {} : { leaseSeconds: options.lease }),

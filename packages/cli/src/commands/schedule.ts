@@ -1,10 +1,12 @@
 import type { PeriodicTasks, PeriodicTaskStatus } from '@lovage/beat';
 import { Command } from 'commander';
 import { globalOptions, openApp, print } from '../context.ts';
+import { loadScheduler } from '../load-scheduler.ts';
 import { number } from './call.ts';
 
 interface ScheduleOptions {
   readonly schedule?: string;
+  readonly scheduler?: string;
   readonly json?: boolean;
   readonly count?: number;
 }
@@ -17,6 +19,7 @@ export function scheduleCommand(): Command {
       .command(name)
       .description(description)
       .option('-s, --schedule <place>', 'where the schedule is kept, as for beat: a path or a URL')
+      .option('-S, --scheduler <module>', 'as for beat: its default export gives periodic tasks')
       .option('-j, --json', 'print JSON');
   verb('list', 'all periodic tasks, and when they run').action((options: ScheduleOptions, command: Command) =>
     withTasks(options, command, async (tasks) => {
@@ -69,14 +72,15 @@ Examples:
 }
 
 async function withTasks(
-  { schedule }: ScheduleOptions,
+  options: ScheduleOptions,
   command: Command,
   act: (tasks: PeriodicTasks) => Promise<void>,
 ): Promise<void> {
   const app = await openApp(globalOptions(command), { needsTasks: true });
   try {
     const { PeriodicTasks } = await import('@lovage/beat');
-    const tasks = await PeriodicTasks.open(app, schedule);
+    const scheduler = await loadScheduler(app, options.scheduler);
+    const tasks = await PeriodicTasks.open(app, options.schedule, { scheduler });
     try {
       await act(tasks);
     } finally {

@@ -7,6 +7,7 @@ import { HealthServer, Worker, type StopKind } from '@lovage/worker';
 import { Command, Option } from 'commander';
 import { globalOptions, openApp, projectOf, type GlobalOptions } from '../context.ts';
 import { CommandError, EXIT } from '../exit-codes.ts';
+import { loadScheduler } from '../load-scheduler.ts';
 import { LOG_LEVELS } from '../logging.ts';
 import { expandFileName, expandNodeName } from '../node-name.ts';
 import { takePidfile } from '../pidfile.ts';
@@ -202,7 +203,13 @@ async function ready(worker: Worker): Promise<boolean> {
 /** Loaded when it is asked for: most workers run none. */
 async function startBeat(app: Lovage, logger: Logger, schedule: string | undefined): Promise<Beat> {
   const { Beat } = await import('@lovage/beat');
-  const beat = new Beat(app, { logger, ...(schedule === undefined ? {} : { schedule }) });
+  const scheduler = await loadScheduler(app, undefined);
+  const beat = new Beat(app, {
+    logger,
+    isEmbedded: true,
+    ...(schedule === undefined ? {} : { schedule }),
+    ...(scheduler === undefined ? {} : { scheduler }),
+  });
   await beat.start();
   return beat;
 }

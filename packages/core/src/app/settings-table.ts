@@ -431,9 +431,11 @@ const WORKER = {
 
 const BEAT = {
   beatSchedule: setting(dict, {}, 'Periodic tasks by name.'),
-  beatScheduler: setting(text, 'celery.beat:PersistentScheduler', 'A Python class.', {
-    withoutEffect: 'It names Python code.',
-  }),
+  beatScheduler: setting(
+    text,
+    'celery.beat:PersistentScheduler',
+    'A module whose default export gives periodic tasks that you keep yourself; the default adds none.',
+  ),
   beatScheduleFilename: setting(
     text,
     'celerybeat-schedule',
