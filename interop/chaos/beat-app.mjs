@@ -18,5 +18,5 @@ let ledger;
 app.task('beats.note', { bind: true, ignoreResult: true }, (task) => {
   ledger ??= openSync(`${process.env.LEDGER}-${process.pid}`, 'a');
   const { periodic_task_name: name, 'x-lovage-instant': instant } = task.request.headers;
-  writeSync(ledger, `${name} ${Date.parse(instant)} ${Date.now()}\n`);
+  writeSync(ledger, `${String(name)} ${Date.parse(instant)} ${Date.now()}\n`);
 });

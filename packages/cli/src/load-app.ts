@@ -81,7 +81,7 @@ async function importTasks(target: string, workdir: string): Promise<void> {
 /** Imports a value: the default export of a module, or the one that `:name` picks. */
 export async function importExport(reference: string, workdir: string): Promise<unknown> {
   const { target, exportName = 'default' } = splitReference(reference);
-  return (await importModule(locate(target, workdir)))[exportName];
+  return (await importFile(locate(target, workdir)))[exportName];
 }
 
 function splitReference(reference: string): { target: string; exportName: string | undefined } {

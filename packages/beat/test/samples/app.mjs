@@ -1,10 +1,10 @@
 // The app of a sample: the test makes it, and each child of its worker makes it again.
 import { Lovage } from '@lovage/core';
-import * as samples from './settings.mjs';
+import { mapping, objects } from './settings.mjs';
 
 export function sampleApp({ sample, spelling, ...place }) {
   const app = new Lovage('samples', {
-    ...samples[sample][spelling](place),
+    ...{ mapping, objects }[sample][spelling](place),
     // Neighbours on the server are none of ours.
     controlExchange: `${place.mark}control`,
     eventExchange: `${place.mark}events`,

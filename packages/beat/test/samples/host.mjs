@@ -11,9 +11,11 @@ const worker = new Worker(app, {
   nodeName: `${given.mark}worker@here`,
 });
 const beat = new Beat(app, { schedule });
-process.once('SIGTERM', async () => {
-  await Promise.all([beat.stop(), worker.stop('cold')]);
-  await app.close();
-});
+process.once('SIGTERM', () => void stop());
 await Promise.all([worker.start(), beat.start()]);
 console.log('ready');
+
+async function stop() {
+  await Promise.all([beat.stop(), worker.stop('cold')]);
+  await app.close();
+}
