@@ -8,10 +8,10 @@ import {
   type StoredBinding,
   TimeoutError,
 } from '@lovage/core/transport';
+import { apiPrefix, fromApiFailure, type NatsLink, resourceName, subjectToken, toLovageError } from '@lovage/nats';
 import { headers, type Msg } from '@nats-io/transport-node';
-import { fromApiFailure, toLovageError } from './errors.ts';
-import type { NatsLink } from './link.ts';
-import { bindingSubject, resourceName, subjectToken } from './names.ts';
+import { bindingSubject } from './names.ts';
+import type { NatsSettings } from './options.ts';
 
 const ANSWER_MS = 4000;
 /** Bindings of queues that go with their consumer end so long after the last sign of it. */
@@ -24,17 +24,24 @@ const TRANSIENT_SECONDS = 60;
 export class Bindings implements BindingStore {
   readonly #manager: JetStreamManager;
   readonly #link: NatsLink;
+  readonly #settings: NatsSettings;
   readonly #isTransient: (queue: string) => boolean;
   readonly #stream: string;
   readonly #transient = new Map<string, string>();
   #ready: Promise<unknown> | undefined;
   #renewal: NodeJS.Timeout | undefined;
 
-  constructor(manager: JetStreamManager, link: NatsLink, isTransient: (queue: string) => boolean) {
+  constructor(
+    manager: JetStreamManager,
+    link: NatsLink,
+    settings: NatsSettings,
+    isTransient: (queue: string) => boolean,
+  ) {
     this.#manager = manager;
     this.#link = link;
+    this.#settings = settings;
     this.#isTransient = isTransient;
-    const { subjectPrefix } = link.settings;
+    const { subjectPrefix } = settings;
     this.#stream = resourceName(`LOVAGE_BINDINGS${subjectPrefix === '' ? '' : `_${subjectToken(subjectPrefix)}`}`);
   }
 
@@ -62,8 +69,8 @@ export class Bindings implements BindingStore {
 
   async list(exchange: string): Promise<readonly StoredBinding[]> {
     await this.#ensureStream();
-    const { subjectPrefix, domain } = this.#link.settings;
-    const api = domain === undefined ? '$JS.API' : `$JS.${domain}.API`;
+    const { subjectPrefix } = this.#settings;
+    const api = apiPrefix(this.#settings);
     const request = JSON.stringify({ multi_last: [bindingSubject(exchange, '*', subjectPrefix)] });
     return (await this.#getAll(`${api}.DIRECT.GET.${this.#stream}`, request)).flatMap((message) => {
       const { routingKey, pattern, queue } = message.json<Partial<StoredBinding>>();
@@ -107,7 +114,7 @@ export class Bindings implements BindingStore {
   }
 
   #ensureStream(): Promise<unknown> {
-    const { subjectPrefix, streamConfig } = this.#link.settings;
+    const { subjectPrefix, streamConfig } = this.#settings;
     this.#ready ??= this.#manager.streams
       .add({
         name: this.#stream,
@@ -137,7 +144,7 @@ export class Bindings implements BindingStore {
       ttl.set('Nats-TTL', `${TRANSIENT_SECONDS}s`);
       return { subject, payload, headers: ttl };
     });
-    for (const answer of await this.#link.askAll(questions, this.#link.settings.publishTimeoutMs)) {
+    for (const answer of await this.#link.askAll(questions, this.#settings.publishTimeoutMs)) {
       if (isLovageError(answer)) throw answer;
       const { error } = answer.json<{ error?: Parameters<typeof fromApiFailure>[0] }>();
       if (error !== undefined) throw fromApiFailure(error, 'The table of bindings');
@@ -157,10 +164,10 @@ export class Bindings implements BindingStore {
     const hash = createHash('sha1')
       .update(JSON.stringify([routingKey, queue]))
       .digest('base64url');
-    return bindingSubject(exchange, hash, this.#link.settings.subjectPrefix);
+    return bindingSubject(exchange, hash, this.#settings.subjectPrefix);
   }
 
   #failure(error: unknown): LovageError {
-    return toLovageError(error, 'open', this.#link.settings.url, 'The table of bindings');
+    return toLovageError(error, 'open', this.#settings.url, 'The table of bindings');
   }
 }

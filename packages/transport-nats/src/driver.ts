@@ -15,16 +15,14 @@ import {
   TimeoutError,
   UnsupportedError,
 } from '@lovage/core/transport';
+import { type ApiFailure, fromApiFailure, type NatsLink, type Question, Window } from '@lovage/nats';
 import { headers, type Msg, type MsgHdrs } from '@nats-io/transport-node';
 import type { Bindings } from './bindings.ts';
-import { type ApiFailure, fromApiFailure } from './errors.ts';
-import { type Fetched, fetchNext, fetchReady, SourceGoneError } from './fetch.ts';
-import { isMessage, type NatsLink, type Question } from './link.ts';
+import { type Fetched, fetchNext, fetchReady, isMessage, SourceGoneError } from './fetch.ts';
 import { delaySubject, fanoutSubject } from './names.ts';
 import type { NatsSettings } from './options.ts';
 import { payloadOf } from './payload.ts';
 import type { OpenQueue, Source, Streams } from './streams.ts';
-import { Window } from './window.ts';
 
 /** Unconfirmed publishes at once; the server keeps 10,000 or 128 MiB of one stream waiting, and refuses beyond. */
 const WINDOW_MESSAGES = 4000;
@@ -69,10 +67,16 @@ export class NatsDriver implements QueueDriver<NatsReceipt> {
   readonly #window = new Window(WINDOW_MESSAGES, WINDOW_BYTES);
   readonly #givenBack = new Map<string, GivenBack>();
 
-  constructor(link: NatsLink, streams: Streams, bindings: Bindings | undefined, capabilities: Capabilities) {
+  constructor(
+    link: NatsLink,
+    settings: NatsSettings,
+    streams: Streams,
+    bindings: Bindings | undefined,
+    capabilities: Capabilities,
+  ) {
     this.#link = link;
     this.#streams = streams;
-    this.#settings = link.settings;
+    this.#settings = settings;
     this.capabilities = capabilities;
     this.lost = link.lost;
     if (bindings !== undefined) this.bindings = bindings;

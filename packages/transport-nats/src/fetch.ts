@@ -1,6 +1,6 @@
 import { BrokerBlockedError, TimeoutError } from '@lovage/core/transport';
+import type { NatsLink } from '@lovage/nats';
 import { createInbox, type Msg, nanos, type Subscription } from '@nats-io/transport-node';
-import { isMessage, type NatsLink } from './link.ts';
 import type { Source } from './streams.ts';
 
 /** The server answers a request that does not wait at once. */
@@ -11,6 +11,11 @@ const GRACE_MS = 2000;
 export interface Fetched {
   readonly source: Source;
   readonly message: Msg;
+}
+
+/** A message of a queue, which wants an acknowledgement; the rest are states of the server. */
+export function isMessage(reply: Msg): boolean {
+  return reply.reply?.startsWith('$JS.ACK.') === true;
 }
 
 /** The consumer or its stream is not there any more. */
@@ -92,7 +97,7 @@ class Fetch {
     const text = JSON.stringify(request);
     for (const source of sources) {
       // A message keeps the subject that it was published to: only an inbox of its own tells whose answer it is.
-      const inbox = createInbox(link.settings.inboxPrefix);
+      const inbox = createInbox(link.endpoint.inboxPrefix);
       const subscription = link.connection.subscribe(inbox, {
         callback: (error, reply) => this.#onReply(source, error ?? undefined, reply),
       });

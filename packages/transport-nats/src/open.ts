@@ -1,9 +1,8 @@
 import { jetstreamManager } from '@nats-io/jetstream';
 import { type BrokerUrl, type ConnectOptions, silentLogger } from '@lovage/core/transport';
+import { isAtLeast, openLink, toLovageError } from '@lovage/nats';
 import { Bindings } from './bindings.ts';
 import { NatsDriver } from './driver.ts';
-import { toLovageError } from './errors.ts';
-import { openLink } from './link.ts';
 import { type NatsSettings, readSettings } from './options.ts';
 import { isLimited, Streams } from './streams.ts';
 
@@ -47,9 +46,9 @@ export async function openNatsDriver(url: BrokerUrl, options: ConnectOptions): P
     };
     const streams = new Streams(manager, settings, canSchedule, logger);
     const bindings = isAtLeast(version, SHARED_BINDINGS_VERSION)
-      ? new Bindings(manager, link, (queue) => streams.isTransient(queue))
+      ? new Bindings(manager, link, settings, (queue) => streams.isTransient(queue))
       : undefined;
-    return new NatsDriver(link, streams, bindings, capabilities);
+    return new NatsDriver(link, settings, streams, bindings, capabilities);
   } catch (error) {
     await link.close();
     if (signal?.aborted) throw signal.reason;
@@ -62,13 +61,4 @@ function describeGuarantee(version: string, { streamConfig }: NatsSettings): str
   const where = `nats ${version}, JetStream, ${String(storage)} storage, ${String(replicas)} replica${replicas === 1 ? '' : 's'}`;
   if (storage === 'memory') return `${where}: a restart of the server loses all messages`;
   return `${where}: a crash of the server loses nothing that was confirmed; a power loss may lose what its sync_interval allows (default 2 minutes)`;
-}
-
-function isAtLeast(version: string, wanted: readonly [number, number, number]): boolean {
-  const parts = version.split(/[.-]/).map(Number);
-  for (const [index, part] of wanted.entries()) {
-    const given = parts[index] ?? 0;
-    if (given !== part) return given > part;
-  }
-  return true;
 }

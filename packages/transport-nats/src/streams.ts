@@ -11,9 +11,9 @@ import {
   type StreamInfo,
 } from '@nats-io/jetstream';
 import { type Logger, PreconditionFailedError, type Queue } from '@lovage/core/transport';
+import { apiCode, apiPrefix, JETSTREAM_CODES, resourceName, toLovageError } from '@lovage/nats';
 import { millis, nanos } from '@nats-io/transport-node';
-import { apiCode, JETSTREAM_CODES, toLovageError } from './errors.ts';
-import { delaySubject, prioritySubject, queueSubject, resourceName } from './names.ts';
+import { delaySubject, prioritySubject, queueSubject } from './names.ts';
 import type { NatsSettings } from './options.ts';
 
 /** The server's default, and the longest that `max_age` allows. */
@@ -246,7 +246,7 @@ export class Streams {
   }
 
   async #ensureConsumer({ name, stream }: OpenQueue, step: number): Promise<Source> {
-    const { leaseMs, consumerConfig, domain } = this.#settings;
+    const { leaseMs, consumerConfig } = this.#settings;
     const consumer = this.#consumerOf(name, step);
     // What cannot be changed later (`max_waiting`) is left as it is: Kombu would be refused with its own.
     const wanted: Partial<ConsumerConfig> = {
@@ -268,8 +268,7 @@ export class Streams {
           'this consumer was made with a longer lease; what a dead worker held comes back after it',
         );
       }
-      const api = domain === undefined ? '$JS.API' : `$JS.${domain}.API`;
-      const requestSubject = `${api}.CONSUMER.MSG.NEXT.${stream}.${consumer}`;
+      const requestSubject = `${apiPrefix(this.#settings)}.CONSUMER.MSG.NEXT.${stream}.${consumer}`;
       return { queue: name, stream, consumer, step, ackWaitMs, requestSubject };
     } catch (error) {
       if (apiCode(error) === JETSTREAM_CODES.streamNotFound) this.forget(name);

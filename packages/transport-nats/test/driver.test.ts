@@ -15,7 +15,7 @@ import { natsTransport } from '@lovage/transport-nats';
 import { jetstream, jetstreamManager, type JetStreamManager } from '@nats-io/jetstream';
 import { connect as connectRaw, headers, type NatsConnection, nkeys } from '@nats-io/transport-node';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { freePort, hasNatsServer, startNats, type TestServer } from './servers.ts';
+import { freePort, hasNatsServer, startNats, type TestServer } from '../../nats/test/servers.ts';
 
 const message = {
   body: Buffer.from('{"a": 1}'),

@@ -30,7 +30,8 @@ const PACKAGES: ReadonlyMap<string, string | undefined> = new Map([
   ['cache+pylibmc', '@lovage/backend-memcached'],
   ['s3', undefined],
   ['dynamodb', undefined],
-  ['nats', undefined],
+  ['nats', '@lovage/backend-nats'],
+  ['tls+nats', '@lovage/backend-nats'],
 ]);
 
 export interface ResolveBackendOptions {

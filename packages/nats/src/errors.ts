@@ -22,11 +22,13 @@ export const JETSTREAM_CODES = {
   consumerNotFound: 10014,
   streamNotFound: 10059,
   streamNameInUse: 10058,
+  wrongLastSequence: 10071,
+  wrongLastSequenceConstant: 10164,
 } as const;
 
 const API_CODES: ReadonlyMap<number, readonly [ErrorClass, string]> = new Map([
-  [10014, [NotFoundError, 'The consumer of the queue is not there any more.']],
-  [10059, [NotFoundError, 'There is no stream for the queue.']],
+  [10014, [NotFoundError, 'The consumer is not there any more.']],
+  [10059, [NotFoundError, 'There is no such stream.']],
   [10058, [PreconditionFailedError, 'A stream of this name exists with other settings.']],
   [10065, [PreconditionFailedError, 'Another stream already takes these subjects.']],
   [10100, [PreconditionFailedError, 'Another consumer of the stream already takes these messages.']],

@@ -21,14 +21,24 @@ export const hasNatsServer: boolean = PROGRAM !== undefined;
 /** Starts a server on a free port of the loopback with this configuration; `{dir}` in it is its folder. */
 export async function startNats(
   config = '',
-  { jetstream = true, files = {} }: { jetstream?: boolean; files?: Readonly<Record<string, Uint8Array | string>> } = {},
+  {
+    jetstream = true,
+    domain,
+    port: given,
+    files = {},
+  }: {
+    jetstream?: boolean;
+    domain?: string;
+    port?: number;
+    files?: Readonly<Record<string, Uint8Array | string>>;
+  } = {},
 ): Promise<TestServer> {
-  const port = await freePort();
+  const port = given ?? (await freePort());
   const dir = mkdtempSync(join(tmpdir(), 'lovage-nats-test-'));
   for (const [name, content] of Object.entries(files)) writeFileSync(join(dir, name), content);
   const lines = [
     `listen: "127.0.0.1:${port}"`,
-    jetstream ? `jetstream { store_dir: "${dir}/jetstream" }` : '',
+    jetstream ? `jetstream { store_dir: "${dir}/jetstream"${domain === undefined ? '' : `, domain: ${domain}`} }` : '',
     config.replaceAll('{dir}', dir),
   ];
   writeFileSync(join(dir, 'nats.conf'), lines.join('\n'));

@@ -17,8 +17,8 @@ import {
   type NatsConnection,
   nkeyAuthenticator,
 } from '@nats-io/transport-node';
+import type { HostAndPort, NatsEndpoint } from './endpoint.ts';
 import { toLovageError } from './errors.ts';
-import type { HostAndPort, NatsSettings } from './options.ts';
 import { probe } from './probe.ts';
 
 /** How often an open link looks whether its server still speaks, as parts of a heartbeat. */
@@ -26,39 +26,39 @@ const CHECKS_PER_HEARTBEAT = 4;
 
 /** Opens a link to the first of the servers, in a random order, that answers. */
 export async function openLink(
-  settings: NatsSettings,
+  endpoint: NatsEndpoint,
   { clientName, logger, signal }: { clientName: string | undefined; logger: Logger; signal: AbortSignal | undefined },
 ): Promise<NatsLink> {
   signal?.throwIfAborted();
-  const deadline = performance.now() + settings.connectTimeoutMs;
-  const servers = shuffled(settings.servers);
+  const deadline = performance.now() + endpoint.connectTimeoutMs;
+  const servers = shuffled(endpoint.servers);
   let failure: unknown;
   for (const [index, server] of servers.entries()) {
     const leftMs = Math.max(1, deadline - performance.now()) / (servers.length - index);
     try {
-      await probe(server, { timeoutMs: leftMs, speaksFirst: !settings.tlsFirst, signal });
-      return await connectTo(server, settings, { clientName, logger, signal, timeoutMs: deadline - performance.now() });
+      await probe(server, { timeoutMs: leftMs, speaksFirst: !endpoint.tlsFirst, signal });
+      return await connectTo(server, endpoint, { clientName, logger, signal, timeoutMs: deadline - performance.now() });
     } catch (error) {
       if (signal?.aborted) throw signal.reason;
       failure = error;
     }
   }
-  throw toLovageError(failure, 'opening', settings.url);
+  throw toLovageError(failure, 'opening', endpoint.url);
 }
 
 async function connectTo(
   { host, port }: HostAndPort,
-  settings: NatsSettings,
+  endpoint: NatsEndpoint,
   more: { clientName: string | undefined; logger: Logger; signal: AbortSignal | undefined; timeoutMs: number },
 ): Promise<NatsLink> {
   const { signal } = more;
   const opening = connect({
-    ...connectionOptions(settings),
+    ...connectionOptions(endpoint),
     servers: `${host.includes(':') ? `[${host}]` : host}:${port}`,
     timeout: Math.max(1, more.timeoutMs),
     ...(more.clientName === undefined ? {} : { name: more.clientName }),
   });
-  if (signal === undefined) return new NatsLink(await opening, settings, more.logger);
+  if (signal === undefined) return new NatsLink(await opening, endpoint, more.logger);
   let onAbort: (() => void) | undefined;
   const aborted = new Promise<never>((_, reject) => {
     onAbort = () => reject(signal.reason as Error);
@@ -66,7 +66,7 @@ async function connectTo(
   });
   try {
     const connection = await Promise.race([opening, aborted]);
-    return new NatsLink(connection, settings, more.logger);
+    return new NatsLink(connection, endpoint, more.logger);
   } catch (error) {
     // Should it come after all, nobody waits for it any more.
     opening.then(
@@ -80,8 +80,8 @@ async function connectTo(
   }
 }
 
-function connectionOptions(settings: NatsSettings): ConnectionOptions {
-  const { username, password, token, credentials, nkeySeed, tls, tlsFirst, inboxPrefix } = settings;
+function connectionOptions(endpoint: NatsEndpoint): ConnectionOptions {
+  const { username, password, token, credentials, nkeySeed, tls, tlsFirst, inboxPrefix } = endpoint;
   return {
     reconnect: false,
     ignoreClusterUpdates: true,
@@ -103,7 +103,7 @@ function connectionOptions(settings: NatsSettings): ConnectionOptions {
 /** One message that wants an answer. */
 export interface Question {
   readonly subject: string;
-  readonly payload: string;
+  readonly payload: string | Uint8Array;
   readonly headers?: MsgHdrs;
 }
 
@@ -122,7 +122,7 @@ export class NatsLink {
   readonly connection: NatsConnection;
   /** Pending while the link lives; rejects with `ConnectionLostError`. Never settles after a `close()`. */
   readonly lost: Promise<never>;
-  readonly settings: NatsSettings;
+  readonly endpoint: NatsEndpoint;
   readonly #logger: Logger;
   readonly #listeners = new Map<number, Listener>();
   readonly #inbox: string;
@@ -134,24 +134,24 @@ export class NatsLink {
   #messagesSeen = 0;
   #silentChecks = 0;
 
-  constructor(connection: NatsConnection, settings: NatsSettings, logger: Logger) {
+  constructor(connection: NatsConnection, endpoint: NatsEndpoint, logger: Logger) {
     this.connection = connection;
-    this.settings = settings;
+    this.endpoint = endpoint;
     this.#logger = logger;
     this.lost = new Promise<never>((_, reject) => {
       this.#rejectLost = reject;
     });
     this.lost.catch(() => undefined);
-    this.#inbox = `${createInbox(settings.inboxPrefix)}.`;
+    this.#inbox = `${createInbox(endpoint.inboxPrefix)}.`;
     connection.subscribe(`${this.#inbox}>`, {
       callback: (error, reply) => {
         if (error === null) this.#dispatch(reply);
-        else this.fail(toLovageError(error, 'open', settings.url));
+        else this.fail(toLovageError(error, 'open', endpoint.url));
       },
     });
     void connection.closed().then((error) => this.fail(error ?? new Error('the server closed the connection')));
     void this.#watchStatus();
-    this.#watchdog = setInterval(() => this.#check(), settings.heartbeatMs / CHECKS_PER_HEARTBEAT).unref();
+    this.#watchdog = setInterval(() => this.#check(), endpoint.heartbeatMs / CHECKS_PER_HEARTBEAT).unref();
   }
 
   /** What ended the link; undefined while it lives. */
@@ -162,7 +162,7 @@ export class NatsLink {
   /** Ends the link as lost. */
   fail(cause: unknown): void {
     if (this.#isClosed || this.#loss !== undefined) return;
-    const { url } = this.settings;
+    const { url } = this.endpoint;
     const error = toLovageError(cause, 'open', url);
     this.#loss =
       error.code === 'ERR_CONNECTION_LOST'
@@ -202,7 +202,7 @@ export class NatsLink {
   }
 
   /** Sends without waiting for anything. Throws `ConnectionLostError` when there is no link. */
-  send(subject: string, payload: string, replyTo?: string, headers?: MsgHdrs): void {
+  send(subject: string, payload: string | Uint8Array, replyTo?: string, headers?: MsgHdrs): void {
     if (this.#loss !== undefined) throw this.#loss;
     try {
       this.connection.publish(subject, payload, {
@@ -217,7 +217,7 @@ export class NatsLink {
           { cause: error, facts: { limitBytes } },
         );
       }
-      throw toLovageError(error, 'open', this.settings.url);
+      throw toLovageError(error, 'open', this.endpoint.url);
     }
   }
 
@@ -246,7 +246,7 @@ export class NatsLink {
         },
       });
       const timer = setTimeout(() => {
-        const error = new TimeoutError(`NATS at ${this.settings.url} did not answer within ${timeoutMs} ms.`);
+        const error = new TimeoutError(`NATS at ${this.endpoint.url} did not answer within ${timeoutMs} ms.`);
         for (const index of questions.keys()) answer(index, error);
       }, timeoutMs);
       for (const [index, { subject, payload, headers }] of questions.entries()) {
@@ -268,7 +268,7 @@ export class NatsLink {
     for await (const status of this.connection.status()) {
       if (status.type !== 'error') continue;
       const { error } = status;
-      this.#logger.warn({ err: error, url: this.settings.url }, 'the NATS server reported an error');
+      this.#logger.warn({ err: error, url: this.endpoint.url }, 'the NATS server reported an error');
       if (!(error instanceof errors.PermissionViolationError)) continue;
       const denied = new AuthError(
         `The NATS user has no right to ${error.operation === 'publish' ? 'publish to' : 'subscribe to'} "${error.subject}".`,
@@ -295,14 +295,14 @@ export class NatsLink {
         () => undefined, // the client says that it is closed
       );
     } else if (this.#silentChecks >= CHECKS_PER_HEARTBEAT * 2) {
-      this.fail(new Error(`it said nothing for ${this.settings.heartbeatMs * 2} ms`));
+      this.fail(new Error(`it said nothing for ${this.endpoint.heartbeatMs * 2} ms`));
     }
   }
 }
 
-/** A message of a queue, which wants an acknowledgement; the rest are states of the server. */
-export function isMessage(reply: Msg): boolean {
-  return reply.reply?.startsWith('$JS.ACK.') === true;
+/** Where JetStream's API is asked. */
+export function apiPrefix({ domain }: Pick<NatsEndpoint, 'domain'>): string {
+  return domain === undefined ? '$JS.API' : `$JS.${domain}.API`;
 }
 
 function shuffled<T>(items: readonly T[]): readonly T[] {

@@ -1,5 +1,5 @@
 import { connect } from 'node:net';
-import type { HostAndPort } from './options.ts';
+import type { HostAndPort } from './endpoint.ts';
 
 /**
  * Resolves when a NATS server at this place begins to speak. Rejects with what the socket said, when `timeoutMs` is over, or
