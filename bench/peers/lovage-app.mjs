@@ -7,6 +7,7 @@ export const app = new Lovage('bench', {
   taskDefaultQueue: process.env.QUEUE,
   taskIgnoreResult: !process.env.BACKEND,
   ...(process.env.PREFETCH_MULTIPLIER ? { workerPrefetchMultiplier: Number(process.env.PREFETCH_MULTIPLIER) } : {}),
+  ...(process.env.ETA_LIMIT === 'null' ? { workerEtaTaskLimit: null } : {}),
 });
 
 const count =

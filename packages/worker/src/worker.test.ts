@@ -543,6 +543,22 @@ describe('time', () => {
     expect(worker.scheduled).toEqual([]);
   });
 
+  test('thousands wait for their time, are shown, and run with what they were sent with', async () => {
+    const bench = openBench();
+    const ran: number[] = [];
+    const note = bench.app.task('note', (n: number) => void ran.push(n));
+    const worker = await bench.worker();
+    const eta = new Date(Date.now() + 1500);
+    const count = 1100;
+    await Promise.all(Array.from({ length: count }, (_, n) => note.applyAsync([n], { eta })));
+    await until(() => worker.scheduled.length === count || ran.length > 0, 'all are held');
+    expect(new Set(worker.scheduled.map(({ task, eta: at }) => `${task} ${at}`))).toEqual(
+      new Set([`note ${eta.getTime()}`]),
+    );
+    await until(() => ran.length === count, 'all have run');
+    expect(ran.toSorted((a, b) => a - b)).toEqual(Array.from({ length: count }, (_, n) => n));
+  });
+
   test('an expired task is REVOKED without a run', async () => {
     const bench = openBench();
     let runs = 0;

@@ -115,6 +115,11 @@ export interface Delivery {
    * Set when the payload was not a readable envelope: `message.body` then holds the raw bytes. Settle it as any other.
    */
   readonly malformed?: Error;
+  /**
+   * For a message that waits long among many: with true it gives up what can be made from its bytes, and until false is
+   * said each look at `message` makes it anew. Absent where that saves nothing.
+   */
+  rest?(isResting: boolean): void;
   /** The adapter's own; dies with its connection. */
   readonly tag: unknown;
 }

@@ -1,12 +1,12 @@
 import type { Logger } from '../internal/log.ts';
 import type { Consumer, Delivery, DeliverySink } from '../transport/contract.ts';
-import { decodeEnvelope, type OpenedEnvelope } from './envelope.ts';
+import { decodeEnvelope } from './envelope.ts';
 
 /** Broadcast messages that wait for a free slot; the oldest beyond are dropped: broadcast is at most once. */
 const MAX_WAITING_BROADCASTS = 10_000;
 
 /** A delivery that has no tag yet. */
-type DeliveryDraft = { -readonly [K in keyof Delivery]: Delivery[K] };
+type DeliveryDraft = Delivery & { tag: unknown };
 
 /** The tag of a virtual delivery: what the connection knows of a message that it handed out. */
 export class Held<Receipt> {
@@ -150,8 +150,9 @@ export class VirtualConsumer<Receipt> implements Consumer {
   }
 
   broadcast(payload: string | Uint8Array, queue: string, exchange: string, routingKey: string): void {
-    const envelope = decodeEnvelope(payload);
-    this.#wait(toDelivery({ ...envelope, exchange, routingKey: envelope.routingKey ?? routingKey }, queue, 1));
+    const { message, routingKey: own = routingKey, redelivered, malformed } = decodeEnvelope(payload);
+    const facts = { message, queue, exchange, routingKey: own, redelivered, deliveryCount: redelivered ? 2 : 1 };
+    this.#wait({ ...facts, tag: undefined, ...(malformed === undefined ? {} : { malformed }) });
   }
 
   /** A broadcast that was requeued: nobody else can take it. */
@@ -191,20 +192,4 @@ export class VirtualConsumer<Receipt> implements Consumer {
     this.#drainSoon();
     this.#options.onRoom();
   }
-}
-
-/** What the caller sees of a message, but for its tag. */
-export function toDelivery(envelope: OpenedEnvelope, queue: string, deliveryCount: number): DeliveryDraft {
-  const redelivered = envelope.redelivered || deliveryCount > 1;
-  const delivery: DeliveryDraft = {
-    message: envelope.message,
-    queue,
-    exchange: envelope.exchange,
-    routingKey: envelope.routingKey ?? queue,
-    redelivered,
-    deliveryCount: redelivered ? Math.max(deliveryCount, 2) : 1,
-    tag: undefined,
-  };
-  if (envelope.malformed !== undefined) delivery.malformed = envelope.malformed;
-  return delivery;
 }

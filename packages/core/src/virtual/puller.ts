@@ -2,9 +2,9 @@ import { ConnectionLostError, isLovageError } from '../errors.ts';
 import { LATE, within } from '../internal/deadline.ts';
 import type { Logger } from '../internal/log.ts';
 import { outsideOfTasks } from '../internal/outside-of-tasks.ts';
-import { Held, toDelivery, type VirtualConsumer } from './consumer.ts';
+import { Held, type VirtualConsumer } from './consumer.ts';
 import type { Pulled, QueueDriver } from './driver.ts';
-import { decodeEnvelope } from './envelope.ts';
+import { PayloadPacker, PulledDelivery } from './pulled-delivery.ts';
 
 /** One pull takes at most so many, however large the windows are. */
 const MAX_PULL = 256;
@@ -37,6 +37,7 @@ export class Puller<Receipt> {
   #active: { readonly abort: AbortController; readonly consumers: ReadonlySet<VirtualConsumer<Receipt>> } | undefined;
   /** Resolves when the pull under way has ended and its messages are dealt with. */
   #round: Promise<void> = Promise.resolve();
+  readonly #packer = new PayloadPacker();
   #endPause: (() => void) | undefined;
   #turns = 0;
   #failures = 0;
@@ -146,7 +147,7 @@ export class Puller<Receipt> {
         orphans.push(message);
         continue;
       }
-      const delivery = toDelivery(decodeEnvelope(message.payload), message.queue, message.deliveryCount);
+      const delivery = new PulledDelivery(message.payload, message.queue, message.deliveryCount, this.#packer);
       const held = new Held(this.#options.owner, consumer, { value: message.receipt }, now, delivery);
       const batch = batches.get(consumer);
       if (batch === undefined) batches.set(consumer, [held]);

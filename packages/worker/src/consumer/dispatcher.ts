@@ -46,15 +46,21 @@ const FIRST_UNKNOWN_DELAY_MS = 5000;
 const LONGEST_UNKNOWN_DELAY_MS = 30_000;
 /** How long tasks are started without letting the event loop breathe. */
 const TURN_MS = 10;
+/** From so many on, messages that wait for their time are made small. */
+const MANY_HELD = 1000;
 /** How many tasks may have ended and still wait for the store, beyond those that run. */
 const MOST_ENDING = 1000;
 
-/** A message that waits for its time. */
+/** A message that waits for its time: of a task, or of an unknown one that will be published again. */
 interface Held {
   readonly session: ConsumerSession;
   readonly delivery: Delivery;
-  /** undefined: an unknown task, to be published again. */
-  readonly work: Work | undefined;
+  readonly isKnown: boolean;
+}
+
+interface Unstarted {
+  readonly session: ConsumerSession;
+  readonly delivery: Delivery;
 }
 
 export interface DispatcherOptions {
@@ -153,7 +159,7 @@ export class Dispatcher {
 
   /** Messages that wait for their time. */
   get scheduled(): readonly Work[] {
-    return this.#held.items().flatMap(({ work }) => work ?? []);
+    return this.#held.items().flatMap((held) => this.#workOf(held) ?? []);
   }
 
   receive(session: ConsumerSession, deliveries: readonly Delivery[]): void {
@@ -379,7 +385,7 @@ export class Dispatcher {
       case 'hold':
         rules.held++;
         this.#options.observers.received(work);
-        this.#held.add(request.eta as number, work.held);
+        this.#hold(work);
         return;
       case 'hand-back':
         handBacks.push(work);
@@ -394,6 +400,20 @@ export class Dispatcher {
           this.#admit(work);
         }
     }
+  }
+
+  #hold({ session, delivery, request }: Work): void {
+    if (this.#held.size >= MANY_HELD) delivery.rest?.(true);
+    this.#held.add(request.eta as number, { session, delivery, isKnown: true });
+  }
+
+  /** Read again: what waits is many, and is looked at once. undefined: no task that is known here. */
+  #workOf({ session, delivery, isKnown }: Held): Work | undefined {
+    if (!isKnown) return undefined;
+    const { app } = this.#options;
+    const request = decodeTaskHeaders(delivery.message, app.serializers);
+    const task = app.tasks.get(request.task);
+    return task === undefined ? undefined : new Work(session, delivery, request, task);
   }
 
   /** True when the message is the one of a task that runs here since before a loss: it goes on with the new tag. */
@@ -470,9 +490,15 @@ export class Dispatcher {
   #due(due: readonly Held[]): void {
     const unknown: Held[] = [];
     for (const held of due) {
-      if (held.work === undefined) unknown.push(held);
-      else if (isInstant(held.work)) this.#track(this.#runOnceAnInstant(held.work));
-      else this.#admit(held.work);
+      try {
+        held.delivery.rest?.(false);
+        const work = this.#workOf(held);
+        if (work === undefined) unknown.push(held);
+        else if (isInstant(work)) this.#track(this.#runOnceAnInstant(work));
+        else this.#admit(work);
+      } catch (error) {
+        this.#setAside(held.session, held.delivery, undefined, reasonOf(error), error);
+      }
     }
     for (const held of unknown) this.#track(this.#putBack(held.session, held.delivery, 0));
     this.#heldChanged();
@@ -538,7 +564,7 @@ export class Dispatcher {
     );
     const { maxDelayMs } = session.connection.capabilities;
     if (maxDelayMs > 0) this.#track(this.#putBack(session, delivery, Math.min(delayMs, maxDelayMs)));
-    else this.#held.add(this.#options.clock.now() + delayMs, { session, delivery, work: undefined });
+    else this.#held.add(this.#options.clock.now() + delayMs, { session, delivery, isKnown: false });
   }
 
   /** Publishes a message of an unknown task again, with its count raised, and settles the original then. */
@@ -579,7 +605,7 @@ export class Dispatcher {
     }
     works.forEach((work, index) => {
       if (!failed.has(index)) session.settle(work.delivery, 'ack');
-      else if (session.isLive && this.#isAccepting) this.#held.add(work.request.eta as number, work.held);
+      else if (session.isLive && this.#isAccepting) this.#hold(work);
       else session.settle(work.delivery, 'requeue');
     });
     this.#heldChanged();
@@ -754,14 +780,14 @@ export class Dispatcher {
 
   // Bookkeeping.
 
-  #takeUnstarted(test: (item: { session: ConsumerSession; delivery: Delivery }) => boolean): Held[] {
+  #takeUnstarted(test: (item: Unstarted) => boolean): Unstarted[] {
     const works = [...this.#ready.extract(test), ...this.#limiter.extract(test)];
-    const taken = [...this.#held.extract(test), ...works.map((work) => work.held)];
+    const taken = [...this.#held.extract(test), ...works];
     this.#heldChanged();
     return taken;
   }
 
-  #forget(test: (item: { session: ConsumerSession; delivery: Delivery }) => boolean): void {
+  #forget(test: (item: Unstarted) => boolean): void {
     this.#takeUnstarted(test);
   }
 

@@ -23,11 +23,6 @@ export class Work {
     this.task = task;
   }
 
-  /** As one of the messages that wait for their time. */
-  get held(): { session: ConsumerSession; delivery: Delivery; work: Work } {
-    return { session: this.session, delivery: this.delivery, work: this };
-  }
-
   get id(): string {
     return this.request.id;
   }
