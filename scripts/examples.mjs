@@ -31,6 +31,13 @@ const EXAMPLES = [
     main: jiti('hundred-machines', './main.ts'),
   },
   {
+    name: 'shop',
+    env: { BROKER: `sqla+sqlite:///${folder}/shop.db`, BACKEND: `db+sqlite:///${folder}/shop.db` },
+    worker: lovage('--log-format', 'line', 'worker', '-l', 'info', '-Q', 'celery,mail'),
+    ready: / ready/,
+    main: jiti('shop', './main.ts'),
+  },
+  {
     name: 'workflows',
     env: broker,
     worker: lovage('--log-format', 'line', '-A', './tasks.ts', 'worker', '-l', 'info'),

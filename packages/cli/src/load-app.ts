@@ -46,6 +46,7 @@ export async function loadProject(project: Project): Promise<LoadedProject | und
   const loaded = await loadConfig(workdir, project.config);
   const app = await openProject(project, loaded);
   if (app === undefined) return undefined;
+  app.setDefault();
   const settingsOfCommand = loaded === undefined ? [] : app.addDefaults(loaded.config, loaded.file);
   for (const target of include) await importTasks(target, workdir);
   await app.importTasks();

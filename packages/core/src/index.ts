@@ -20,6 +20,8 @@ export type {
   SignalName,
   WorkerSignal,
 } from './app/signals.ts';
+export { currentApp } from './app/apps.ts';
+export { sharedTask } from './app/shared-task.ts';
 export { pickApp } from './app/pick-app.ts';
 export { currentTask } from './app/current-task.ts';
 export type { ApplyOptions, RetryPolicy, SignatureLike } from './app/option-names.ts';

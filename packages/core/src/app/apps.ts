@@ -1,19 +1,113 @@
+import { ConfigError } from '../errors.ts';
+import { currentTask } from './current-task.ts';
 import type { Lovage } from './lovage.ts';
+import type { TaskFunction, TaskOptions } from './task.ts';
 
-// One for all installed copies of this package, so that a library's copy finds the application's app.
-const KEY = Symbol.for('@lovage/apps');
-const shared = globalThis as { [KEY]?: WeakRef<Lovage>[] };
-/** In the order in which they were made. An app that nobody uses any more is none of them. */
-const made = (shared[KEY] ??= []);
-
-/** Every app calls it when it is made. */
-export function noteApp(app: Lovage): void {
-  const gone = made.findIndex((other) => other.deref() === undefined);
-  if (gone >= 0) made.splice(gone, 1);
-  made.push(new WeakRef(app));
+/** A task that every app has. */
+export interface SharedDefinition {
+  readonly name: string;
+  readonly options: TaskOptions;
+  readonly fn: TaskFunction;
+  /** Where it was declared. */
+  readonly file: string | undefined;
+  /** What `every` was called with. */
+  readonly periodic: readonly (readonly unknown[])[];
 }
 
-/** The apps of this process, in the order in which they were made. */
+interface Apps {
+  /** Rises with every change of what is written here in a way that older copies would misread. */
+  readonly format: number;
+  /** In the order in which they were made. An app that nobody uses any more is none of them. */
+  readonly made: { readonly app: WeakRef<Lovage>; readonly isCandidate: boolean }[];
+  chosen: Lovage | undefined;
+  readonly tasks: Map<string, SharedDefinition>;
+  /** Rises with every change of the tasks. */
+  revision: number;
+}
+
+const FORMAT = 1;
+// One for all installed copies of this package, so that a library's copy finds the application's app.
+const KEY = Symbol.for('@lovage/apps');
+const shared = globalThis as { [KEY]?: Apps };
+const apps: Apps = (shared[KEY] ??= {
+  format: FORMAT,
+  made: [],
+  chosen: undefined,
+  tasks: new Map(),
+  revision: 0,
+});
+if (apps.format !== FORMAT) {
+  throw new ConfigError(
+    'Two versions of @lovage/core are loaded that cannot share their tasks. Run "npm ls @lovage/core" and install one version for all.',
+  );
+}
+
+/** Every app calls it when it is made. `isCandidate`: it may become the current one without being chosen. */
+export function noteApp(app: Lovage, isCandidate: boolean): void {
+  const gone = apps.made.findIndex((other) => other.app.deref() === undefined);
+  if (gone >= 0) apps.made.splice(gone, 1);
+  apps.made.push({ app: new WeakRef(app), isCandidate });
+}
+
+/** A closed app is nobody's current one. */
+export function forgetApp(app: Lovage): void {
+  const index = apps.made.findIndex((other) => other.app.deref() === app);
+  if (index >= 0) apps.made.splice(index, 1);
+  if (apps.chosen === app) apps.chosen = undefined;
+}
+
+/** The open apps of this process, in the order in which they were made. */
 export function knownApps(): readonly Lovage[] {
-  return made.flatMap((app) => app.deref() ?? []);
+  return apps.made.flatMap(({ app }) => app.deref() ?? []);
+}
+
+export function chooseApp(app: Lovage): void {
+  apps.chosen = app;
+}
+
+/**
+ * The app that shared tasks belong to here and now: inside of a task the one that runs it; else the one that
+ * `app.setDefault()` chose; else the one that was made last and is not closed. Throws `ConfigError` without any.
+ */
+export function currentApp(): Lovage {
+  // A task of an older copy does not know its app.
+  const running = (currentTask.getStore() as { readonly app?: Lovage } | undefined)?.app;
+  const last = apps.made.findLast(({ app, isCandidate }) => isCandidate && app.deref() !== undefined);
+  const app = running ?? apps.chosen ?? last?.app.deref();
+  if (app !== undefined) return app;
+  throw new ConfigError(
+    'There is no app in this process yet. Import the module that makes it: export const app = new Lovage("shop", { ... }).',
+  );
+}
+
+/** The number that rises when shared tasks change. */
+export function sharedRevision(): number {
+  return apps.revision;
+}
+
+export function sharedTasks(): Iterable<SharedDefinition> {
+  return apps.tasks.values();
+}
+
+/**
+ * Makes a task one of every app, made already or later. Declared again in the same file it takes the place of the former:
+ * the file was loaded anew. Throws `ConfigError` when another file has declared the name.
+ */
+export function shareTask(definition: SharedDefinition): void {
+  const known = apps.tasks.get(definition.name);
+  if (known !== undefined && known.file !== definition.file) {
+    throw new ConfigError(
+      `A shared task named "${definition.name}" is declared in ${known.file ?? 'another place'} already, and again in ${definition.file ?? 'a place without a file'}. Give each a name of its own, or install one version of the package that declares it.`,
+      { facts: { task: definition.name } },
+    );
+  }
+  apps.tasks.set(definition.name, definition);
+  apps.revision++;
+}
+
+/** Makes a shared task periodic in every app. */
+export function sharePeriodic(name: string, call: SharedDefinition['periodic'][number]): void {
+  const known = apps.tasks.get(name) as SharedDefinition;
+  apps.tasks.set(name, { ...known, periodic: [...known.periodic, call] });
+  apps.revision++;
 }

@@ -306,16 +306,16 @@ function isPlain({ subtaskType }: SignatureFields): boolean {
 }
 
 class EagerContext implements TaskContext {
+  readonly app: Lovage;
   readonly request: RequestInfo;
   readonly log: Logger;
-  readonly #app: Lovage;
   readonly #task: AnyTask;
   readonly #controller = new AbortController();
   retryPlan: { readonly thrown: unknown; readonly options: RetryOptions } | undefined;
   replacement: { readonly thrown: unknown; readonly signature: Signature } | undefined;
 
   constructor(app: Lovage, task: AnyTask, request: RequestInfo) {
-    this.#app = app;
+    this.app = app;
     this.#task = task;
     this.request = request;
     this.log = app.logger;
@@ -349,8 +349,8 @@ class EagerContext implements TaskContext {
   }
 
   async updateState({ state, meta }: { readonly state: string; readonly meta?: unknown }): Promise<void> {
-    if (!this.#app.settings.taskStoreEagerResult) return;
-    const backend = await this.#app.resultBackend();
+    if (!this.app.settings.taskStoreEagerResult) return;
+    const backend = await this.app.resultBackend();
     if (backend?.capabilities.shared !== true) return;
     const written: TaskMeta = {
       status: state,

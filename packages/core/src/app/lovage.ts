@@ -26,7 +26,7 @@ import { resolveTransport } from '../transport/resolve.ts';
 import { ConnectionSupervisor } from '../transport/supervisor.ts';
 import { BackendUrl, parseBrokerUrls, type BrokerUrl } from '../transport/url.ts';
 import { LogicalClock } from './clock.ts';
-import { noteApp } from './apps.ts';
+import { chooseApp, forgetApp, noteApp } from './apps.ts';
 import { importConfig } from './config-module.ts';
 import { configFile, configParts, type LovageConfig } from './define-config.ts';
 import type { ApplyOptions } from './option-names.ts';
@@ -63,6 +63,8 @@ export interface LovageOptions extends LovageConfig {
   readonly logger?: Logger;
   /** Folder, or `file:` URL, from which transport packages are looked up. Default: the working directory. */
   readonly resolveFrom?: string;
+  /** Whether shared tasks may take it for the current app when none was chosen by `setDefault()`. Default true. */
+  readonly setAsCurrent?: boolean;
 }
 
 /** Options of {@link Lovage.configFrom}. */
@@ -125,7 +127,10 @@ type Named = (...args: never[]) => unknown;
 export class Lovage implements AsyncDisposable {
   readonly [BRAND] = true;
   readonly name: string;
-  readonly tasks: TaskRegistry = new TaskRegistry((name) => builtinTask(this, name));
+  readonly tasks: TaskRegistry = new TaskRegistry({
+    builtin: (name) => builtinTask(this, name),
+    shared: ({ name, options, fn }) => this.#makeTask(name, options, fn),
+  });
   /** What `every()` and {@link addPeriodicTask} have declared, for `@lovage/beat`. */
   readonly periodicTasks: PeriodicTask[] = [];
   readonly producer: Producer;
@@ -163,7 +168,7 @@ export class Lovage implements AsyncDisposable {
   constructor(name: string, options: LovageOptions = {}) {
     if (name === '') throw new ConfigError('An app needs a name: new Lovage("shop", { broker: "redis://localhost" }).');
     this.name = name;
-    const { transports: _, backends: __, logger, resolveFrom, ...settings } = options;
+    const { transports: _, backends: __, logger, resolveFrom, setAsCurrent = true, ...settings } = options;
     this.#options = options;
     this.logger = logger ?? silentLogger;
     this.resolveFrom = resolveFrom;
@@ -174,7 +179,7 @@ export class Lovage implements AsyncDisposable {
     }
     this.producer = new Producer(this);
     this.eager = new EagerRunner(this);
-    noteApp(this);
+    noteApp(this, setAsCurrent);
   }
 
   /** All settings with their defaults. Reading it ends {@link configFrom}. Throws `ConfigError` on a wrong one. */
@@ -290,6 +295,12 @@ export class Lovage implements AsyncDisposable {
     return (this.#router ??= new Router(this.settings, this.queues));
   }
 
+  /** Makes it the current app of the process: the one that shared tasks belong to. See `sharedTask`. */
+  setDefault(): this {
+    chooseApp(this);
+    return this;
+  }
+
   /** Registers a task and gives it types: arguments and result are inferred from the function. */
   task<A extends unknown[], R>(name: string, fn: (...args: A) => R): Task<A, Awaited<R>>;
   task<S extends AnySchema, R>(
@@ -314,15 +325,15 @@ export class Lovage implements AsyncDisposable {
   ): Task<A, Awaited<R>>;
   task(name: string, given: TaskOptions | TaskFunction, fn?: TaskFunction): AnyTask {
     const [options, run] = typeof given === 'function' ? [{}, given] : [given, fn];
-    if (typeof run !== 'function') {
-      throw new ConfigError(
-        `Task "${name}" has no function. Expected app.task(name, function) or app.task(name, options, function).`,
-      );
-    }
-    const Base = (options.base ?? Task) as typeof Task;
-    const task = new Base(this, name, options, run);
-    if (!(task instanceof Task)) throw new ConfigError(`The base of task "${name}" does not extend Task.`);
+    const task = this.#makeTask(name, options, run);
     this.tasks.register(task);
+    return task;
+  }
+
+  #makeTask(name: string, options: TaskOptions, fn: TaskFunction | undefined): AnyTask {
+    const Base = (options.base ?? Task) as typeof Task;
+    const task = new Base(this, name, options, fn as TaskFunction);
+    if (!(task instanceof Task)) throw new ConfigError(`The base of task "${name}" does not extend Task.`);
     return task;
   }
 
@@ -602,6 +613,7 @@ export class Lovage implements AsyncDisposable {
   async #close(): Promise<void> {
     const backend = this.#backend;
     this.#closed = true;
+    forgetApp(this);
     this.#waiter?.close(new ClosedError(`The app "${this.name}" was closed while a result was waited for.`));
     // First what uses the connection: `rpc://` removes its reply queue.
     await backend?.then(

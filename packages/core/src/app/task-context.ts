@@ -2,6 +2,7 @@ import type { Logger } from '../internal/log.ts';
 import type { TaskRequest } from '../protocol/task-message.ts';
 import type { SomeSignature } from '../canvas/canvas-types.ts';
 import type { Signature } from '../canvas/signature.ts';
+import type { Lovage } from './lovage.ts';
 import type { AsyncResult } from '../result/async-result.ts';
 
 /** Where a task message came from. Source: celery/app/task.py, Context.delivery_info. */
@@ -44,6 +45,8 @@ export interface RetryOptions {
 
 /** The first argument of a task with `bind: true`, and what `app.currentTask` gives inside any task. */
 export interface TaskContext {
+  /** The app that runs the task. */
+  readonly app: Lovage;
   readonly request: RequestInfo;
   /**
    * Fires on the soft time limit, on revoke with terminate, when the message's lease is lost, and when the worker

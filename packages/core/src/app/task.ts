@@ -2,6 +2,7 @@ import type { AsyncResult } from '../result/async-result.ts';
 import { ConfigError, TaskArgumentsError } from '../errors.ts';
 import type { Group, ImmutableSignature } from '../canvas/canvas-types.ts';
 import { Signature } from '../canvas/signature.ts';
+import { acrossCopies } from '../internal/across-copies.ts';
 import { nearestName } from '../internal/nearest-name.ts';
 import type { ExceptionInfo } from '../protocol/task-meta.ts';
 import type { ScheduleInput } from '../schedule/schedule.ts';
@@ -189,6 +190,10 @@ const NAME = /^[\w.:/@-]{1,255}$/;
  * `P` is what it takes, `R` what it returns.
  */
 export class Task<P = unknown[], R = unknown> implements TaskHooks {
+  static {
+    acrossCopies(Task, 'task');
+  }
+
   readonly app: Lovage;
   readonly name: string;
   /** As given to `app.task`. */
@@ -206,21 +211,12 @@ export class Task<P = unknown[], R = unknown> implements TaskHooks {
   #options: ResolvedTaskOptions | undefined;
 
   constructor(app: Lovage, name: string, options: TaskOptions, fn: TaskFunction) {
-    if (!NAME.test(name)) {
-      throw new ConfigError(
-        `The task name ${JSON.stringify(name)} is not allowed. Expected 1 to 255 letters, digits and ". _ - : / @".`,
-      );
-    }
-    checkOptions(name, options);
+    this.#parameters = checkTask(name, options, fn);
     this.app = app;
     this.name = name;
     this.declared = options;
     this.#fn = fn;
-    this.#parameters = describeParameters(name, fn, options);
-    this.callOptions = Object.fromEntries(
-      CALL_OPTION_NAMES.filter((key) => options[key] != null).map((key) => [key, options[key]]),
-    );
-    validateApplyOptions({ ...this.callOptions, ...limitsOf(options) }, `Task "${name}"`);
+    this.callOptions = callOptionsOf(options);
     this.hooks = Object.fromEntries(
       HOOK_NAMES.flatMap((hook) => {
         const handler = options[hook] ?? (this as TaskHooks)[hook]?.bind(this);
@@ -459,6 +455,27 @@ const RETRY_CHECKS: ReadonlyMap<string, OptionCheck> = new Map<keyof AutoRetryOp
   ['jitter', FLAG],
 ]);
 const RETRY_NAMES: ReadonlySet<string> = new Set(RETRY_CHECKS.keys());
+
+/** Throws `ConfigError` for what no app could register. Gives the parameters of the function. */
+export function checkTask(name: string, options: TaskOptions, fn: TaskFunction | undefined): ParameterList {
+  if (typeof fn !== 'function') {
+    throw new ConfigError(
+      `Task "${name}" has no function. Expected app.task(name, function) or app.task(name, options, function).`,
+    );
+  }
+  if (!NAME.test(name)) {
+    throw new ConfigError(
+      `The task name ${JSON.stringify(name)} is not allowed. Expected 1 to 255 letters, digits and ". _ - : / @".`,
+    );
+  }
+  checkOptions(name, options);
+  validateApplyOptions({ ...callOptionsOf(options), ...limitsOf(options) }, `Task "${name}"`);
+  return describeParameters(name, fn, options);
+}
+
+function callOptionsOf(options: TaskOptions): ApplyOptions {
+  return Object.fromEntries(CALL_OPTION_NAMES.filter((key) => options[key] != null).map((key) => [key, options[key]]));
+}
 
 /** What the call's own options are checked for is left to `validateApplyOptions`. */
 function checkOptions(task: string, options: TaskOptions): void {

@@ -1,6 +1,7 @@
 import { currentTask } from '../app/current-task.ts';
 import type { Lovage } from '../app/lovage.ts';
 import { ConfigError, IncompleteStreamError, isLovageError, TimeoutError } from '../errors.ts';
+import { acrossCopies } from '../internal/across-copies.ts';
 import { taskFailure } from '../protocol/exception-info.ts';
 import { toResultTuple, type ResultTuple } from '../protocol/result-tuple.ts';
 import type { TaskMeta, TaskState } from '../protocol/task-meta.ts';
@@ -32,6 +33,10 @@ export interface RevokeOptions {
  * remembered. An id that nothing is known of is PENDING, as in Celery.
  */
 export class AsyncResult<R = unknown> {
+  static {
+    acrossCopies(AsyncResult, 'result');
+  }
+
   readonly app: Lovage;
   readonly id: string;
   /** The result before this one in a chain. */

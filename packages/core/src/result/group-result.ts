@@ -1,5 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import type { Lovage } from '../app/lovage.ts';
+import { acrossCopies } from '../internal/across-copies.ts';
 import { toResultTuple, type ResultTuple } from '../protocol/result-tuple.ts';
 import type { TaskState } from '../protocol/task-meta.ts';
 import { AsyncResult, waitSignal, type GetOptions } from './async-result.ts';
@@ -9,6 +10,10 @@ import { AsyncResult, waitSignal, type GetOptions } from './async-result.ts';
  * Source: celery/result.py, GroupResult.
  */
 export class GroupResult<R extends readonly unknown[] = unknown[]> extends AsyncResult<R> {
+  static {
+    acrossCopies(GroupResult, 'group-result');
+  }
+
   readonly results: readonly AsyncResult[];
 
   constructor(app: Lovage, id: string, results: readonly AsyncResult[], parent?: AsyncResult) {

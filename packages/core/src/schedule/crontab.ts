@@ -1,3 +1,4 @@
+import { acrossCopies } from '../internal/across-copies.ts';
 import { ConfigError } from '../errors.ts';
 import { nearestName } from '../internal/nearest-name.ts';
 import { type CrontabField, FIELDS, parseField, showField } from './crontab-fields.ts';
@@ -41,6 +42,10 @@ const LONGEST_MONTH = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
  * Source: celery/schedules.py, crontab.
  */
 export class Crontab implements Schedule {
+  static {
+    acrossCopies(Crontab, 'crontab');
+  }
+
   /** As it was made; sets are lists. */
   readonly options: CrontabOptions;
   readonly tz: string | undefined;

@@ -1,4 +1,5 @@
 import { ConfigError } from '../errors.ts';
+import { acrossCopies } from '../internal/across-copies.ts';
 import type { Schedule, ScheduleContext } from './schedule.ts';
 
 export interface IntervalOptions {
@@ -13,6 +14,10 @@ const UNITS_MS = [86_400_000, 3_600_000, 60_000, 1000] as const;
 
 /** Every so many seconds, without drift: the n-th instant is the first one plus n intervals. */
 export class Interval implements Schedule {
+  static {
+    acrossCopies(Interval, 'interval');
+  }
+
   readonly seconds: number;
   readonly relative: boolean;
 

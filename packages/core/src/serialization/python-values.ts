@@ -1,5 +1,11 @@
+import { acrossCopies } from '../internal/across-copies.ts';
+
 /** A value of a Python type that JavaScript lacks, kept as text so that it is sent on as it came. */
 abstract class TextValue {
+  static {
+    acrossCopies(TextValue, 'python-value');
+  }
+
   readonly text: string;
 
   constructor(text: string) {
@@ -23,6 +29,10 @@ const UUID = /^[\da-f]{8}-[\da-f]{4}-[\da-f]{4}-[\da-f]{4}-[\da-f]{12}$/;
 
 /** Python's `decimal.Decimal`: `new Decimal('1.50')` arrives there with its trailing zero. Does no arithmetic. */
 export class Decimal extends TextValue {
+  static {
+    acrossCopies(Decimal, 'python-decimal');
+  }
+
   /** Throws `RangeError` for text that Python's Decimal does not read. */
   constructor(text: string) {
     super(text);
@@ -32,6 +42,10 @@ export class Decimal extends TextValue {
 
 /** Python's `datetime.date`: a day without a time, `2026-01-31`. */
 export class PlainDate extends TextValue {
+  static {
+    acrossCopies(PlainDate, 'python-date');
+  }
+
   /** Throws `RangeError` for text that is not `YYYY-MM-DD`. */
   constructor(text: string) {
     super(text);
@@ -41,6 +55,10 @@ export class PlainDate extends TextValue {
 
 /** Python's `datetime.time`: a time of day, `12:30:00.250000`, with an offset or without. */
 export class PlainTime extends TextValue {
+  static {
+    acrossCopies(PlainTime, 'python-time');
+  }
+
   /** Throws `RangeError` for text that is not `HH:MM[:SS[.ffffff]]` with an optional offset. */
   constructor(text: string) {
     super(text);
@@ -50,6 +68,10 @@ export class PlainTime extends TextValue {
 
 /** Python's `uuid.UUID`. A task id is plain text; this is for arguments that are UUIDs in Python. */
 export class Uuid extends TextValue {
+  static {
+    acrossCopies(Uuid, 'python-uuid');
+  }
+
   /** Takes 32 hexadecimal digits, with hyphens or without. Throws `RangeError` otherwise. */
   constructor(text: string) {
     const hex = text.toLowerCase().replace(/^urn:uuid:|[{}-]/g, '');

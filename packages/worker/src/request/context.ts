@@ -6,6 +6,7 @@ import {
   type AsyncResult,
   type LogFields,
   type Logger,
+  type Lovage,
   type RequestInfo,
   type RetryOptions,
   type Signature,
@@ -68,6 +69,10 @@ export class RunContext<W extends ContextWork = Work> implements TaskContext {
     this.#host = host;
     this.work = work;
     this.body = body;
+  }
+
+  get app(): Lovage {
+    return this.work.task.app;
   }
 
   get request(): RequestInfo {
