@@ -140,7 +140,7 @@ describe('a shared task', () => {
         `export const declare = (sharedTask) => sharedTask('shared.again', () => 1);`,
       );
       const { declare } = (await import(pathToFileURL(join(folder, 'lib.mjs')).href)) as {
-        declare(by: typeof sharedTask): void;
+        readonly declare: (by: typeof sharedTask) => void;
       };
       expect(() => declare(sharedTask)).toThrow(
         /"shared\.again" is declared in .*shared-task\.test\.ts already, and again in .*lib\.mjs/,
