@@ -10,6 +10,7 @@ export type {
   TaskWrapper,
 } from './app/lovage.ts';
 export { defineConfig } from './app/define-config.ts';
+export type { AnnotationMap, AnnotationObject, AnnotationOptions, TaskAnnotations } from './app/annotations.ts';
 export type { LovageConfig } from './app/define-config.ts';
 export { Signals } from './app/signals.ts';
 export type {

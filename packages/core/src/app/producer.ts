@@ -205,7 +205,7 @@ export class Producer {
       options: {
         countdown: 1,
         ...(queue === undefined ? {} : { queue }),
-        priority: options.priority ?? task?.declared.priority ?? 0,
+        priority: options.priority ?? task?.configured.priority ?? 0,
         addToParent: false,
       },
     };
@@ -274,8 +274,8 @@ export class Producer {
       retries: options.retries ?? 0,
       // The settings' limits are the worker's own: a message would carry the sender's into it.
       timeLimit: [
-        options.timeLimit ?? task?.declared.timeLimit ?? undefined,
-        options.softTimeLimit ?? task?.declared.softTimeLimit ?? undefined,
+        options.timeLimit ?? task?.configured.timeLimit ?? undefined,
+        options.softTimeLimit ?? task?.configured.softTimeLimit ?? undefined,
       ],
       rootId: options.rootId ?? parent?.rootId ?? id,
       parentId: options.parentId ?? parent?.id,

@@ -8,7 +8,7 @@ export interface SettingKind<T, I = T> {
   /** The value as the library uses it; undefined when it is wrong. Never given null or undefined. */
   read(value: unknown): T | undefined;
   /** What an environment variable's text stands for; {@link SettingKind.read} judges it afterwards. */
-  fromText(text: string): unknown;
+  readonly fromText: (text: string) => unknown;
   /** Only carries the type of what may be given. */
   readonly input?: I;
 }
@@ -85,6 +85,11 @@ function json(text: string): unknown {
   } catch {
     return text;
   }
+}
+
+/** Whether its values are written as JSON in a text. */
+export function isWrittenAsJson({ fromText }: SettingKind<unknown, unknown>): boolean {
+  return fromText === json;
 }
 
 const TRUE = ['1', 'true', 'yes', 'on'];
@@ -255,8 +260,18 @@ export const DEFAULT_RETRY_POLICY: Required<RetryPolicy> = Object.freeze({
 });
 
 /** A value of a shape that its own module judges; `looksRight` only finds gross mistakes. */
-export function shapeOf<T>(expected: string, looksRight: (value: unknown) => boolean): SettingKind<T> {
-  return kind(expected, (value) => (looksRight(value) ? (value as T) : undefined), json);
+export function shapeOf<T>(
+  expected: string,
+  looksRight: (value: unknown) => boolean,
+  fromText: (text: string) => unknown = json,
+): SettingKind<T> {
+  return kind(expected, (value) => (looksRight(value) ? (value as T) : undefined), fromText);
+}
+
+/** From text: JSON, or names separated by commas. */
+export function namesOrJson(text: string): unknown {
+  const value = json(text);
+  return typeof value === 'string' ? value.split(',').map((part) => part.trim()) : value;
 }
 
 export function isRecord(value: unknown): value is Dict {

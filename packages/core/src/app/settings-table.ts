@@ -1,3 +1,4 @@
+import type { TaskAnnotations } from './annotations.ts';
 import { toSnakeCase } from './option-names.ts';
 import type { TaskQueues } from './queues.ts';
 import type { TaskRoutes } from './router.ts';
@@ -15,6 +16,7 @@ import {
   name,
   nameOrNames,
   names,
+  namesOrJson,
   nullable,
   oneOf,
   optional,
@@ -165,6 +167,7 @@ const TASKS = {
     shapeOf<string>(
       'a queue name in which "{queue}" stands for the queue that the message came from',
       (value) => typeof value === 'string' && value !== '',
+      (text) => text,
     ),
     '{queue}.dead',
     'Where messages go that cannot be run; `{queue}` stands for their queue; null: they are dropped.',
@@ -175,9 +178,13 @@ const TASKS = {
     old: 'CELERY_EAGER_PROPAGATES_EXCEPTIONS',
   }),
   taskStoreEagerResult: setting(flag, false, 'Store results of eager tasks too.'),
-  taskAnnotations: optional(anything, 'Attributes put on tasks by name.', {
-    withoutEffect: 'Give `app.task` the options.',
-  }),
+  taskAnnotations: optional(
+    shapeOf<TaskAnnotations>(
+      'an object of task options by name, or a list of them',
+      (value) => typeof value === 'object' && value !== null,
+    ),
+    'Task options over those that `app.task` was given, by task name; `*` stands for every task and wins, as in Celery.',
+  ),
   taskCompression: optional(name, 'Compression of task messages: `zlib`, `bzip2`, `zstd` ...', {
     old: 'CELERY_MESSAGE_COMPRESSION',
   }),
@@ -194,6 +201,7 @@ const TASKS = {
     shapeOf<TaskQueues>(
       'a list of queue names and queues, or an object of queue options by name',
       (value) => Array.isArray(value) || isRecord(value),
+      namesOrJson,
     ),
     'The queues: names, queue objects, or options by name. Default: only `taskDefaultQueue`.',
   ),

@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import { describe, expect, test } from 'vitest';
 import { isLovageError } from '../errors.ts';
 import { toSnakeCase } from './option-names.ts';
+import { Queues } from './queues.ts';
 import { describeSettings, readSettings, settingsWithoutEffect, type SettingsSource } from './settings.ts';
 import { oldSettingName, SETTING_SPELLINGS, SETTINGS, type SettingName, type Settings } from './settings-table.ts';
 
@@ -132,15 +133,37 @@ describe('spellings', () => {
     expect(read({ [key]: value })[name]).toEqual(value);
   });
 
-  test('old and new mix as long as they agree', () => {
-    expect(read({ task_track_started: true, CELERYD_CONCURRENCY: 2 })).toMatchObject({
-      taskTrackStarted: true,
-      workerConcurrency: 2,
-    });
+  test('one setting may have two names as long as they agree', () => {
     expect(read({ taskSerializer: 'json', CELERY_TASK_SERIALIZER: 'json' }).taskSerializer).toBe('json');
     expect(() => read({ task_serializer: 'json', CELERY_TASK_SERIALIZER: 'yaml' })).toThrow(
       'the test gives one setting two values: "task_serializer" is "json" and "CELERY_TASK_SERIALIZER" is "yaml". Keep one of them.',
     );
+  });
+
+  // What Celery answers to each was seen on 5.6.3.
+  test.each([
+    [{ task_track_started: true, CELERYD_CONCURRENCY: 2 }, 'Rename CELERYD_CONCURRENCY to worker_concurrency.'],
+    [
+      { task_track_started: true, CELERYD_CONCURRENCY: 2, CELERY_QUEUES: ['a'] },
+      'Rename task_track_started to CELERY_TRACK_STARTED.',
+    ],
+    [
+      { task_track_started: true, worker_concurrency: 2, CELERY_QUEUES: ['a'], BROKER_URL: 'redis://h' },
+      'Rename CELERY_QUEUES to task_queues, BROKER_URL to broker_url.',
+    ],
+  ])('old and new names in one place: %o', (values, message) => {
+    expect(() => read(values)).toThrow(
+      `the test mixes settings under names of before Celery 4 with today's. ${message}`,
+    );
+  });
+
+  test.each([
+    { result_expires: 5, CELERY_TASK_RESULT_EXPIRES: 5 },
+    { broker: 'redis://h', workerConcurrency: 2, CELERYD_TASK_TIME_LIMIT: 5 },
+    { timezone: 'UTC', include: ['a'], CELERYD_CONCURRENCY: 2 },
+    { CELERY_TASK_ALWAYS_EAGER: true, CELERYD_CONCURRENCY: 2 },
+  ])('no mixture: %o', (values) => {
+    expect(() => read(values)).not.toThrow();
   });
 
   test('contradicting secrets are not shown', () => {
@@ -195,6 +218,38 @@ describe('sources', () => {
       acceptContent: ['json', 'yaml'],
       taskQueues: undefined,
     });
+  });
+
+  test('an environment has variables of others too', () => {
+    const environment = {
+      JOBS_WORKER_CONCURRENCY: '7',
+      JOBS_HOME: '/srv',
+      JOBS_PORT: 'tcp://10.0.0.1:5672',
+      JOBS_PORT_5672_TCP_ADDR: '10.0.0.1',
+      JOBS_REDIS_SERVICE_HOST: '10.0.0.1',
+      JOBS_LOG_LEVEL: 'info',
+      JOBS_APP: './app',
+      JOBS_WORKER_REVOKES_MAX: '5',
+    };
+    const namespace = 'JOBS';
+    expect(readSettings([source(environment, { namespace })], environment).workerConcurrency).toBe(7);
+    const wrong = { ...environment, JOBS_WORKER_CONCURENCY: '7' };
+    expect(() => readSettings([source(wrong, { namespace })], wrong)).toThrow(
+      'unknown setting "JOBS_WORKER_CONCURENCY". Did you mean "JOBS_WORKER_CONCURRENCY"?',
+    );
+  });
+
+  test('queues in an environment', () => {
+    for (const text of ['a, b', '["a", "b"]', '{"a": {}, "b": {"exchange_type": "topic", "binding_key": "b.#"}}']) {
+      const settings = read({}, { LOVAGE_TASK_QUEUES: text });
+      expect(new Queues(settings).all().map(({ name }) => name)).toEqual(['a', 'b']);
+    }
+  });
+
+  test('text that should be JSON is not shown when it is none', () => {
+    expect(() => read({}, { LOVAGE_BROKER_TRANSPORT_OPTIONS: '{"password": "hush",}' })).toThrow(
+      /^The environment has LOVAGE_BROKER_TRANSPORT_OPTIONS = a text of 21 characters\. Expected an object, written as JSON\.$/,
+    );
   });
 
   test('a module: its default export, else its exports without helper functions', async () => {
@@ -295,6 +350,17 @@ describe('values', () => {
     ['taskPublishRetryPolicy', { retries: 1 }, 'Expected an object with some of maxRetries'],
     ['taskQueues', 'a', 'Expected a list of queue names'],
     ['taskRoutes', 'a.b:C', 'Expected a router'],
+    ['taskAnnotations', 'a.b:C', 'Expected an object of task options by name'],
+    [
+      'taskAnnotations',
+      { 'a.b': { rate_limt: '1/s' } },
+      'taskAnnotations for "a.b" has an unknown option "rateLimt". Did you mean "rateLimit"?',
+    ],
+    ['taskAnnotations', [{ '*': { max_retries: 'many' } }], 'taskAnnotations for "*" has maxRetries "many"'],
+    ['taskAnnotations', { '*': { bind: true } }, 'has "bind", which belongs to the function'],
+    ['taskAnnotations', { '*': { '@__call__': pick } }, 'use app.around()'],
+    ['taskAnnotations', ['a'], 'taskAnnotations holds "a"'],
+    ['taskAnnotations', { a: 5 }, 'taskAnnotations for "a" is 5'],
     ['deadLetterQueue', '', 'Expected a queue name'],
     ['taskDefaultQueueType', 'stream', 'Expected "classic" or "quorum"'],
   ])('%s = %o', (key, value, message) => {
@@ -405,6 +471,10 @@ describe('describeSettings', () => {
       sentinelPassword: 'secret',
       sentinel_kwargs: { password: 'secret', ssl: true },
       urls: ['http://a:secret@h'],
+      credentials: { id: 'secret', more: ['secret'] },
+      tls: { ca: '-----BEGIN CERTIFICATE-----', pem: '-----BEGIN RSA PRIVATE KEY-----\nsecret' },
+      nats: 'nats://secret@h',
+      dsn: 'http://h/?sslpass=secret&a=1',
     },
     taskRoutes: [{ a: { queue: 'q', routing_key: 'k' } }, pick],
     resultBackendMaxRetries: Number.POSITIVE_INFINITY,
@@ -422,6 +492,10 @@ describe('describeSettings', () => {
         sentinelPassword: '********',
         sentinel_kwargs: { password: '********', ssl: true },
         urls: ['http://a:**@h'],
+        credentials: '********',
+        tls: { ca: '-----BEGIN CERTIFICATE-----', pem: '********' },
+        nats: 'nats://**@h',
+        dsn: 'http://h/?sslpass=**&a=1',
       },
       task_routes: [{ a: { queue: 'q', routing_key: 'k' } }, '<function pick>'],
       result_backend_max_retries: 'Infinity',

@@ -3,11 +3,12 @@ import { inspect, isDeepStrictEqual } from 'node:util';
 import { ConfigError, type LovageError } from '../errors.ts';
 import { nearestName } from '../internal/nearest-name.ts';
 import { maskUrl } from '../transport/url.ts';
+import { checkAnnotations } from './annotations.ts';
 import { CONFIG_PARTS } from './define-config.ts';
 import { toSnakeCase } from './option-names.ts';
 import { Queues } from './queues.ts';
 import { Router } from './router.ts';
-import { isRecord, showValue, type Setting } from './setting-kinds.ts';
+import { isRecord, isWrittenAsJson, showValue, type Setting } from './setting-kinds.ts';
 import {
   oldSettingName,
   SETTING_SPELLINGS,
@@ -64,12 +65,10 @@ interface Found {
  * (`LOVAGE_WORKER_CONCURRENCY=8`; lists by commas, objects as JSON; an empty variable counts as not set), and so do
  * Celery's own four: `CELERY_BROKER_URL`, `CELERY_BROKER_READ_URL`, `CELERY_BROKER_WRITE_URL`, `CELERY_RESULT_BACKEND`.
  *
- * Each key may have any spelling of Celery: `taskSerializer`, `task_serializer`, `CELERY_TASK_SERIALIZER`. Celery
- * itself refuses a source that mixes names of before 4.0 with today's, unless it gives both for a setting; here a
- * mixture is fine as long as no setting has two different values.
+ * Each key may have any spelling of Celery: `taskSerializer`, `task_serializer`, `CELERY_TASK_SERIALIZER`.
  *
  * Throws `ConfigError` for an unknown name (with the nearest one), for two different values of one setting in one
- * source, and for a value that a setting cannot have.
+ * source, for names of before Celery 4 together with today's, and for a value that a setting cannot have.
  */
 export function readSettings(sources: readonly SettingsSource[], environment: Environment = process.env): Settings {
   const values = new Map<SettingName, unknown>();
@@ -79,8 +78,9 @@ export function readSettings(sources: readonly SettingsSource[], environment: En
   for (const [name, value] of readEnvironment(environment)) values.set(name, value);
   const settings = resolve(values);
   GIVEN.set(settings, new Set(values.keys()));
-  // Both know best what they cannot read; the mistake shows here and not with the first message.
+  // They know best what they cannot read; the mistake shows here and not with the first message.
   void new Router(settings, new Queues(settings));
+  checkAnnotations(settings.taskAnnotations);
   return settings;
 }
 
@@ -101,11 +101,34 @@ function readSource(source: SettingsSource, environment: Environment): Map<Setti
     if (name === undefined) {
       if (prefix === undefined && CONFIG_PARTS.has(key)) continue;
       if (prefix === undefined ? isForeign(value, source.values) : !key.startsWith(prefix)) continue;
+      if (text && prefix !== undefined && isOthersVariable(key, prefix)) continue;
       throw unknownSetting(key, prefix, from);
     }
     if (value !== undefined && !(text && value === '')) listOf(found, name).push({ key, value });
   }
+  if (prefix === undefined) refuseMixture([...found.values()].flat(), from);
   return readFound(found, text, from);
+}
+
+/**
+ * Names of before 4.0 and today's snake_case names in one place: one of the two halves may be a leftover. As in Celery the
+ * rarer ones are to be renamed, unless each of them is given under both names; camelCase goes with either.
+ * Source: celery/app/utils.py, detect_settings.
+ */
+function refuseMixture(found: readonly Found[], from: string): void {
+  const keys = new Set(found.map(({ key }) => key));
+  const names = [...keys].map((key) => [key, SETTING_SPELLINGS.get(key) as SettingName] as const);
+  const today = names.filter(([key, name]) => key.includes('_') && key === toSnakeCase(name));
+  const old = names.filter(([key, name]) => key === oldSettingName(name));
+  const isOldRarer = old.length <= today.length;
+  const renames = (isOldRarer ? old : today)
+    .map(([key, name]) => [key, isOldRarer ? toSnakeCase(name) : (oldSettingName(name) as string)] as const)
+    .filter(([, other]) => !keys.has(other));
+  if (today.length === 0 || old.length === 0 || renames.length === 0) return;
+  throw new ConfigError(
+    `${from} mixes settings under names of before Celery 4 with today's. Rename ${renames.map(([key, other]) => `${key} to ${other}`).join(', ')}.`,
+    { facts: { settings: renames.map(([key]) => key) } },
+  );
 }
 
 function entriesOf(values: object): [string, unknown][] {
@@ -145,6 +168,17 @@ function isModuleExports(values: object): boolean {
 /** A module's helper functions are no misspelt settings. */
 function isForeign(value: unknown, values: object): boolean {
   return typeof value === 'function' && isModuleExports(values);
+}
+
+/** What Kubernetes says of each service, and what Celery and its scripts read that is no setting. */
+const OTHERS_VARIABLES =
+  /^(?:(?:.*_)?(?:SERVICE_HOST|SERVICE_PORT(?:_.*)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)|APP|BIN|CONFIG_MODULE|LOADER|LOG_(?:FILE|LEVEL|REDIRECT(?:_LEVEL)?)|CUSTOM_WORKER_POOL|RDB_(?:HOST|PORT)|RDBSIG|SKIP_CHECKS|TRACE_APP|BENCH(?:_EVERY)?|WORKER_(?:REVOKES?|SUCCESSFUL)_(?:MAX|EXPIRES))$/;
+
+/** An environment has variables of others, whatever they begin with; one that is nearly a setting is a mistake. */
+function isOthersVariable(key: string, prefix: string): boolean {
+  const rest = key.slice(prefix.length);
+  const names = [...SETTINGS.keys()].map((name) => toSnakeCase(name).toUpperCase());
+  return OTHERS_VARIABLES.test(rest) || nearestName(rest, names) === '';
 }
 
 /** Today's name after the prefix; an old name that begins with it. Source: celery/utils/collections.py, ConfigurationView. */
@@ -218,7 +252,11 @@ function readValue(
   const value = isNull ? undefined : kind.read(text && typeof given === 'string' ? kind.fromText(given) : given);
   if (value === undefined) {
     const orNull = whenNull === 'wrong' ? '' : ', or null';
-    throw new ConfigError(`${from} has ${key} = ${showValue(given, secret)}. Expected ${kind.expected}${orNull}.`, {
+    // Text that was to be JSON may hold secrets anywhere.
+    const isJson = text && typeof given === 'string' && isWrittenAsJson(kind);
+    const shown = isJson ? `a text of ${given.length} characters` : showValue(given, secret);
+    const form = isJson ? ', written as JSON' : '';
+    throw new ConfigError(`${from} has ${key} = ${shown}. Expected ${kind.expected}${form}${orNull}.`, {
       facts: { setting: key },
     });
   }
@@ -283,8 +321,11 @@ export function settingsWithoutEffect(settings: Settings): readonly SettingName[
 
 const MASK = '********';
 
-/** Celery's rule for what to hide inside of values. Source: celery/app/utils.py, HIDDEN_SETTINGS. */
-const HIDDEN = /API|TOKEN|KEY|SECRET|PASS|SIGNATURE|CREDENTIAL/i;
+/** Celery's rule for what to hide inside of values, and a bit more. Source: celery/app/utils.py, HIDDEN_SETTINGS. */
+const HIDDEN = /API|TOKEN|KEY|SECRET|PASS|PWD|SIGNATURE|CREDENTIAL/i;
+/** Under these nothing is shown, whatever it is made of. */
+const HIDDEN_WHOLE = /SECRET|PASSWORD|CREDENTIAL|TOKENS?$/i;
+const PRIVATE_KEY = /-----BEGIN [A-Z ]*PRIVATE KEY/;
 
 /**
  * The settings as they may be shown, to people and to remote control's `conf`: Celery's names, values that JSON can
@@ -310,7 +351,7 @@ function describeValue(value: unknown, { secret }: Setting<unknown, unknown>): u
 }
 
 function shown(value: unknown, depth = 0): unknown {
-  if (typeof value === 'string') return maskUrl(value);
+  if (typeof value === 'string') return PRIVATE_KEY.test(value) ? MASK : maskUrl(value);
   if (typeof value === 'boolean' || value === null || value === undefined) return value ?? null;
   if (typeof value === 'function') return `<function ${value.name}>`;
   if (typeof value === 'object') {
@@ -327,5 +368,7 @@ function shown(value: unknown, depth = 0): unknown {
 
 /** Routing keys are no keys to anything; whole objects are looked into. */
 function hides(key: string, value: unknown): boolean {
-  return typeof value !== 'object' && HIDDEN.test(key.replace(/routing_?key|binding_?key/i, ''));
+  if (typeof value === 'boolean' || value === null || value === undefined) return false;
+  if (typeof value === 'object') return HIDDEN_WHOLE.test(key);
+  return HIDDEN.test(key.replace(/routing_?key|binding_?key/i, ''));
 }

@@ -1,7 +1,8 @@
 import { callingFile } from '../internal/calling-file.ts';
 import { currentApp, sharePeriodic, shareTask, type SharedDefinition } from './apps.ts';
 import type { Lovage } from './lovage.ts';
-import { checkTask, Task, type AnyTask, type TaskFunction, type TaskOptions } from './task.ts';
+import { Task, type AnyTask, type TaskFunction, type TaskOptions } from './task.ts';
+import { checkTask } from './task-options.ts';
 
 /**
  * Registers a task with every app of the process, those made later too: for libraries, which own no app. It is declared

@@ -3,14 +3,15 @@ import { ConfigError, TaskArgumentsError } from '../errors.ts';
 import type { Group, ImmutableSignature } from '../canvas/canvas-types.ts';
 import { Signature } from '../canvas/signature.ts';
 import { acrossCopies } from '../internal/across-copies.ts';
-import { nearestName } from '../internal/nearest-name.ts';
 import type { ExceptionInfo } from '../protocol/task-meta.ts';
 import type { ScheduleInput } from '../schedule/schedule.ts';
 import type { Lovage } from './lovage.ts';
-import { validateApplyOptions, type ApplyOptions } from './option-names.ts';
-import { describeParameters, type ParameterList } from './parameters.ts';
+import type { ApplyOptions } from './option-names.ts';
+import type { ParameterList } from './parameters.ts';
+import { annotationsOf } from './annotations.ts';
 import type { PeriodicOptions } from './periodic-task.ts';
 import type { TaskContext } from './task-context.ts';
+import { callOptionsOf, checkTask, HOOK_NAMES } from './task-options.ts';
 import type {
   AnySchema,
   ApplyArguments,
@@ -128,61 +129,11 @@ export interface ResolvedTaskOptions {
   readonly sendEvents: boolean;
 }
 
-const OPTION_NAMES: ReadonlySet<string> = new Set<keyof TaskOptions>([
-  'bind',
-  'base',
-  'input',
-  'params',
-  'queue',
-  'exchange',
-  'routingKey',
-  'priority',
-  'serializer',
-  'compression',
-  'expires',
-  'ignoreResult',
-  'storeErrorsEvenIfIgnored',
-  'acksLate',
-  'acksOnFailureOrTimeout',
-  'rejectOnWorkerLost',
-  'trackStarted',
-  'maxRetries',
-  'defaultRetryDelay',
-  'retry',
-  'throws',
-  'timeLimit',
-  'softTimeLimit',
-  'rateLimit',
-  'sendEvents',
-  'beforeStart',
-  'onSuccess',
-  'onFailure',
-  'onRetry',
-  'afterReturn',
-]);
-
-const HOOK_NAMES = ['beforeStart', 'onSuccess', 'onFailure', 'onRetry', 'afterReturn'] as const;
-
-/** Task options that act as options of each call. */
-const CALL_OPTION_NAMES = [
-  'queue',
-  'exchange',
-  'routingKey',
-  'priority',
-  'serializer',
-  'compression',
-  'expires',
-  'ignoreResult',
-] as const satisfies readonly (keyof TaskOptions & keyof ApplyOptions)[];
-
 // any: a registry holds tasks of every shape
 // oxlint-disable-next-line typescript/no-explicit-any
 export type AnyTask = Task<any, any>;
 // oxlint-disable-next-line typescript/no-explicit-any
 export type TaskFunction = (...args: any[]) => unknown;
-
-/** Celery's task names, and nothing that could be mistaken for a path or a line of a log. */
-const NAME = /^[\w.:/@-]{1,255}$/;
 
 /**
  * A function that can run somewhere else, later. Made by `app.task`; extend it for a `base`.
@@ -198,16 +149,15 @@ export class Task<P = unknown[], R = unknown> implements TaskHooks {
   readonly name: string;
   /** As given to `app.task`. */
   readonly declared: TaskOptions;
-  /** The handlers that exist: those of the options, else those of the class. */
-  readonly hooks: TaskHooks;
-  /** The options of every call of this task, before those of the call itself. */
-  readonly callOptions: ApplyOptions;
   /** Makes a signature; see {@link SignatureFactory}. */
   readonly s: SignatureFactory<P, R>;
   /** Makes an immutable signature. */
   readonly si: ImmutableSignatureFactory<P, R>;
   readonly #fn: TaskFunction;
   readonly #parameters: ParameterList;
+  #configured: TaskOptions | undefined;
+  #hooks: TaskHooks | undefined;
+  #callOptions: ApplyOptions | undefined;
   #options: ResolvedTaskOptions | undefined;
 
   constructor(app: Lovage, name: string, options: TaskOptions, fn: TaskFunction) {
@@ -216,13 +166,6 @@ export class Task<P = unknown[], R = unknown> implements TaskHooks {
     this.name = name;
     this.declared = options;
     this.#fn = fn;
-    this.callOptions = callOptionsOf(options);
-    this.hooks = Object.fromEntries(
-      HOOK_NAMES.flatMap((hook) => {
-        const handler = options[hook] ?? (this as TaskHooks)[hook]?.bind(this);
-        return handler === undefined ? [] : [[hook, handler]];
-      }),
-    );
     const make = (immutable: boolean, given: readonly unknown[]): unknown =>
       options.input === undefined
         ? new Signature(app, { task: name, args: given, kwargs: {}, options: {}, immutable })
@@ -243,6 +186,26 @@ export class Task<P = unknown[], R = unknown> implements TaskHooks {
     kwargs: Kwargs,
     info: FailureInfo | undefined,
   ): unknown;
+
+  /** {@link declared}, with what `taskAnnotations` says over it. */
+  get configured(): TaskOptions {
+    return (this.#configured ??= { ...this.declared, ...annotationsOf(this.app.settings.taskAnnotations, this) });
+  }
+
+  /** The handlers that exist: those of the options, else those of the class. */
+  get hooks(): TaskHooks {
+    return (this.#hooks ??= Object.fromEntries(
+      HOOK_NAMES.flatMap((hook) => {
+        const handler = this.configured[hook] ?? (this as TaskHooks)[hook]?.bind(this);
+        return handler === undefined ? [] : [[hook, handler]];
+      }),
+    ));
+  }
+
+  /** The options of every call of this task, before those of the call itself. */
+  get callOptions(): ApplyOptions {
+    return (this.#callOptions ??= callOptionsOf(this.configured));
+  }
 
   /** Options with the settings' defaults. */
   get options(): ResolvedTaskOptions {
@@ -385,7 +348,7 @@ export class Task<P = unknown[], R = unknown> implements TaskHooks {
 
   #resolve(): ResolvedTaskOptions {
     const settings = this.app.settings;
-    const own = this.declared;
+    const own = this.configured;
     return {
       bind: own.bind ?? false,
       ignoreResult: own.ignoreResult ?? settings.taskIgnoreResult,
@@ -404,106 +367,6 @@ export class Task<P = unknown[], R = unknown> implements TaskHooks {
       sendEvents: own.sendEvents ?? true,
     };
   }
-}
-
-type OptionCheck = readonly [expected: string, isRight: (value: unknown) => boolean];
-
-const FLAG: OptionCheck = ['true or false', (value) => typeof value === 'boolean'];
-const LIST: OptionCheck = ['a list', Array.isArray];
-const HANDLER: OptionCheck = ['a function', (value) => typeof value === 'function'];
-const RETRIES: OptionCheck = [
-  'an integer from 0 up, or null',
-  (value) => Number.isInteger(value) && (value as number) >= 0,
-];
-const SECONDS: OptionCheck = [
-  'a number of seconds from 0 up',
-  (value) => Number.isFinite(value) && (value as number) >= 0,
-];
-const SCHEMA: OptionCheck = [
-  'a Standard Schema, as zod, valibot and arktype make them',
-  (value) => typeof (value as { '~standard'?: { validate?: unknown } })['~standard']?.validate === 'function',
-];
-
-const OPTION_CHECKS: ReadonlyMap<string, OptionCheck> = new Map<keyof TaskOptions, OptionCheck>([
-  ...(
-    [
-      'bind',
-      'acksLate',
-      'acksOnFailureOrTimeout',
-      'rejectOnWorkerLost',
-      'trackStarted',
-      'sendEvents',
-      'storeErrorsEvenIfIgnored',
-    ] as const
-  ).map((name) => [name, FLAG] as const),
-  ...HOOK_NAMES.map((name) => [name, HANDLER] as const),
-  ['base', HANDLER],
-  ['input', SCHEMA],
-  ['params', LIST],
-  ['throws', LIST],
-  ['maxRetries', RETRIES],
-  ['defaultRetryDelay', SECONDS],
-]);
-
-const RETRY_CHECKS: ReadonlyMap<string, OptionCheck> = new Map<keyof AutoRetryOptions, OptionCheck>([
-  ['for', LIST],
-  ['notFor', LIST],
-  ['maxRetries', RETRIES],
-  ['countdown', SECONDS],
-  ['backoff', ['true, false or a number', (value) => typeof value === 'boolean' || Number.isFinite(value)]],
-  ['backoffMax', SECONDS],
-  ['jitter', FLAG],
-]);
-const RETRY_NAMES: ReadonlySet<string> = new Set(RETRY_CHECKS.keys());
-
-/** Throws `ConfigError` for what no app could register. Gives the parameters of the function. */
-export function checkTask(name: string, options: TaskOptions, fn: TaskFunction | undefined): ParameterList {
-  if (typeof fn !== 'function') {
-    throw new ConfigError(
-      `Task "${name}" has no function. Expected app.task(name, function) or app.task(name, options, function).`,
-    );
-  }
-  if (!NAME.test(name)) {
-    throw new ConfigError(
-      `The task name ${JSON.stringify(name)} is not allowed. Expected 1 to 255 letters, digits and ". _ - : / @".`,
-    );
-  }
-  checkOptions(name, options);
-  validateApplyOptions({ ...callOptionsOf(options), ...limitsOf(options) }, `Task "${name}"`);
-  return describeParameters(name, fn, options);
-}
-
-function callOptionsOf(options: TaskOptions): ApplyOptions {
-  return Object.fromEntries(CALL_OPTION_NAMES.filter((key) => options[key] != null).map((key) => [key, options[key]]));
-}
-
-/** What the call's own options are checked for is left to `validateApplyOptions`. */
-function checkOptions(task: string, options: TaskOptions): void {
-  checkEach(`Task "${task}"`, task, options, OPTION_NAMES, OPTION_CHECKS);
-  if (options.retry != null)
-    checkEach(`Option retry of task "${task}"`, task, options.retry, RETRY_NAMES, RETRY_CHECKS);
-}
-
-function checkEach(
-  what: string,
-  task: string,
-  options: object,
-  names: ReadonlySet<string>,
-  checks: ReadonlyMap<string, OptionCheck>,
-): void {
-  for (const [key, value] of Object.entries(options)) {
-    if (!names.has(key))
-      throw new ConfigError(`${what} has an unknown option "${key}".${nearestName(key, names)}`, { facts: { task } });
-    const check = checks.get(key);
-    if (value === undefined || value === null || check === undefined || check[1](value)) continue;
-    const shown =
-      typeof value === 'string' ? JSON.stringify(value) : typeof value === 'object' ? 'an object' : String(value);
-    throw new ConfigError(`${what} has ${key} ${shown}. Expected ${check[0]}.`, { facts: { task } });
-  }
-}
-
-function limitsOf({ timeLimit, softTimeLimit }: TaskOptions): Pick<ApplyOptions, 'timeLimit' | 'softTimeLimit'> {
-  return { ...(timeLimit != null && { timeLimit }), ...(softTimeLimit != null && { softTimeLimit }) };
 }
 
 type FirstOf<P> = P extends readonly [infer First, ...unknown[]]

@@ -101,16 +101,15 @@ function schemeOf(url: string): string {
   return url.slice(0, url.indexOf('://')).toLowerCase();
 }
 
-const SECRET_QUERY = /([?&](?:[^=&]*(?:password|secret|token|key)[^=&]*)=)[^&]*/gi;
+const SECRET_QUERY = /([?&](?:[^=&]*(?:pass|pwd|secret|token|key|credential|signature)[^=&]*)=)[^&]*/gi;
+/** A token stands where others have a user. Source: NATS, authentication by token. */
+const NATS_TOKEN = /^((?:tls\+)?nats:\/\/)[^@/:]+@/i;
 
 /** Replaces the password and secret-looking query values of a URL, readable or not, by `**`. */
 export function maskUrl(url: string): string {
-  return url
-    .replace(
-      /^([^:]*:\/\/)?([^@/]*?):(.*)@/,
-      (_, scheme: string | undefined, user: string) => `${scheme ?? ''}${user}:**@`,
-    )
-    .replace(SECRET_QUERY, '$1**');
+  const scheme = /^[^:]*:\/\//.exec(url)?.[0] ?? '';
+  const masked = url.slice(scheme.length).replace(/^([^@/]*?):(.*)@/, (_, user: string) => `${user}:**@`);
+  return (scheme + masked).replace(NATS_TOKEN, '$1**@').replace(SECRET_QUERY, '$1**');
 }
 
 function decode(text: string, raw: string): string {

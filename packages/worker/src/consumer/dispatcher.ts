@@ -291,7 +291,7 @@ export class Dispatcher {
     if (this.#strays.size > 0) this.#strays.delete(work.id);
     const { acksOnFailureOrTimeout, rejectOnWorkerLost } = task.options;
     const { settings } = this.#options.app;
-    const own = task.declared.acksOnFailureOrTimeout;
+    const own = task.configured.acksOnFailureOrTimeout;
     const outcome = decideSettlement(ending, {
       settled: work.settled,
       acksOnFailure: own ?? settings.taskAcksOnFailure ?? acksOnFailureOrTimeout,
