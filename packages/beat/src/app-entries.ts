@@ -1,4 +1,4 @@
-import { crontab, type Lovage } from '@lovage/core';
+import { ConfigError, crontab, type Lovage } from '@lovage/core';
 import { appZone, type Entry, toEntry } from './entry.ts';
 
 const CLEANUP = 'celery.backend_cleanup';
@@ -15,7 +15,14 @@ export async function appEntries(app: Lovage): Promise<readonly Entry[]> {
   for (const [name, input] of Object.entries(app.settings.beatSchedule)) {
     entries.set(name, toEntry(name, input, zone, 'app'));
   }
-  for (const { name, ...input } of app.periodicTasks) entries.set(name, toEntry(name, input, zone, 'app'));
+  for (const { name, ...input } of app.periodicTasks) {
+    if (entries.has(name)) {
+      throw new ConfigError(
+        `Two periodic tasks are named ${JSON.stringify(name)}. Give one of them a name of its own: every(schedule, args, { name }).`,
+      );
+    }
+    entries.set(name, toEntry(name, input, zone, 'app'));
+  }
   if (app.settings.resultExpires !== null && app.settings.resultExpires !== undefined && !entries.has(CLEANUP)) {
     const backend = await app.resultBackend();
     if (backend?.capabilities.autoExpires === false) {

@@ -74,6 +74,8 @@ export class Beat {
   #lookedAt = Number.NEGATIVE_INFINITY;
   #wake: (() => void) | undefined;
   #isStopping = false;
+  /** Why the broker can never be reached. */
+  #fatal: unknown;
   #started: Promise<void> | undefined;
   #settle!: { readonly resolve: () => void; readonly reject: (error: unknown) => void };
 
@@ -141,10 +143,12 @@ export class Beat {
       if (state.isLeading)
         state.save({}).catch((error: unknown) => this.#logger.warn({ error }, 'beat: the lead could not be renewed'));
     }, this.#leaseMs / 3);
+    this.#connect();
     let wasLeading = false;
     let pauseMs = FIRST_PAUSE_MS;
     try {
       while (!this.#isStopping) {
+        if (this.#fatal !== undefined) throw this.#fatal;
         try {
           if (!state.isLeading) {
             // What was planned before is not what another beat has made of it meanwhile.
@@ -175,6 +179,19 @@ export class Beat {
       await state.resign().catch(() => {});
       await store.close();
     }
+  }
+
+  /** Before something is due: the first instant is on time then, and a broker that is none shows at once. */
+  #connect(): void {
+    if (this.#app.settings.taskAlwaysEager) return;
+    this.#app
+      .producerConnection()
+      .connection()
+      .catch((error: unknown) => {
+        if (this.#isStopping) return;
+        this.#fatal = error;
+        this.#wake?.();
+      });
   }
 
   #lookAgain(): void {
@@ -246,7 +263,11 @@ export class Beat {
       return;
     }
     const due = [...this.#plans.values()].filter(({ next }) => next !== undefined && next <= now);
-    if (due.length === 0 || !(await state.isConfirmed())) return;
+    if (due.length === 0) return;
+    const { taskAlwaysEager, publishTimeoutSeconds } = this.#app.settings;
+    // Whatever keeps it away, what is due stays due.
+    if (!taskAlwaysEager) await this.#app.producerConnection().connection({ timeoutMs: publishTimeoutSeconds * 1000 });
+    if (!(await state.isConfirmed())) return;
     const sent = await Promise.all(due.map((plan) => this.#send(plan, now)));
     const changes: Record<string, EntryState> = {};
     for (const { plan, due, count } of sent) {

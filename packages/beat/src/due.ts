@@ -6,7 +6,7 @@ export type Misfire = 'runOnce' | 'skip' | 'runAll';
 /** One round sends at most so many of an entry. */
 const MOST_AT_ONCE = 100;
 /** However many were missed, looking for them takes no longer than this many steps. */
-const MOST_STEPS = 100_000;
+const MOST_STEPS = 20_000;
 
 export interface DueOptions {
   readonly misfire: Misfire;

@@ -20,6 +20,28 @@ describe('schedules', () => {
     expect(() => cron('61 * * * *')).toThrow('The cron line "61 * * * *" cannot be read');
   });
 
+  // Clocks of Paris are put forward from 02:00 to 03:00, and back from 03:00 to 02:00, at 01:00 UTC.
+  const SPRING = ['2026-03-29T00:59Z', '2026-03-29T02:59Z'];
+  const AUTUMN = ['2026-10-24T23:59Z', '2026-10-25T02:59Z'];
+  test.each([
+    ['30 2 * * *', SPRING, ['01:30']],
+    ['5,32 2 * * *', SPRING, ['01:05', '01:32']],
+    ['0 */2 * * *', SPRING, ['01:00', '02:00']],
+    ['*/30 * * * *', SPRING, ['01:00', '01:30', '02:00', '02:30']],
+    ['30 2 * * *', AUTUMN, ['00:30']],
+    ['0 */2 * * *', AUTUMN, ['00:00']],
+    ['*/30 * * * *', AUTUMN, ['00:00', '00:30', '01:00', '01:30', '02:00', '02:30']],
+    ['15 30 * * * *', AUTUMN, ['00:30', '01:30', '02:30']],
+  ])('clocks change: %s between %j', (line, [from, to], expected) => {
+    const schedule = cron(line);
+    const found: string[] = [];
+    let at = schedule.next(Date.parse(from as string), context);
+    for (; at !== undefined && at < Date.parse(to as string); at = schedule.next(at, context)) {
+      found.push(new Date(at).toISOString().slice(11, 16));
+    }
+    expect(found).toEqual(expected);
+  });
+
   test('once', () => {
     const schedule = once(new Date(from + 5000));
     expect(next(schedule)).toBe('2026-06-20T12:00:05.000Z');

@@ -1,4 +1,4 @@
-import { ConfigError, nearestName, type Schedule, type ScheduleContext, Zone } from '@lovage/core';
+import { ConfigError, nearestName, nextOnWallClock, type Schedule, type ScheduleContext, Zone } from '@lovage/core';
 import { Cron } from 'croner';
 import { getTimes, type SunTimeName } from 'suncalc';
 
@@ -11,30 +11,51 @@ export interface CronLine extends Schedule {
   readonly tz: string | undefined;
 }
 
-/** A Unix cron line, `cron('0 7 * * 1-5')`, by the rules of Unix: either day may match. Throws `ConfigError`. */
+/**
+ * A Unix cron line, `cron('0 7 * * 1-5')`, by the rules of Unix: either day may match. A sixth field in front is seconds.
+ *
+ * When clocks change, a line with `*` for the hour goes by real time: each hour is one, also the one that comes twice.
+ * Others go by {@link nextOnWallClock}: no time is left out and none comes twice. Throws `ConfigError`.
+ */
 export function cron(line: string, { tz }: { readonly tz?: string } = {}): CronLine {
-  const open = (zone: string): Cron => {
-    try {
-      return new Cron(line, { timezone: zone, paused: true });
-    } catch (cause) {
-      throw new ConfigError(`The cron line ${JSON.stringify(line)} cannot be read: ${(cause as Error).message}`, {
-        cause,
-      });
-    }
-  };
-  const own = tz === undefined ? undefined : Zone.of(tz).name;
-  const opened = new Map([[own ?? 'UTC', open(own ?? 'UTC')]]);
+  const own = tz === undefined ? undefined : Zone.of(tz);
+  const onTheWall = openCron(line, 'UTC');
+  const isHourly = goesByRealTime(line);
+  const hourly = new Map<string, Cron>();
   return {
     line,
-    tz: own,
-    next(after: number, { zone }: ScheduleContext): number | undefined {
-      const name = own ?? zone.name;
-      let job = opened.get(name);
-      if (job === undefined) opened.set(name, (job = open(name)));
-      return job.nextRun(new Date(after))?.getTime();
+    tz: own?.name,
+    next(after: number, context: ScheduleContext): number | undefined {
+      const zone = own ?? context.zone;
+      if (!isHourly) return nextOnWallClock(after, zone, (wall) => nextOf(onTheWall, wall));
+      let job = hourly.get(zone.name);
+      if (job === undefined) hourly.set(zone.name, (job = openCron(line, zone.name)));
+      return nextOf(job, after);
     },
-    toString: () => (own === undefined ? `cron(${line})` : `cron(${line}, ${own})`),
+    toString: () => (own === undefined ? `cron(${line})` : `cron(${line}, ${own.name})`),
   };
+}
+
+function openCron(line: string, timezone: string): Cron {
+  try {
+    return new Cron(line, { timezone, paused: true });
+  } catch (cause) {
+    throw new ConfigError(`The cron line ${JSON.stringify(line)} cannot be read: ${(cause as Error).message}`, {
+      cause,
+    });
+  }
+}
+
+function nextOf(job: Cron, after: number): number | undefined {
+  return job.nextRun(new Date(after))?.getTime();
+}
+
+/** It names no hour. */
+function goesByRealTime(line: string): boolean {
+  const fields = line.trim().split(/\s+/);
+  return fields.length === 1
+    ? fields[0] === '@hourly'
+    : ['*', '*/1'].includes(fields.at(fields.length === 5 ? 1 : 2) ?? '');
 }
 
 /** Once, at this instant; at once when it has passed already. */

@@ -88,6 +88,12 @@ describe('Beat', () => {
     await expect(new Beat(wrong.app, { schedule: join(folder, 'wrong') }).start()).rejects.toThrow(
       'The periodic task "report" is wrong: it has no "shedule". Did you mean "schedule"?',
     );
+    const twice = await open();
+    const late = twice.app.task('late', () => 1);
+    late.every(crontab({ minute: 0, hour: 7 })).every(crontab({ minute: 0, hour: 19 }));
+    await expect(new Beat(twice.app, { schedule: join(folder, 'twice') }).start()).rejects.toThrow(
+      'Two periodic tasks are named "late()". Give one of them a name of its own',
+    );
   });
 
   test('goes on where it stopped, and makes up for what was missed by its policy', async () => {

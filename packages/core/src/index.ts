@@ -104,7 +104,7 @@ export {
 export type { ExceptionInfo, TaskMeta, TaskState } from './protocol/task-meta.ts';
 export { Decimal, PlainDate, PlainTime, Uuid } from './serialization/python-values.ts';
 export type { Serializer, SerializationLimits } from './serialization/registry.ts';
-export { Crontab, crontab, every, Interval, toSchedule, Zone } from './schedule/index.ts';
+export { Crontab, crontab, every, Interval, nextOnWallClock, toSchedule, Zone } from './schedule/index.ts';
 export type {
   CrontabField,
   CrontabOptions,

@@ -105,7 +105,7 @@ const UNITS = [
   ['second', 1000],
 ] as const;
 
-/** `Monday, 30 November 2026 at 07:00:00 CET (in 3 days)`. */
+/** `Monday, 30 November 2026 at 07:00:00 Europe/Paris (in 3 days)`. */
 function renderTime(at: Date, zone: string, now: number): string {
   const text = new Intl.DateTimeFormat('en-GB', {
     timeZone: zone,
@@ -116,10 +116,9 @@ function renderTime(at: Date, zone: string, now: number): string {
     hour: '2-digit',
     minute: '2-digit',
     second: '2-digit',
-    timeZoneName: 'short',
   }).format(at);
   const leftMs = at.getTime() - now;
   const [unit, unitMs] = UNITS.find(([, ms]) => Math.abs(leftMs) >= ms) ?? ['second', 1000];
   const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' }).format(Math.round(leftMs / unitMs), unit);
-  return `${text} (${relative})`;
+  return `${text} ${zone} (${relative})`;
 }

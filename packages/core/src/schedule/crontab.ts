@@ -3,6 +3,7 @@ import { ConfigError } from '../errors.ts';
 import { nearestName } from '../internal/nearest-name.ts';
 import { type CrontabField, FIELDS, parseField, showField } from './crontab-fields.ts';
 import type { Schedule, ScheduleContext } from './schedule.ts';
+import { nextOnWallClock } from './wall-clock.ts';
 import { Zone } from './zone.ts';
 
 /** All default to `*`. Celery's own spellings (`day_of_week`) are read too. */
@@ -24,10 +25,7 @@ export interface CrontabOptions {
 type FieldName = keyof typeof FIELDS;
 
 const MINUTE_MS = 60_000;
-const HOUR_MS = 3_600_000;
 const DAY_MS = 86_400_000;
-/** The longest that a clock was ever put forward (Samoa, 2011) is a day; seen from a bit more. */
-const GAP_SEARCH_MS = 26 * HOUR_MS;
 /** A 29 February on a given weekday comes within 40 years. */
 const MOST_YEARS = 41;
 const LONGEST_MONTH = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
@@ -82,24 +80,7 @@ export class Crontab implements Schedule {
 
   next(after: number, context: ScheduleContext): number | undefined {
     const zone = this.tz === undefined ? context.zone : Zone.of(this.tz);
-    const wall = zone.toWall(after);
-    let found = this.#wallAfter(wall);
-    // A time that occurs twice: its second occurrence is no instant of ours.
-    while (found !== undefined && zone.toInstant(found) <= after) found = this.#wallAfter(found);
-    if (found === undefined) return undefined;
-    let best = zone.toInstant(found);
-    const consider = (from: number, to: number): void => {
-      for (let time = this.#wallAfter(from); time !== undefined && time <= to; time = this.#wallAfter(time)) {
-        const instant = zone.toInstant(time);
-        if (instant > after && instant < best) best = instant;
-      }
-    };
-    // One in a gap is moved past others that follow it on the wall.
-    if (zone.skips(found)) consider(found, zone.toWall(best));
-    // And one in a gap that has just gone by may be still to come.
-    const gap = zone.offset(after) - zone.offset(after - GAP_SEARCH_MS);
-    if (gap > 0) consider(wall - gap - MINUTE_MS, wall);
-    return best;
+    return nextOnWallClock(after, zone, (wall) => this.#wallAfter(wall));
   }
 
   toString(): string {
