@@ -1,6 +1,7 @@
 import { readdir, readFile, rename, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
+  inParallel,
   isSuccess,
   type KeyValueStore,
   type KeyValueWrite,
@@ -13,8 +14,6 @@ import { DOCUMENT, FileDocuments } from './documents.ts';
 import { DRAFT, Drafts } from './drafts.ts';
 import { FolderFeed } from './watch.ts';
 
-/** Files that are open at once. */
-const PARALLEL = 32;
 /** What every usual file system takes. */
 const MAX_NAME_BYTES = 255;
 const ABANDONED_MS = 3_600_000;
@@ -119,15 +118,4 @@ function unlessMissing(error: unknown): void {
 
 function toLovageError(error: unknown): Error {
   return new LovageError('ERR_CONNECT', `A result could not be written: ${(error as Error).message}`, { cause: error });
-}
-
-/** In their order, so many at once. */
-async function inParallel<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
-  const results: R[] = Array.from({ length: items.length });
-  let next = 0;
-  const lane = async (): Promise<void> => {
-    for (let index = next++; index < items.length; index = next++) results[index] = await work(items[index] as T);
-  };
-  await Promise.all(Array.from({ length: Math.min(PARALLEL, items.length) }, lane));
-  return results;
 }

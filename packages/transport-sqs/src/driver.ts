@@ -6,6 +6,7 @@ import {
   SendMessageBatchCommand,
   type SendMessageBatchRequestEntry,
 } from '@aws-sdk/client-sqs';
+import { type AwsLink, isNamed } from '@lovage/aws';
 import {
   BrokerBlockedError,
   type Capabilities,
@@ -25,8 +26,6 @@ import {
 } from '@lovage/core/transport';
 import { batchesOf, groupsOf, Joiner } from './batches.ts';
 import { bodyBytes, toBody } from './bodies.ts';
-import { isNamed } from './errors.ts';
-import type { SqsLink } from './link.ts';
 import type { SqsSettings } from './options.ts';
 import type { Queues, SqsQueue } from './queues.ts';
 import { Receiving, type SqsReceipt } from './receiving.ts';
@@ -42,7 +41,7 @@ const SEND_LANES = 16;
 const CLOSE_MS = 4000;
 
 export interface SqsDriverOptions {
-  readonly link: SqsLink;
+  readonly link: AwsLink;
   readonly queues: Queues;
   readonly settings: SqsSettings;
   readonly mostWaitSeconds: number;
@@ -162,7 +161,7 @@ export class SqsDriver implements QueueDriver<SqsReceipt> {
         { what: `Purging the queue "${queue}"` },
       );
     } catch (error) {
-      if (!isNamed((error as Error).cause, 'PurgeQueueInProgress')) throw error;
+      if (!isNamed(error, 'PurgeQueueInProgress')) throw error;
       throw new BrokerBlockedError(
         `The queue "${queue}" was purged less than 60 seconds ago; SQS purges a queue once in that time. Try again later.`,
         { cause: error, facts: { queue } },

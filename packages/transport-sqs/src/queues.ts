@@ -5,9 +5,8 @@ import {
   GetQueueUrlCommand,
   type SQSClient,
 } from '@aws-sdk/client-sqs';
+import { type AwsLink, isNamed } from '@lovage/aws';
 import { ConfigError, isLovageError, NotFoundError, PreconditionFailedError } from '@lovage/core/transport';
-import { isNamed } from './errors.ts';
-import type { SqsLink } from './link.ts';
 import { isFifo, sqsName } from './names.ts';
 import type { PredefinedQueue, SqsSettings } from './options.ts';
 
@@ -21,7 +20,7 @@ export interface SqsQueue {
 }
 
 export interface QueuesOptions {
-  readonly link: SqsLink;
+  readonly link: AwsLink;
   readonly settings: SqsSettings;
   /** The client of the URL's credentials, or that of a predefined queue. */
   readonly clientFor: (predefined?: PredefinedQueue) => SQSClient;
@@ -158,7 +157,7 @@ export class Queues {
       return QueueUrl as string;
     } catch (error) {
       // Another process was first, with other attributes: its queue is as good.
-      const url = isNamed((error as Error).cause, 'QueueNameExists') ? await this.#look(name) : undefined;
+      const url = isNamed(error, 'QueueNameExists') ? await this.#look(name) : undefined;
       if (url === undefined) throw error;
       return url;
     }

@@ -1,8 +1,8 @@
 import { type Message, ReceiveMessageCommand } from '@aws-sdk/client-sqs';
+import type { AwsLink } from '@lovage/aws';
 import { isLovageError, type Logger, type Pulled, type PullRequest } from '@lovage/core/transport';
 import { MOST_ENTRIES } from './batches.ts';
 import { fromBody } from './bodies.ts';
-import type { SqsLink } from './link.ts';
 import type { SqsSettings } from './options.ts';
 import type { Queues, SqsQueue } from './queues.ts';
 
@@ -46,7 +46,7 @@ interface Line {
 }
 
 export interface ReceivingOptions {
-  readonly link: SqsLink;
+  readonly link: AwsLink;
   readonly queues: Queues;
   readonly settings: SqsSettings;
   /** The longest that SQS is asked to wait. */

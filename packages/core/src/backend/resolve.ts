@@ -28,7 +28,7 @@ const PACKAGES: ReadonlyMap<string, string | undefined> = new Map([
   ['cache+memcached', '@lovage/backend-memcached'],
   ['cache+memcache', '@lovage/backend-memcached'],
   ['cache+pylibmc', '@lovage/backend-memcached'],
-  ['s3', undefined],
+  ['s3', '@lovage/backend-s3'],
   ['dynamodb', undefined],
   ['nats', '@lovage/backend-nats'],
   ['tls+nats', '@lovage/backend-nats'],

@@ -1,43 +1,45 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ClosedError, ConnectionLostError, type Logger, type LovageError } from '@lovage/core/transport';
-import { kindOf, toLovageError } from './errors.ts';
+import { type AwsService, kindOf, toLovageError } from './errors.ts';
 
 /** Pauses between attempts, in milliseconds, jittered down to half. */
 const PAUSES_MS = [50, 100, 200, 400, 800, 1600, 3000] as const;
-/** How long an answer that asks for patience is obeyed before the call fails. */
 const BUSY_MS = 10_000;
 
-export interface SqsLinkOptions {
+export interface AwsLinkOptions {
+  readonly service: AwsService;
   /** No answer to anything for this long, while something was asked: the link is lost. */
   readonly lossMs: number;
-  /** How long one request may take, beyond the time that SQS was asked to wait. */
+  /** How long one request may take, beyond the time that the service was asked to wait. */
   readonly requestMs: number;
+  /** How long an answer that asks for patience is obeyed before the call fails. Default 10000. */
+  readonly busyMs?: number;
   /** Where it leads, for errors; no secrets. */
   readonly where: string;
   readonly logger: Logger;
 }
 
 export interface RequestOptions {
-  /** For errors: "Receiving from the queue "a"". */
+  /** For errors: `Receiving from the queue "a"`. */
   readonly what: string;
-  /** How long SQS was asked to wait. Default 0. */
+  /** How long the service was asked to wait. Default 0. */
   readonly waitMs?: number;
-  /** Gives up at once with the signal's reason; SQS may have done what was asked. */
+  /** Gives up at once with the signal's reason; the service may have done what was asked. */
   readonly signal?: AbortSignal;
 }
 
 /**
- * Requests over HTTP, where no socket is a session: a cut one is replaced, and a receipt stays valid. The link is lost
- * when nothing was answered for a while.
+ * Requests over HTTP, where no socket is a session: a cut one is replaced. The link is lost when nothing was answered for
+ * a while.
  */
-export class SqsLink {
+export class AwsLink {
   readonly lost: Promise<never>;
-  readonly #options: SqsLinkOptions;
+  readonly #options: AwsLinkOptions;
   readonly #abort = new AbortController();
   #lose!: (error: Error) => void;
   #failingSince: number | undefined;
 
-  constructor(options: SqsLinkOptions) {
+  constructor(options: AwsLinkOptions) {
     this.#options = options;
     this.lost = new Promise((_, reject) => {
       this.#lose = reject;
@@ -55,8 +57,9 @@ export class SqsLink {
   }
 
   /**
-   * What `ask` gets. Tried again while the network fails, until the link counts as lost, and while SQS asks for patience,
-   * for ten seconds. Rejects with one of our errors.
+   * What `ask` gets. Tried again while the network fails, until the link counts as lost, and while the service asks for
+   * patience, for `busyMs`. So what was asked may have been done before, by an attempt whose answer was lost. Rejects
+   * with one of our errors.
    */
   async request<T>(ask: (signal: AbortSignal) => Promise<T>, { what, waitMs = 0, signal }: RequestOptions): Promise<T> {
     const startedAt = Date.now();
@@ -87,14 +90,13 @@ export class SqsLink {
     const kind = kindOf(error);
     const now = Date.now();
     if (kind !== 'network') this.#failingSince = undefined;
-    if (kind === 'refused') return toLovageError(error, what);
-    if (kind === 'busy') return now - startedAt > BUSY_MS ? toLovageError(error, what) : undefined;
+    const { service, lossMs, busyMs = BUSY_MS, where, logger } = this.#options;
+    if (kind === 'refused') return toLovageError(error, what, service);
+    if (kind === 'busy') return now - startedAt >= busyMs ? toLovageError(error, what, service) : undefined;
     this.#failingSince ??= Math.min(now, answerDueAt);
-    this.#options.logger.debug({ err: error }, `${what}: no answer; trying again`);
-    if (now - this.#failingSince < this.#options.lossMs) return undefined;
-    const loss = new ConnectionLostError(`${this.#options.where} did not answer for ${this.#options.lossMs} ms.`, {
-      cause: error,
-    });
+    logger.debug({ err: error }, `${what}: no answer; trying again`);
+    if (now - this.#failingSince < lossMs) return undefined;
+    const loss = new ConnectionLostError(`${where} did not answer for ${lossMs} ms.`, { cause: error });
     this.#lose(loss);
     this.#abort.abort(loss);
     return loss;
