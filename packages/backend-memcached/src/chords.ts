@@ -1,9 +1,11 @@
 import {
   type ChordKeys,
+  countedChordKeys,
   type KeyValueChords,
   NotFoundError,
   type ResultCodec,
   type StoredValue,
+  taskIdsIn,
 } from '@lovage/core/backend';
 import { exptimeOf, INTEGER_FLAGS, isKey, valueOf } from './items.ts';
 import type { StoreCommand } from './link.ts';
@@ -41,7 +43,7 @@ export class MemcachedChords implements KeyValueChords {
   }
 
   async begin(keys: ChordKeys, _size: number, ttlSeconds: number | undefined): Promise<void> {
-    const { counter } = readKeys(keys);
+    const { counter } = countedChordKeys(keys);
     await this.#add(counter, '0', ttlSeconds, INTEGER_FLAGS);
   }
 
@@ -50,7 +52,7 @@ export class MemcachedChords implements KeyValueChords {
     { value, taskId }: Parameters<KeyValueChords['part']>[1],
     ttlSeconds: number | undefined,
   ): Promise<readonly StoredValue[] | undefined> {
-    const { counter, group, taskKey } = readKeys(keys);
+    const { counter, group, taskKey } = countedChordKeys(keys);
     const claim = await this.#text(keys.claim);
     if (claim === DONE) return undefined;
     const header = await this.#header(group);
@@ -133,7 +135,7 @@ export class MemcachedChords implements KeyValueChords {
     const item = (await this.#servers.items([group])).get(group);
     if (item === undefined) return undefined;
     const saved = this.#codec.decode(valueOf(item)) as { readonly result?: unknown } | null;
-    return taskIds(saved?.result);
+    return taskIdsIn(saved?.result);
   }
 
   async #added({ addedIds }: ChordKeys): Promise<readonly string[]> {
@@ -165,27 +167,4 @@ export class MemcachedChords implements KeyValueChords {
 
 function command(key: string, text: string, ttlSeconds: number | undefined): StoreCommand {
   return { key, data: Buffer.from(text), flags: 0, exptime: exptimeOf(ttlSeconds) };
-}
-
-const GROUP = 'celery-taskset-meta-';
-
-/** Celery's keys beside those of the chord. `parts` is the group's key and `.j`. */
-function readKeys({ parts }: ChordKeys): { counter: string; group: string; taskKey: (id: string) => string } {
-  const group = parts.slice(0, -'.j'.length);
-  const at = group.lastIndexOf(GROUP);
-  const prefix = group.slice(0, at);
-  return {
-    counter: `${prefix}chord-unlock-${group.slice(at + GROUP.length)}`,
-    group,
-    taskKey: (id) => `${prefix}celery-task-meta-${id}`,
-  };
-}
-
-/** Ids of the tasks in `[[id, parent], children]`, nested. Source: celery/result.py, result_from_tuple. */
-function taskIds(tuple: unknown): readonly string[] {
-  if (!Array.isArray(tuple)) return [];
-  const [identity, children] = tuple as readonly unknown[];
-  if (Array.isArray(children)) return children.flatMap(taskIds);
-  const id: unknown = Array.isArray(identity) ? identity[0] : identity;
-  return typeof id === 'string' ? [id] : [];
 }

@@ -6,8 +6,8 @@ import { findHandler, hasSchemes, listOf, schemeIn } from '../transport/resolve.
 import type { BackendUrl } from '../transport/url.ts';
 import type { Backend } from './contract.ts';
 
-/** Which package handles a scheme; undefined: none is released yet. Source: celery/app/backends.py. */
-const PACKAGES: ReadonlyMap<string, string | undefined> = new Map([
+/** Which package handles a scheme. Source: celery/app/backends.py. */
+const PACKAGES: ReadonlyMap<string, string> = new Map([
   ['redis', '@lovage/backend-redis'],
   ['rediss', '@lovage/backend-redis'],
   ['redis+socket', '@lovage/backend-redis'],
@@ -29,7 +29,7 @@ const PACKAGES: ReadonlyMap<string, string | undefined> = new Map([
   ['cache+memcache', '@lovage/backend-memcached'],
   ['cache+pylibmc', '@lovage/backend-memcached'],
   ['s3', '@lovage/backend-s3'],
-  ['dynamodb', undefined],
+  ['dynamodb', '@lovage/backend-dynamodb'],
   ['nats', '@lovage/backend-nats'],
   ['tls+nats', '@lovage/backend-nats'],
 ]);
@@ -63,13 +63,7 @@ export async function resolveBackend(
       { facts: { scheme } },
     );
   }
-  const name = PACKAGES.get(known);
-  if (name === undefined) {
-    throw new TransportNotFoundError(
-      `No result store for "${scheme}://" is released yet. Pass one in "backends", or use one of: ${listOf(memoryBackend.schemes, PACKAGES)}.`,
-      { facts: { scheme } },
-    );
-  }
+  const name = PACKAGES.get(known) as string;
   const exported = await importInstalled(name, from, fallbacks);
   if (exported === undefined) {
     throw new TransportNotFoundError(

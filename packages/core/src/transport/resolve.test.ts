@@ -97,6 +97,5 @@ describe('resolveBackend', () => {
     );
     await expect(findBackend('amqp')).rejects.toMatchObject({ code: 'ERR_CONFIG' });
     await expect(findBackend('rcp')).rejects.toThrow('Did you mean "rpc"?');
-    await expect(findBackend('dynamodb')).rejects.toThrow('No result store for "dynamodb://" is released yet.');
   });
 });

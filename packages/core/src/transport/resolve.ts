@@ -113,11 +113,9 @@ export function schemeIn(table: ReadonlyMap<string, unknown>, scheme: string): s
   return partsOf(scheme).find((part) => table.has(part));
 }
 
-/** The schemes of a table that have a package, after those given. */
-export function listOf(given: readonly string[], table: ReadonlyMap<string, string | undefined>): string {
-  return [...new Set([...given, ...[...table].flatMap(([scheme, name]) => (name === undefined ? [] : [scheme]))])].join(
-    ', ',
-  );
+/** Every scheme once, those given first. */
+export function listOf(given: readonly string[], table: ReadonlyMap<string, unknown>): string {
+  return [...new Set([...given, ...table.keys()])].join(', ');
 }
 
 function partsOf(scheme: string): readonly string[] {
