@@ -4,6 +4,7 @@ import type { Backend } from '@lovage/core/backend';
 import { cutMemoryLinks, memoryBackend } from '@lovage/core/memory';
 import type { TaskMeta } from '@lovage/core/protocol';
 import { openBench, until, type Bench } from '../test/support/bench.ts';
+import { faultyTransport } from '../test/support/faults.ts';
 
 interface Stage {
   readonly bench: Bench;
@@ -296,6 +297,23 @@ describe('a chord counts by task id', () => {
     expect(await result.get({ timeout: 4 })).toBe(6);
     await until(async () => (await bench.size()) === 0, 'the queue to be empty');
     expect(seen.runs.get('sum')).toBe(1);
+  });
+
+  test.each([
+    ['that counts', memoryBackend],
+    ['that does not count', withoutChords],
+  ])('a body that was sent twice runs once, on a store %s', async (_, backend) => {
+    const { transport, faults } = faultyTransport();
+    const bench = openBench({ transports: [transport], backends: [backend] });
+    const seen = { runs: new Map<string, number>(), errbacks: [] };
+    const { add, sum } = tasksOf(bench, seen);
+    let copies = 0;
+    faults.forget = (batch) => batch.some(({ message }) => message.headers['task'] === 'sum') && ++copies === 1;
+    await bench.worker();
+    const result = await chord([add.s(1, 1), add.s(2, 2)], sum.s()).delay();
+    expect(await result.get({ timeout: 5 })).toBe(6);
+    await until(async () => (await bench.size()) === 0 && bench.workers[0]?.active.length === 0, 'the end');
+    expect({ copies, runs: seen.runs.get('sum') }).toEqual({ copies: 2, runs: 1 });
   });
 
   test('addToChord adds a part', async () => {

@@ -1,7 +1,8 @@
-import type { Backend, BackendOptions } from '@lovage/core/backend';
+import type { Backend, BackendOptions, ChordPart } from '@lovage/core/backend';
 import type { ConnectOptions, Transport } from '@lovage/core/transport';
 import { registerSuite, type TestFunction } from '../suite.ts';
 import type { UpstreamOptions } from '../upstream.ts';
+import { chords } from './chords.ts';
 import { close } from './close.ts';
 import { documents } from './documents.ts';
 import { expiry, forget, groups } from './keep.ts';
@@ -28,6 +29,8 @@ export interface BackendConformanceOptions extends UpstreamOptions {
   readonly shortExpirySeconds?: number;
   /** Makes so many seconds pass for the store, where that can be had; else the test waits. */
   readonly passTime?: (seconds: number) => Promise<void>;
+  /** Ends a part of a chord as a Python worker does, where the store counts parts and Celery counts them there too. */
+  readonly pythonPart?: (groupId: string, part: ChordPart) => Promise<void>;
   /** What one test may take; default 15000. Those that take their time by nature have a multiple of it. */
   readonly deadlineMs?: number;
   /** Tests that are skipped, by name, with the reason that is reported. An unknown name is an error. */
@@ -41,6 +44,7 @@ const TESTS: readonly BackendTest[] = [
   ...forget,
   ...groups,
   ...documents,
+  ...chords,
   ...expiry,
   ...loss,
   ...close,

@@ -154,7 +154,7 @@ export const expiry: readonly BackendTest[] = [
 ];
 
 /** Waits until the result has expired, and cleans up where the store does not. */
-async function gone(trial: BackendTrial, { backend }: Store, taskId: string): Promise<void> {
+export async function gone(trial: BackendTrial, { backend }: Store, taskId: string): Promise<void> {
   await trial.deadline.until('the result to expire', async () => {
     if (!backend.capabilities.autoExpires) await backend.cleanup();
     const [meta] = await backend.load([taskId]);

@@ -4,13 +4,25 @@ import type { ChordPart, ChordStore, ResultBackend, ResultWrite } from '../backe
 import { isLovageError } from '../errors.ts';
 import { newTaskId } from '../internal/ids.ts';
 import { describeError, taskFailure } from '../protocol/exception-info.ts';
+import { ONCE_HEADER } from '../protocol/once-header.ts';
 import { ChordError } from '../protocol/task-errors.ts';
 import type { TaskMeta } from '../protocol/task-meta.ts';
 import type { AsyncResult } from '../result/async-result.ts';
 import { GroupResult } from '../result/group-result.ts';
 import { READY_STATES } from '../result/states.ts';
 import { callErrbacks } from './errbacks.ts';
-import { asList, bodyOf, isChain, isChord, isGroup, partsOf, readFields, type SignatureFields } from './fields.ts';
+import {
+  asList,
+  bodyOf,
+  isChain,
+  isChord,
+  isGroup,
+  partsOf,
+  readFields,
+  type SignatureFields,
+  withOptions,
+  withParts,
+} from './fields.ts';
 import { withoutChord } from './freeze.ts';
 import type { SignatureDict } from './signature-dict.ts';
 
@@ -49,7 +61,7 @@ export async function returnChordPart(
     } else if (failed !== undefined) {
       await failBody(app, body, chordError(metaOf(failed)));
     } else {
-      await app.producer.apply(body, [await resultsOf(app, groupId, parts)], {}, {});
+      await sendBody(app, groupId, body, await resultsOf(app, groupId, parts));
     }
   } catch (error) {
     if (isPassing(error)) throw error;
@@ -57,6 +69,34 @@ export async function returnChordPart(
     await failBody(app, body, callbackError(error));
   }
   await chords.finish(groupId);
+}
+
+/**
+ * Sends the body of a chord. A broker or a sender that dies meanwhile may leave open whether it was sent, and then it is
+ * sent again, with the same task id: marked, so that workers run one of them.
+ */
+export async function sendBody(
+  app: Lovage,
+  groupId: string,
+  body: SignatureFields,
+  results: readonly unknown[],
+): Promise<void> {
+  await app.producer.apply(marked(body, groupId), [results], {}, {});
+}
+
+/** With the mark on whatever is sent first. */
+function marked(fields: SignatureFields, groupId: string): SignatureFields {
+  if (isGroup(fields) || isChord(fields)) {
+    return withParts(
+      fields,
+      partsOf(fields).map((part) => marked(part, groupId)),
+    );
+  }
+  if (isChain(fields)) {
+    const [first, ...others] = partsOf(fields);
+    return first === undefined ? fields : withParts(fields, [marked(first, groupId), ...others]);
+  }
+  return withOptions(fields, { headers: { ...fields.options.headers, [ONCE_HEADER]: groupId } });
 }
 
 /** A success whose value cannot be kept counts as a failure: without it the chord would wait for ever. */

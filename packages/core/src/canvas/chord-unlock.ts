@@ -3,7 +3,7 @@ import type { TaskContext } from '../app/task-context.ts';
 import type { ResultBackend } from '../backend/contract.ts';
 import { isLovageError } from '../errors.ts';
 import { READY_STATES } from '../result/states.ts';
-import { callbackError, chordError, failBody, hasEnded, isPassing, valueOf } from './chord-join.ts';
+import { callbackError, chordError, failBody, hasEnded, isPassing, sendBody, valueOf } from './chord-join.ts';
 import { readFields } from './fields.ts';
 import type { SignatureDict } from './signature-dict.ts';
 
@@ -60,7 +60,13 @@ async function join(app: Lovage, { groupId, header, body: dict }: LockedChord): 
   const failed = ids.map((id) => byId.get(id)).find((meta) => meta?.status !== 'SUCCESS');
   return once(backend, groupId, async () => {
     if (failed !== undefined) await failBody(app, body, chordError(failed));
-    else await app.applySignature(dict, { args: [results.map((result) => valueOf(result, byId))] });
+    else
+      await sendBody(
+        app,
+        groupId,
+        body,
+        results.map((result) => valueOf(result, byId)),
+      );
   });
 }
 

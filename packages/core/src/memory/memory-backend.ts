@@ -63,6 +63,7 @@ class MemoryValues {
 
   sweep(): void {
     for (const key of this.#kept.keys()) this.get(key);
+    for (const [key, { expiresAt }] of this.chords) if (expiresAt <= Date.now()) this.chords.delete(key);
   }
 
   listen(key: string, listener: Listener): void {
@@ -82,6 +83,8 @@ class MemoryValues {
 }
 
 interface MemoryChord {
+  /** Epoch milliseconds; Infinity: for ever. */
+  expiresAt: number;
   size: number | undefined;
   readonly added: Set<string>;
   readonly parts: Map<string, { readonly index: number; readonly value: StoredValue }>;
@@ -97,15 +100,16 @@ class MemoryChords implements KeyValueChords {
     this.#values = values;
   }
 
-  async begin({ parts }: ChordKeys, size: number): Promise<void> {
-    this.#chord(parts).size = size;
+  async begin({ parts }: ChordKeys, size: number, ttlSeconds: number | undefined): Promise<void> {
+    this.#chord(parts, ttlSeconds).size = size;
   }
 
   async part(
     { parts }: ChordKeys,
     { value, taskId, index = Number.POSITIVE_INFINITY }: Parameters<KeyValueChords['part']>[1],
+    ttlSeconds: number | undefined,
   ): Promise<readonly StoredValue[] | undefined> {
-    const chord = this.#chord(parts);
+    const chord = this.#chord(parts, ttlSeconds);
     if (chord.isDone) return undefined;
     const present = chord.parts.get(taskId);
     if (present === undefined || isPartOf(present.value, taskId) !== 'succeeded')
@@ -116,22 +120,25 @@ class MemoryChords implements KeyValueChords {
     return [...chord.parts.values()].toSorted((a, b) => a.index - b.index).map((part) => part.value);
   }
 
-  async finish({ parts }: ChordKeys): Promise<void> {
-    const chord = this.#chord(parts);
+  async finish({ parts }: ChordKeys, ttlSeconds: number | undefined): Promise<void> {
+    const chord = this.#chord(parts, ttlSeconds);
     chord.parts.clear();
     chord.isDone = true;
   }
 
-  async extend({ parts }: ChordKeys, taskId: string): Promise<void> {
-    this.#chord(parts).added.add(taskId);
+  async extend({ parts }: ChordKeys, taskId: string, ttlSeconds: number | undefined): Promise<void> {
+    this.#chord(parts, ttlSeconds).added.add(taskId);
   }
 
-  #chord(key: string): MemoryChord {
+  /** Its time begins anew. */
+  #chord(key: string, ttlSeconds: number | undefined): MemoryChord {
+    const now = Date.now();
     let chord = this.#values.chords.get(key);
-    if (chord === undefined) {
-      chord = { size: undefined, added: new Set(), parts: new Map(), claim: undefined, isDone: false };
+    if (chord === undefined || chord.expiresAt <= now) {
+      chord = { expiresAt: 0, size: undefined, added: new Set(), parts: new Map(), claim: undefined, isDone: false };
       this.#values.chords.set(key, chord);
     }
+    chord.expiresAt = ttlSeconds === undefined ? Number.POSITIVE_INFINITY : now + ttlSeconds * 1000;
     return chord;
   }
 }

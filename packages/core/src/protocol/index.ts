@@ -35,6 +35,7 @@ export type * from './task-meta.ts';
 export { formatTime, parseTime } from './time.ts';
 export { isTaskId, isTaskName } from './names.ts';
 export { INSTANT_HEADER, PERIODIC_NAME_HEADER } from './periodic-headers.ts';
+export { ONCE_HEADER } from './once-header.ts';
 export { encodeTask } from './v2.ts';
 export type { TaskDraft } from './v2.ts';
 export {

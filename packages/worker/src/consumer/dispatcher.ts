@@ -32,9 +32,9 @@ import type { Tracer } from '../request/trace.ts';
 import { Work } from '../request/work.ts';
 import type { ResultWriter } from '../results/result-writer.ts';
 import { describeState } from '../results/task-state.ts';
+import { claim, mayBeTwice, needsClaim } from './claim.ts';
 import { DeadlineHeap } from './deadline-heap.ts';
 import { Fifo } from './fifo.ts';
-import { claimInstant, isInstant } from './instant-claim.ts';
 import type { PrefetchWindow } from './prefetch.ts';
 import { RateLimiter } from './rate-limit.ts';
 import type { ConsumerSession } from './session.ts';
@@ -392,10 +392,10 @@ export class Dispatcher {
         return;
       case 'run':
         this.#options.observers.received(work);
-        if (this.#deduplicates && delivery.redelivered && task.options.acksLate) {
+        if (delivery.redelivered && task.options.acksLate && (this.#deduplicates || mayBeTwice(work))) {
           this.#track(this.#runUnlessDone(work));
-        } else if (isInstant(work)) {
-          this.#track(this.#runOnceAnInstant(work));
+        } else if (needsClaim(work)) {
+          this.#track(this.#runIfFirst(work));
         } else {
           this.#admit(work);
         }
@@ -494,7 +494,7 @@ export class Dispatcher {
         held.delivery.rest?.(false);
         const work = this.#workOf(held);
         if (work === undefined) unknown.push(held);
-        else if (isInstant(work)) this.#track(this.#runOnceAnInstant(work));
+        else if (needsClaim(work)) this.#track(this.#runIfFirst(work));
         else this.#admit(work);
       } catch (error) {
         this.#setAside(held.session, held.delivery, undefined, reasonOf(error), error);
@@ -617,13 +617,13 @@ export class Dispatcher {
     }
   }
 
-  /** A second message for an instant of a beat is dropped. */
-  async #runOnceAnInstant(work: Work): Promise<void> {
+  /** A second message with the same id is dropped, where one may have been sent. */
+  async #runIfFirst(work: Work): Promise<void> {
     const { app, logger, nodeName } = this.#options;
     const { session, delivery, task } = work;
     let isFirst: boolean;
     try {
-      isFirst = await claimInstant(app, work, nodeName);
+      isFirst = await claim(app, work, nodeName);
     } catch (error) {
       // The claim may have been written: the message is marked as redelivered then, and is not asked again.
       logger.warn({ error, task: task.name, taskId: work.id }, 'The store of claims is out of reach.');

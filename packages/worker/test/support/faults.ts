@@ -1,6 +1,13 @@
 import type { Backend, ResultBackend } from '@lovage/core/backend';
 import { memoryBackend, memoryTransport } from '@lovage/core/memory';
-import type { Connection, Consumer, Delivery, Transport } from '@lovage/core/transport';
+import {
+  ConnectionLostError,
+  type Connection,
+  type Consumer,
+  type Delivery,
+  type Publication,
+  type Transport,
+} from '@lovage/core/transport';
 
 /** What can be wrong with a broker whose link still looks alive. */
 export interface BrokerFaults {
@@ -8,6 +15,8 @@ export interface BrokerFaults {
   isStalled: boolean;
   /** Every publish for which it answers an error fails with it. */
   refuse: (routingKey: string) => Error | undefined;
+  /** A publish for which it is true arrives, and its answer is lost. */
+  forget: (batch: readonly Publication[]) => boolean;
   /** Says that the deliveries of all consumers may have gone to others. */
   loseLeases(): void;
   readonly settled: string[];
@@ -21,6 +30,7 @@ export function faultyTransport(): { readonly transport: Transport; readonly fau
   const faults: BrokerFaults = {
     isStalled: false,
     refuse: () => undefined,
+    forget: () => false,
     settled: [],
     consumers: new Set(),
     loseLeases() {
@@ -39,7 +49,10 @@ export function faultyTransport(): { readonly transport: Transport; readonly fau
           const error = batch
             .map(({ routingKey }) => faults.refuse(routingKey))
             .find((refusal) => refusal !== undefined);
-          return error === undefined ? connection.publish(batch, options) : Promise.reject(error);
+          if (error !== undefined) return Promise.reject(error);
+          const publishing = connection.publish(batch, options);
+          if (!faults.forget(batch)) return publishing;
+          return publishing.then(() => Promise.reject(new ConnectionLostError('The answer was lost.')));
         }),
       async consume(queues, sink, options) {
         const mine: Delivery[] = [];
