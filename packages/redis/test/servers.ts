@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
@@ -17,6 +17,8 @@ export interface TestServer {
   readonly port: number;
   readonly dir: string;
   readonly pid: number;
+  /** Kills it and starts it again, on the same port and folder. */
+  restart(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -60,24 +62,43 @@ async function start(
   files: Readonly<Record<string, string>>,
 ): Promise<TestServer> {
   for (const [name, text] of Object.entries(files)) writeFileSync(join(dir, name), text);
-  const child = spawn(command, args, { cwd: dir, stdio: ['ignore', 'pipe', 'inherit'] });
-  const exit = once(child, 'exit');
-  let output = '';
-  child.stdout.on('data', (data: Buffer) => (output += data.toString()));
-  const stop = async (): Promise<void> => {
+  let child: ChildProcess;
+  let exit: Promise<unknown>;
+  const kill = async (): Promise<void> => {
     child.kill('SIGCONT');
     child.kill('SIGKILL');
     await exit;
+  };
+  const stop = async (): Promise<void> => {
+    await kill();
     rmSync(dir, { recursive: true, force: true });
   };
-  const deadline = Date.now() + 10_000;
-  while (!(await answers(port))) {
-    if (child.exitCode !== null || Date.now() > deadline) {
-      await stop();
-      throw new Error(`${command} did not come up:\n${output}`);
+  const run = async (): Promise<void> => {
+    child = spawn(command, args, { cwd: dir, stdio: ['ignore', 'pipe', 'inherit'] });
+    exit = once(child, 'exit');
+    let output = '';
+    child.stdout?.on('data', (data: Buffer) => (output += data.toString()));
+    const deadline = Date.now() + 10_000;
+    while (!(await answers(port))) {
+      if (child.exitCode !== null || Date.now() > deadline) {
+        await stop();
+        throw new Error(`${command} did not come up:\n${output}`);
+      }
     }
-  }
-  return { port, dir, pid: child.pid as number, stop };
+  };
+  await run();
+  return {
+    port,
+    dir,
+    get pid() {
+      return child.pid as number;
+    },
+    restart: async () => {
+      await kill();
+      await run();
+    },
+    stop,
+  };
 }
 
 function answers(port: number): Promise<boolean> {

@@ -3,7 +3,7 @@ import { chain, chord, DecodeError, EncodeError, group, type GroupResult, type L
 import type { Backend } from '@lovage/core/backend';
 import { cutMemoryLinks, memoryBackend } from '@lovage/core/memory';
 import type { TaskMeta } from '@lovage/core/protocol';
-import { openBench, until, type Bench } from '../test/support/bench.ts';
+import { gate, openBench, until, type Bench } from '../test/support/bench.ts';
 import { faultyTransport } from '../test/support/faults.ts';
 
 interface Stage {
@@ -360,6 +360,34 @@ test('a mistake in one part sends none', async () => {
   await expect(chord([add.s(1, 1), wrong], sum.s()).delay()).rejects.toMatchObject({ code: 'ERR_CONFIG' });
   await bench.worker();
   expect(await bench.size()).toBe(0);
+});
+
+test.each([
+  ['that counts', memoryBackend],
+  ['that does not count', withoutChords],
+])('a workflow that is cancelled runs nothing that it has not run, on a store %s', async (_, backend) => {
+  const bench = openBench({ backends: [backend] });
+  const seen = { runs: new Map<string, number>(), errbacks: [] };
+  const { add, sum } = tasksOf(bench, seen);
+  const { opened, open } = gate();
+  let isRunning = false;
+  const slow = bench.app.task('slow', async (n: number) => {
+    isRunning = true;
+    await opened;
+    return n;
+  });
+  const late = bench.app.task('late', (n: number) => {
+    seen.runs.set('late', (seen.runs.get('late') ?? 0) + 1);
+    return n;
+  });
+  await bench.worker();
+  const result = await chain(slow.s(1), group(add.s(1), late.s()), sum.s(), late.s()).delay();
+  await until(() => isRunning, 'the first task to run');
+  await result.cancel();
+  open();
+  await expect(result.get({ timeout: 5 })).rejects.toMatchObject({ code: 'ERR_TASK_FAILED' });
+  await until(async () => (await bench.size()) === 0 && bench.workers[0]?.active.length === 0, 'the end');
+  expect([...seen.runs]).toEqual([]);
 });
 
 test('what follows a task is published over the connection that the worker consumes from', async () => {

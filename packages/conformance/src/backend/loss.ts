@@ -48,6 +48,28 @@ export const loss: readonly BackendTest[] = [
     },
   },
   {
+    name: 'loss: of many who wait everybody is told what is stored before, while and after the link is gone',
+    patience: 3,
+    async run(trial) {
+      const writer = await trial.openShared();
+      const link = await trial.link();
+      const reader = await trial.open({ link });
+      const ids = await trial.ids(reader, 300);
+      const watchers = await Promise.all(ids.map((id) => trial.watch(reader, [id])));
+      const store = (from: number, to: number) =>
+        writer.backend.store(ids.slice(from, to).map((id) => write(reader, { status: 'SUCCESS', task_id: id })));
+      await store(0, 100);
+      await link.refuse();
+      link.cut();
+      await store(100, 200);
+      await link.resume();
+      await store(200, 300);
+      for (const [index, watcher] of watchers.entries()) {
+        await watcher.until(`result ${index} of ${ids.length}`, ({ task_id }) => task_id === ids[index]);
+      }
+    },
+  },
+  {
     name: 'loss: no result whose store() resolved is missing, wherever the link is cut',
     patience: 4,
     async run(trial) {

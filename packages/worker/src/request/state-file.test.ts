@@ -13,7 +13,8 @@ beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'lovage-state-'));
   path = join(dir, 'worker.state');
 });
-afterEach(() => rmSync(dir, { recursive: true, force: true }));
+// A save that was under way when its file was closed may still write beside it.
+afterEach(() => rmSync(dir, { recursive: true, force: true, maxRetries: 10, retryDelay: 20 }));
 
 function open(clock = new ManualClock()) {
   const revokes = new Revokes(clock);
