@@ -8,13 +8,13 @@ import { root } from './run.mjs';
 const built = (path) => import(pathToFileURL(join(root, 'packages/core/dist', path)).href);
 
 const loaded = await Promise.all(
-  ['errors.js', 'app/option-names.js', 'app/settings-table.js'].map((path) =>
+  ['errors.js', 'app/option-names.js', 'app/settings-table.js', 'app/settings.js'].map((path) =>
     built(path).catch((cause) => {
       throw new Error(`packages/core/dist/${path} cannot be loaded. Run "pnpm build" first.`, { cause });
     }),
   ),
 );
-const [errors, { toSnakeCase }, { SETTING_SECTIONS, oldSettingName }] = loaded;
+const [errors, { toSnakeCase }, { SETTING_SECTIONS, oldSettingName }, { REMOVED_SETTINGS }] = loaded;
 
 const note = '<!-- Written by scripts/option-tables.mjs; change the tables in packages/core/src instead. -->';
 const cell = (text) => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
@@ -122,6 +122,8 @@ function settingsPage(source) {
     '| Setting | In Celery | Why |',
     '|---|---|---|',
     ...effectless.map(([name, setting]) => effectlessRow(name, setting)),
+    '',
+    `Names that Celery itself has no more are accepted too: ${[...REMOVED_SETTINGS].map(code).join(', ')}.`,
     '',
   );
   return lines.join('\n');

@@ -95,6 +95,41 @@ test('the app of -A has the settings of the config under its own, and the worker
   expect(err).toContain('settings="brokerUrl, resultBackend"');
 });
 
+test('the report says where settings come from, what is installed, and no secret', async () => {
+  writeConfig({
+    ...DATABASE,
+    broker: 'redis://ada:hush@localhost/1;redis://:hush@other/1',
+    backend: 's3://AKIA:hush@bucket/',
+    app: './bare.mjs',
+    BROKER_TRANSPORT_OPTIONS: {
+      sentinel_kwargs: { password: 'hush' },
+      credentials: { anything: 'hush' },
+      global_keyprefix: 'shop',
+    },
+    resultBackendTransportOptions: { private_key: 'hush', tls: { pem: '-----BEGIN PRIVATE KEY-----hush' } },
+    redisPassword: 'hush',
+    s3SecretAccessKey: 'hush',
+    mongodbBackendSettings: { user: 'hush' },
+    taskRoutes: { 'a.*': { queue: 'a', routing_key: 'shown' } },
+    brokerPoolLimit: 5,
+  });
+  for (const args of [[], ['--all'], ['--json']]) {
+    const { out, err, code } = await run('report', ...args);
+    expect({ err, code }).toEqual({ err: '', code: 0 });
+    expect(out).not.toContain('hush');
+    for (const shown of [
+      'lovage.config.ts',
+      'redis://ada:**@',
+      '@lovage/core',
+      'shown',
+      'bare.hello',
+      'brokerPoolLimit',
+    ])
+      expect(out).toContain(shown);
+    expect(out.includes('task_acks_late')).toBe(args[0] === '--all');
+  }
+});
+
 test('without an app the command makes one of the config', async () => {
   writeConfig(DATABASE);
   expect(await report()).toMatchObject({
@@ -108,32 +143,11 @@ test('without an app the command makes one of the config', async () => {
   expect((await report('--config', 'other.mjs')).app).toBe('other');
 });
 
-test.each<[string, string, string[], RegExp]>([
-  [
-    'a misspelt setting',
-    'export default { taskSerialiser: "json" }',
-    [],
-    /lovage\.config\.ts has an unknown setting "taskSerialiser"\. Did you mean "taskSerializer"\?/,
-  ],
-  [
-    'a wrong value',
-    'export default { workerConcurrency: "many" }',
-    [],
-    /lovage\.config\.ts has workerConcurrency = "many"/,
-  ],
-  ['an app that is not there', 'export default { app: "./nowhere" }', [], /No module "\.\/nowhere" was found/],
-  ['no object', 'export default () => ({})', [], /exports a function as its default\. Expected an object of settings/],
-  [
-    'an error at import',
-    'throw new RangeError("at import")',
-    [],
-    /config file .*lovage\.config\.ts could not be loaded: RangeError: at import/,
-  ],
-  ['no file', '', ['--config', 'no.ts'], /no\.ts of --config is not there/],
-  ['tasks that are not there', 'export default { tasks: "lib/*.ts" }', [], /No file of tasks matches "lib\/\*\.ts"/],
-])('%s ends the command with 78', async (_, text, args, message) => {
-  writeFileSync(join(folder.path, 'lovage.config.ts'), text);
-  const { code, err } = await run(...args, 'report');
-  expect(err).toMatch(message);
+test('a mistake in the config ends the command with 78', async () => {
+  writeFileSync(join(folder.path, 'lovage.config.ts'), 'export default { taskSerialiser: "json" }');
+  const { code, err } = await run('report');
+  expect(err).toMatch(
+    /^Error: .*lovage\.config\.ts has an unknown setting "taskSerialiser"\. Did you mean "taskSerializer"\? \(ERR_CONFIG\)\n$/,
+  );
   expect(code).toBe(78);
 });

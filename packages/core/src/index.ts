@@ -21,7 +21,7 @@ export type {
   SignalName,
   WorkerSignal,
 } from './app/signals.ts';
-export { currentApp } from './app/apps.ts';
+export { currentApp, loadedCopies } from './app/apps.ts';
 export { sharedTask } from './app/shared-task.ts';
 export { pickApp } from './app/pick-app.ts';
 export { currentTask } from './app/current-task.ts';

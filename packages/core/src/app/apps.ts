@@ -23,6 +23,8 @@ interface Apps {
   readonly tasks: Map<string, SharedDefinition>;
   /** Rises with every change of the tasks. */
   revision: number;
+  /** Where each loaded copy of this package is. */
+  readonly copies: Set<string>;
 }
 
 const FORMAT = 1;
@@ -35,7 +37,9 @@ const apps: Apps = (shared[KEY] ??= {
   chosen: undefined,
   tasks: new Map(),
   revision: 0,
+  copies: new Set<string>(),
 });
+apps.copies.add(new URL('../', import.meta.url).href);
 if (apps.format !== FORMAT) {
   throw new ConfigError(
     'Two versions of @lovage/core are loaded that cannot share their tasks. Run "npm ls @lovage/core" and install one version for all.',
@@ -78,6 +82,11 @@ export function currentApp(): Lovage {
   throw new ConfigError(
     'There is no app in this process yet. Import the module that makes it: export const app = new Lovage("shop", { ... }).',
   );
+}
+
+/** URLs of the copies of this package that are loaded: one, unless packages bring their own. */
+export function loadedCopies(): readonly string[] {
+  return [...apps.copies];
 }
 
 /** The number that rises when shared tasks change. */

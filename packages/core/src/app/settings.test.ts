@@ -220,6 +220,29 @@ describe('sources', () => {
     });
   });
 
+  test("Celery's namespace reads Celery's older names too", () => {
+    const values = {
+      CELERYD_CONCURRENCY: 3,
+      CELERYBEAT_MAX_LOOP_INTERVAL: 7,
+      CELERY_TASK_RESULT_EXPIRES: 60,
+      BROKER_URL: 'redis://h',
+      CELERYD_FORCE_EXECV: true,
+      DATABASES: {},
+    };
+    const settings = readSettings([source(values, { namespace: 'CELERY' })], {});
+    expect(settings).toMatchObject({
+      workerConcurrency: 3,
+      beatMaxLoopInterval: 7,
+      resultExpires: 60,
+      brokerUrl: 'redis://h',
+    });
+    const environment = { CELERYD_CONCURRENCY: '3', CELERYD_NODES: 'w1 w2', BROKER_URL: 'redis://h' };
+    expect(readSettings([source(environment, { namespace: 'CELERY' })], environment)).toMatchObject({
+      workerConcurrency: 3,
+      brokerUrl: 'sqla+sqlite:///lovage.db',
+    });
+  });
+
   test('an environment has variables of others too', () => {
     const environment = {
       JOBS_WORKER_CONCURRENCY: '7',
@@ -453,6 +476,12 @@ test.each([
   ['zzzzzz', 'the test has an unknown setting "zzzzzz".'],
 ])('unknown %s', (key, message) => {
   expect(() => read({ [key]: 1 })).toThrow(message);
+});
+
+test('settings that Celery has no more change nothing, and are named', () => {
+  const settings = read({ CELERYD_FORCE_EXECV: true, CELERY_SEND_TASK_ERROR_EMAILS: false, CELERYD_CONCURRENCY: 2 });
+  expect(settings.workerConcurrency).toBe(2);
+  expect(settingsWithoutEffect(settings)).toEqual(['CELERYD_FORCE_EXECV', 'CELERY_SEND_TASK_ERROR_EMAILS']);
 });
 
 test('settings that change nothing are named', () => {

@@ -55,6 +55,35 @@ const OWN_VARIABLES: readonly (readonly [string, SettingName])[] = [...SETTINGS.
 /** What was given, as opposed to a default. */
 const GIVEN = new WeakMap<Settings, ReadonlySet<SettingName>>();
 
+/** Names of Celery's that were removed before or with 4.0: accepted, so that an old file can be read. */
+export const REMOVED_SETTINGS: ReadonlySet<string> = new Set([
+  'BROKER_INSIST',
+  'CELERY_AMQP_TASK_RESULT_CONNECTION_MAX',
+  'CELERY_AMQP_TASK_RESULT_EXPIRES',
+  'CELERY_BROADCAST_EXCHANGE',
+  'CELERY_BROADCAST_EXCHANGE_TYPE',
+  'CELERY_BROADCAST_QUEUE',
+  'CELERY_CHORD_PROPAGATES',
+  'CELERY_QUEUE_HA_POLICY',
+  'CELERY_SEND_TASK_ERROR_EMAILS',
+  'CELERY_TASK_ERROR_WHITELIST',
+  'CELERYBEAT_LOG_FILE',
+  'CELERYBEAT_LOG_LEVEL',
+  'CELERYD_AUTORELOADER',
+  'CELERYD_ETA_SCHEDULER',
+  'CELERYD_ETA_SCHEDULER_PRECISION',
+  'CELERYD_FORCE_EXECV',
+  'CELERYD_LOG_FILE',
+  'CELERYD_LOG_LEVEL',
+  'CELERYD_MEDIATOR',
+  'CELERYMON_LOG_FILE',
+  'CELERYMON_LOG_FORMAT',
+  'CELERYMON_LOG_LEVEL',
+]);
+
+/** Those that were given. */
+const REMOVED = new WeakMap<Settings, readonly string[]>();
+
 interface Found {
   readonly key: string;
   readonly value: unknown;
@@ -78,6 +107,13 @@ export function readSettings(sources: readonly SettingsSource[], environment: En
   for (const [name, value] of readEnvironment(environment)) values.set(name, value);
   const settings = resolve(values);
   GIVEN.set(settings, new Set(values.keys()));
+  const keys = sources.flatMap(({ values: given }) =>
+    given === process.env ? [] : Object.keys(settingsObject(given)),
+  );
+  REMOVED.set(
+    settings,
+    keys.filter((key) => REMOVED_SETTINGS.has(key)),
+  );
   // They know best what they cannot read; the mistake shows here and not with the first message.
   void new Router(settings, new Queues(settings));
   checkAnnotations(settings.taskAnnotations);
@@ -97,9 +133,10 @@ function readSource(source: SettingsSource, environment: Environment): Map<Setti
   const prefix = namespace === undefined || namespace === '' ? undefined : `${namespace.replace(/_$/, '')}_`;
   const found = new Map<SettingName, Found[]>();
   for (const [key, value] of entries) {
-    const name = prefix === undefined ? SETTING_SPELLINGS.get(key) : nameInNamespace(key, prefix);
+    const name = prefix === undefined ? SETTING_SPELLINGS.get(key) : nameInNamespace(key, prefix, text);
     if (name === undefined) {
       if (prefix === undefined && CONFIG_PARTS.has(key)) continue;
+      if (REMOVED_SETTINGS.has(key)) continue;
       if (prefix === undefined ? isForeign(value, source.values) : !key.startsWith(prefix)) continue;
       if (text && prefix !== undefined && isOthersVariable(key, prefix)) continue;
       throw unknownSetting(key, prefix, from);
@@ -181,9 +218,19 @@ function isOthersVariable(key: string, prefix: string): boolean {
   return OTHERS_VARIABLES.test(rest) || nearestName(rest, names) === '';
 }
 
-/** Today's name after the prefix; an old name that begins with it. Source: celery/utils/collections.py, ConfigurationView. */
-function nameInNamespace(key: string, prefix: string): SettingName | undefined {
-  if (!key.startsWith(prefix)) return undefined;
+/** Old names that Celery's namespace leaves out although they are Celery's; in an environment `BROKER_` may be anybody's. */
+const OLD_PREFIX = { object: /^(?:CELERYD|CELERYBEAT|BROKER)_/, environment: /^(?:CELERYD|CELERYBEAT)_/ } as const;
+
+/**
+ * Today's name after the prefix; an old name that begins with it. With Celery's own prefix old names that begin otherwise
+ * are read too, where Celery would drop them without a word.
+ * Source: celery/utils/collections.py, ConfigurationView.
+ */
+function nameInNamespace(key: string, prefix: string, text: boolean): SettingName | undefined {
+  if (!key.startsWith(prefix)) {
+    const isOld = prefix === 'CELERY_' && OLD_PREFIX[text ? 'environment' : 'object'].test(key);
+    return isOld ? SETTING_SPELLINGS.get(key) : undefined;
+  }
   const rest = key.slice(prefix.length);
   return (
     (rest === rest.toUpperCase() ? SETTING_SPELLINGS.get(rest.toLowerCase()) : undefined) ?? SETTING_SPELLINGS.get(key)
@@ -315,8 +362,9 @@ function namedStore(backend: string, setting: SettingName, url: string | undefin
 }
 
 /** Names of the settings that were given and change nothing, so that an app can say so once. */
-export function settingsWithoutEffect(settings: Settings): readonly SettingName[] {
-  return [...(GIVEN.get(settings) ?? [])].filter((name) => SETTINGS.get(name)?.withoutEffect !== undefined);
+export function settingsWithoutEffect(settings: Settings): readonly string[] {
+  const known = [...(GIVEN.get(settings) ?? [])].filter((name) => SETTINGS.get(name)?.withoutEffect !== undefined);
+  return [...known, ...(REMOVED.get(settings) ?? [])];
 }
 
 const MASK = '********';
