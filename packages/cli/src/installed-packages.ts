@@ -13,7 +13,9 @@ export function installedPackages(from: string): Readonly<Record<string, string>
     }
     if (folder === dirname(folder)) break;
   }
-  return Object.fromEntries([...found].sort().map(([name, version]) => [`@lovage/${name}`, version]));
+  return Object.fromEntries(
+    [...found].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, version]) => [`@lovage/${name}`, version]),
+  );
 }
 
 function namesIn(folder: string): readonly string[] {
