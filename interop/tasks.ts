@@ -1,6 +1,8 @@
 // The TypeScript side of the interop tests: an ordinary Lovage app. BROKER, BACKEND and QUEUE come from the environment.
+import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { chain, chord, group, Lovage } from '@lovage/core';
+import { chain, chord, group, Ignore, Lovage, Reject } from '@lovage/core';
+import { unwrap } from './test/values.ts';
 
 export const app = new Lovage('interop', {
   broker: process.env.BROKER as string,
@@ -87,4 +89,39 @@ app.task('ts.replace', { bind: true }, (task, value: number, kind: string) => {
   if (kind === 'chain') return task.replace(chain(add.s(value, 1), add.s(10)));
   if (kind === 'group') return task.replace(group(add.s(value, 1), add.s(value, 2)));
   return task.replace(chord([add.s(value, 1), add.s(value, 2)], sum.s()));
+});
+
+// Tasks of the tests of results; the Python side has the same under `py.`.
+
+app.task('ts.give', (value: unknown) => unwrap(value));
+
+app.task('ts.raises', (kind: string) => {
+  if (kind === 'builtin') throw new RangeError('no');
+  if (kind === 'own') throw new OutOfInk('empty');
+  if (kind === 'caused') throw new OutOfInk('empty', { cause: new RangeError('no') });
+  // oxlint-disable-next-line no-throw-literal, only-throw-error -- what is no error is the case
+  throw { not: 'an error' };
+});
+
+/** STARTED until the first file is there, PROGRESS until the second. */
+app.task('ts.stages', { bind: true, trackStarted: true }, async (task, gate: string) => {
+  await fileAt(`${gate}.1`);
+  await task.updateState({ state: 'PROGRESS', meta: { progress: 0.5 } });
+  await fileAt(`${gate}.2`);
+  return 'done';
+});
+
+async function fileAt(path: string): Promise<void> {
+  while (!existsSync(path)) await sleep(20);
+}
+
+app.task('ts.later', { bind: true }, (task) => {
+  task.retry({ countdown: 600, cause: new ValueError('not yet') });
+});
+
+app.task('ts.parent', async () => (await add.delay(1, 2)).id);
+
+app.task('ts.stop', { bind: true }, async (task, kind: string) => {
+  await task.updateState({ state: 'PROGRESS', meta: { progress: 1 } });
+  throw kind === 'ignore' ? new Ignore('it stops here') : new Reject('it stops here');
 });

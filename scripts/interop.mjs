@@ -1,4 +1,5 @@
-// Runs the interop tests against the real Python Celery and writes their tables to docs/interop.md and docs/canvas.md.
+// Runs the interop tests against the real Python Celery and writes their tables to docs/interop.md, docs/results.md and
+// docs/canvas.md.
 //
 //   node scripts/interop.mjs [vitest filters] [--check]      --check: the table must be as it is
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
@@ -9,7 +10,8 @@ import { startServices } from './services.mjs';
 
 const args = process.argv.slice(2);
 const filters = args.filter((arg) => arg !== '--check');
-const services = ['redis', 'amqp', 'mongodb', 'sqs', 'postgresql', 'mariadb', 'python', 'python-5.2', 'flower'];
+const stores = ['mongodb', 'postgresql', 'mariadb', 'memcached'];
+const services = ['redis', 'amqp', 'sqs', ...stores, 'python', 'python-5.2', 'flower'];
 const { env, stop } = await startServices(services);
 const { code } = await run(
   process.execPath,
@@ -22,35 +24,53 @@ await stop();
 process.exitCode = code;
 if (code === 0 && !args.includes('--check')) writeControlTable();
 
-const results = join(root, 'interop/.results/matrix.json');
-if (existsSync(results) && filters.length === 0 && code === 0) {
-  const cells = JSON.parse(readFileSync(results, 'utf8'));
-  const columns = [...new Set(cells.map(({ peer, broker }) => `${peer}<br>${broker}`))];
-  const lines = [
+const cellsOf = (name) => {
+  const path = join(root, `interop/.results/${name}.json`);
+  return existsSync(path) && code === 0 ? JSON.parse(readFileSync(path, 'utf8')) : undefined;
+};
+
+const matrix = filters.length === 0 ? cellsOf('matrix') : undefined;
+if (matrix !== undefined) {
+  write('docs/interop.md', [
     '# What runs between Lovage and Python Celery',
     '',
     'Written by the interop tests (`pnpm interop`): each cell is a test with the real Celery, as sender and as worker.',
     '`→` Python sends and TypeScript runs; `←` TypeScript sends and Python runs.',
     '',
-    `| | ${columns.join(' | ')} |`,
-    `|---|${columns.map(() => '---').join('|')}|`,
-  ];
-  for (const row of new Set(cells.map(({ row }) => row))) {
-    const shown = columns.map((column) => {
-      const mine = cells.filter((cell) => cell.row === row && `${cell.peer}<br>${cell.broker}` === column);
-      return (
-        mine.map(({ direction, outcome }) => `${direction === 'Python sends' ? '→' : '←'} ${outcome}`).join(', ') ||
-        'n/a'
-      );
-    });
-    lines.push(`| ${row} | ${shown.join(' | ')} |`);
-  }
-  write('docs/interop.md', lines);
+    ...table(matrix, ({ peer, broker }) => `${peer}<br>${broker}`, 'Python sends'),
+  ]);
+}
+
+const results = filters.length === 0 || filters.includes('results') ? cellsOf('results') : undefined;
+if (results !== undefined) {
+  write('docs/results.md', [
+    '# Results that Lovage and Python Celery read of each other',
+    '',
+    'Written by the interop tests (`pnpm interop results`): each cell is a test with the real Celery 5.6, whose worker or client',
+    'stands on the other side. `→` a Python worker writes and TypeScript reads; `←` a TypeScript worker writes and Python reads.',
+    '',
+    ...table(results, ({ store }) => `\`${store}\``, 'Python writes'),
+  ]);
 }
 
 const canvas = join(root, 'interop/.results/canvas.json');
 if (existsSync(canvas) && (filters.length === 0 || filters.includes('canvas')) && code === 0)
   write('docs/canvas.md', canvasPage(JSON.parse(readFileSync(canvas, 'utf8'))));
+
+/** A row for each of what is tested, a column for each peer, in a cell both directions. */
+function table(cells, columnOf, toTypescript) {
+  const columns = [...new Set(cells.map(columnOf))];
+  const lines = [`| | ${columns.join(' | ')} |`, `|---|${columns.map(() => '---').join('|')}|`];
+  for (const row of new Set(cells.map((cell) => cell.row))) {
+    const shown = columns.map((column) => {
+      const mine = cells.filter((cell) => cell.row === row && columnOf(cell) === column);
+      const both = mine.map(({ direction, outcome }) => `${direction === toTypescript ? '→' : '←'} ${outcome}`);
+      return both.join(', ') || 'n/a';
+    });
+    lines.push(`| ${row} | ${shown.join(' | ')} |`);
+  }
+  return lines;
+}
 
 function write(path, lines) {
   const text = `${lines.join('\n')}\n`;

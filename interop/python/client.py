@@ -1,62 +1,16 @@
 """A Python client under remote control: one JSON command a line on stdin, one JSON answer a line on stdout."""
 
-import base64
-import datetime
-import decimal
 import json
 import sys
-import uuid
 
 from celery import chain, signature
 from celery.exceptions import TimeoutError
-from celery.result import AsyncResult
+from celery.result import AsyncResult, GroupResult
 
 from tasks import app
+from values import unwrap, wrap
 
 results = {}
-
-
-def unwrap(value):
-    """Values that JSON has not, as the test writes them: {"$": kind, "v": text}."""
-    if isinstance(value, list):
-        return [unwrap(item) for item in value]
-    if isinstance(value, dict):
-        if set(value) == {"$", "v"}:
-            return {
-                "datetime": datetime.datetime.fromisoformat,
-                "date": datetime.date.fromisoformat,
-                "decimal": decimal.Decimal,
-                "uuid": uuid.UUID,
-                "bytes": base64.b64decode,
-                "float": float,
-                "int": int,
-            }[value["$"]](value["v"])
-        return {key: unwrap(item) for key, item in value.items()}
-    return value
-
-
-def wrap(value):
-    if isinstance(value, (list, tuple)):
-        return [wrap(item) for item in value]
-    if isinstance(value, dict):
-        return {str(key): wrap(item) for key, item in value.items()}
-    if isinstance(value, datetime.datetime):
-        return {"$": "datetime", "v": value.isoformat()}
-    if isinstance(value, datetime.date):
-        return {"$": "date", "v": value.isoformat()}
-    if isinstance(value, decimal.Decimal):
-        return {"$": "decimal", "v": str(value)}
-    if isinstance(value, uuid.UUID):
-        return {"$": "uuid", "v": str(value)}
-    if isinstance(value, bytes):
-        return {"$": "bytes", "v": base64.b64encode(value).decode()}
-    if isinstance(value, float) and value != value:
-        return {"$": "float", "v": "nan"}
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 2**53:
-        return {"$": "int", "v": str(value)}
-    if isinstance(value, BaseException):
-        return {"exception": type(value).__name__, "module": type(value).__module__, "args": wrap(value.args)}
-    return value
 
 
 def sig(spec):
@@ -86,10 +40,17 @@ def send(command):
 def get(command):
     result = results.get(command["id"]) or AsyncResult(command["id"], app=app)
     try:
-        value = result.get(timeout=command.get("timeout", 20), propagate=False)
+        value = result.get(timeout=command.get("timeout", 20), propagate=False, interval=0.05)
     except TimeoutError:
         return {"timeout": True, "state": result.state}
-    return {"state": result.state, "result": wrap(value), "traceback": result.traceback, "meta": wrap(result._get_task_meta())}
+    return {
+        "state": result.state,
+        "result": wrap(value),
+        "traceback": result.traceback,
+        "meta": wrap(result._get_task_meta()),
+        "children": [child.id for child in result.children or []],
+        "dateDone": result.date_done and result.date_done.isoformat(),
+    }
 
 
 def peek(command):
@@ -97,7 +58,43 @@ def peek(command):
     return {"state": result.state, "result": wrap(result.result)}
 
 
-commands = {"send": send, "get": get, "peek": peek}
+def forget(command):
+    AsyncResult(command["id"], app=app).forget()
+    return {}
+
+
+def members(ids):
+    """A list of ids, in which a list is a group: its own id and its members."""
+    return [AsyncResult(id, app=app) if isinstance(id, str) else GroupResult(id[0], members(id[1:]), app=app) for id in ids]
+
+
+def ids_of(results):
+    return [[r.id, *ids_of(r.results)] if isinstance(r, GroupResult) else r.id for r in results]
+
+
+def save_group(command):
+    GroupResult(command["id"], members(command["members"]), app=app).save()
+    return {}
+
+
+def restore_group(command):
+    group = GroupResult.restore(command["id"], app=app)
+    if group is None:
+        return {"members": None}
+    # MongoDB's store restores a list.
+    if not isinstance(group, GroupResult):
+        group = GroupResult(command["id"], group, app=app)
+    return {"members": ids_of(group.results), "values": wrap(group.join(timeout=10))}
+
+
+commands = {
+    "send": send,
+    "get": get,
+    "peek": peek,
+    "forget": forget,
+    "save_group": save_group,
+    "restore_group": restore_group,
+}
 for line in sys.stdin:
     command = json.loads(line)
     try:

@@ -8,6 +8,9 @@ import os
 import time
 
 from celery import Celery, chain, chord, group
+from celery.exceptions import Ignore, Reject
+
+from values import unwrap
 
 app = Celery("interop", broker=os.environ["BROKER"], backend=os.environ["BACKEND"])
 app.conf.update(
@@ -121,3 +124,52 @@ def replace(self, value, kind):
         "chord": lambda: chord([add.s(value, 1), add.s(value, 2)], xsum.s()),
     }
     raise self.replace(steps[kind]())
+
+
+# Tasks of the tests of results; the TypeScript side has the same under `ts.`.
+
+
+@app.task(name="py.give")
+def give(value):
+    return unwrap(value)
+
+
+@app.task(name="py.raises")
+def raises(kind):
+    raise {
+        "builtin": lambda: ValueError("no", 7),
+        "own": lambda: OutOfInk("empty", 2),
+        "nothing": lambda: KeyError(),
+        "nested": lambda: ValueError({"a": [1, None]}, ["x", ["y"]]),
+        "odd": lambda: ValueError(object()),
+    }[kind]()
+
+
+@app.task(name="py.stages", bind=True, track_started=True)
+def stages(self, gate):
+    """STARTED until the first file is there, PROGRESS until the second."""
+    wait_for(gate + ".1")
+    self.update_state(state="PROGRESS", meta={"progress": 0.5})
+    wait_for(gate + ".2")
+    return "done"
+
+
+def wait_for(path):
+    while not os.path.exists(path):
+        time.sleep(0.02)
+
+
+@app.task(name="py.later", bind=True)
+def later(self):
+    raise self.retry(countdown=600, exc=ValueError("not yet", 1))
+
+
+@app.task(name="py.parent", bind=True)
+def parent(self):
+    return add.apply_async((1, 2), queue=self.request.delivery_info["routing_key"]).id
+
+
+@app.task(name="py.stop", bind=True)
+def stop(self, kind):
+    self.update_state(state="PROGRESS", meta={"progress": 1})
+    raise {"ignore": Ignore, "reject": Reject}[kind]("it stops here")

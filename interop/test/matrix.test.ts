@@ -3,11 +3,21 @@ import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync, mkdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { Decimal, Lovage, PlainDate, Uuid, isLovageError, type AsyncResult } from '@lovage/core';
+import { type AsyncResult, isLovageError, Lovage } from '@lovage/core';
 import { afterAll, beforeAll, describe, it, type TestContext } from 'vitest';
-import { ECHO_CASES, type EchoCase } from './cases.ts';
-import { PythonClient, startPythonWorker, startTypescriptWorker, type Meeting, type WorkerProcess } from './peers.ts';
+import { ECHO_CASES } from './cases.ts';
+import {
+  at,
+  linesOf,
+  type Meeting,
+  PythonClient,
+  startPythonWorker,
+  startTypescriptWorker,
+  until,
+  withDriver,
+  type WorkerProcess,
+} from './peers.ts';
+import { buffers, fromWrapped } from './values.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'lovage-interop-'));
 const {
@@ -63,16 +73,6 @@ const BROKERS: readonly Broker[] = [
     brokerOptions: folders(),
   },
 ];
-
-/** SQLAlchemy's way to name Python's client; Lovage takes no notice of it. */
-function withDriver(url: string, driver: string): string {
-  return url.replace('://', `+${driver}://`);
-}
-
-/** A database of its own. */
-function at(server: string | undefined, database: string): string | undefined {
-  return server === undefined ? undefined : `${server}/interop_${database}`;
-}
 
 /** Kombu makes the control folder only. */
 function folders(): Readonly<Record<string, string>> {
@@ -437,65 +437,6 @@ function matrix(peer: string, oldest: boolean, broker: string, meeting: Meeting,
   }
 }
 
-/** Waits for a condition that another process brings about. */
-async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 15_000;
-  while (!(await holds())) {
-    assert.ok(Date.now() < deadline, 'it did not come to pass within 15 s');
-    await sleep(50);
-  }
-}
-
-function linesOf(worker: WorkerProcess, taskId: string): string {
-  return worker
-    .output()
-    .split('\n')
-    .filter((line) => line.includes(taskId))
-    .join('\n');
-}
-
 function pick({ state, result }: { state: string; result: unknown }): { state: string; result: unknown } {
   return { state, result };
-}
-
-/** The same values as the Python client makes of them. */
-function fromWrapped({ args, kwargs = {} }: EchoCase): { args: unknown[]; kwargs: Record<string, unknown> } {
-  return { args: unwrap(args) as unknown[], kwargs: unwrap(kwargs) as Record<string, unknown> };
-}
-
-/** Bytes come as Uint8Array from some decoders and as Buffer from others. */
-function buffers(value: unknown): unknown {
-  if (value instanceof Uint8Array) return Buffer.from(value);
-  if (Array.isArray(value)) return value.map(buffers);
-  const isRecord =
-    typeof value === 'object' &&
-    value !== null &&
-    [Object.prototype, null].includes(Object.getPrototypeOf(value) as null);
-  return isRecord
-    ? Object.fromEntries(Object.entries(value as object).map(([key, item]) => [key, buffers(item)]))
-    : value;
-}
-
-function unwrap(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(unwrap);
-  if (typeof value !== 'object' || value === null) return value;
-  const entries = Object.entries(value as Record<string, unknown>);
-  if (!Object.hasOwn(value, '$')) return Object.fromEntries(entries.map(([key, item]) => [key, unwrap(item)]));
-  const { $: kind, v: text } = value as { $: string; v: string };
-  switch (kind) {
-    case 'datetime':
-      return new Date(text);
-    case 'date':
-      return new PlainDate(text);
-    case 'decimal':
-      return new Decimal(text);
-    case 'uuid':
-      return new Uuid(text);
-    case 'bytes':
-      return Buffer.from(text, 'base64');
-    case 'int':
-      return BigInt(text);
-    default:
-      return Number.NaN;
-  }
 }

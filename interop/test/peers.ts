@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
@@ -25,7 +26,13 @@ export interface PythonAnswer {
   readonly result: unknown;
   readonly traceback: string | null;
   readonly meta: Record<string, unknown>;
+  /** Ids of what the task published. */
+  readonly children: readonly string[];
+  readonly dateDone: string | null;
 }
+
+/** Ids of tasks; a list is a group, its own id first. */
+export type GroupMembers = readonly (string | GroupMembers)[];
 
 export interface PythonCall {
   readonly task: string;
@@ -61,6 +68,18 @@ export class PythonClient {
 
   async peek(id: string): Promise<{ state: string; result: unknown }> {
     return (await this.#ask({ do: 'peek', id })) as { state: string; result: unknown };
+  }
+
+  async forget(id: string): Promise<void> {
+    await this.#ask({ do: 'forget', id });
+  }
+
+  async saveGroup(id: string, members: GroupMembers): Promise<void> {
+    await this.#ask({ do: 'save_group', id, members });
+  }
+
+  async restoreGroup(id: string): Promise<{ members: GroupMembers | null; values?: unknown }> {
+    return (await this.#ask({ do: 'restore_group', id })) as { members: GroupMembers | null; values?: unknown };
   }
 
   async close(): Promise<void> {
@@ -166,4 +185,32 @@ async function ended(child: ChildProcess, withinMs: number): Promise<void> {
     child.kill('SIGKILL');
     await exit;
   }
+}
+
+/** SQLAlchemy's way to name Python's client; Lovage takes no notice of it. */
+export function withDriver(url: string, driver: string): string {
+  return url.replace('://', `+${driver}://`);
+}
+
+/** A database of its own. */
+export function at(server: string | undefined, database: string): string | undefined {
+  return server === undefined ? undefined : `${server}/interop_${database}`;
+}
+
+/** Waits for a condition that another process brings about. */
+export async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = Date.now() + 15_000;
+  while (!(await holds())) {
+    assert.ok(Date.now() < deadline, 'it did not come to pass within 15 s');
+    await sleep(50);
+  }
+}
+
+/** What a worker said of a task. */
+export function linesOf(worker: WorkerProcess, taskId: string): string {
+  return worker
+    .output()
+    .split('\n')
+    .filter((line) => line.includes(taskId))
+    .join('\n');
 }
