@@ -1,6 +1,6 @@
 // The kill test of beats: periodic tasks every second and every five, under `runAll`, and a ledger of their effects.
 //
-//   node scripts/chaos-beat.mjs [sqlite|redis|postgresql ...] [--kills 100] [--frozen 60] [--lease 15] [--seconds 20]
+//   node scripts/chaos-beat.mjs [sqlite|redis|postgresql|nats ...] [--kills 100] [--frozen 60] [--lease 15] [--seconds 20]
 //                               [--late 50] [--acts kills,leaders,exact]
 //
 // Three acts for each store, all of which must end with one effect for each instant and none missed:
@@ -281,9 +281,12 @@ async function exact(place) {
   return { ...report, firstHalf: late(sent.slice(0, half)), secondHalf: late(sent.slice(half)), isGood };
 }
 
+/** Where the schedule and the claims of instants are kept: the broker itself, where it can. */
+const STORES = { ...BROKERS, nats: { ...BROKERS.nats, backend: (env) => env.LOVAGE_TEST_NATS_URL } };
+
 let failed = 0;
 for (const store of positionals.length > 0 ? positionals : ['sqlite', 'redis']) {
-  const { services, broker, backend } = BROKERS[store];
+  const { services, broker, backend } = STORES[store];
   const dir = mkdtempSync(join(tmpdir(), 'lovage-beats-'));
   const running = await startServices(services);
   try {
