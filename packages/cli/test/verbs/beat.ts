@@ -18,7 +18,12 @@ export default {
     },
     { args: ['beat', '--max-interval', 'x'], code: 2, out: '', err: /"x" is not a number/ },
     { args: ['beat', '-l', 'loud'], code: 2, out: '', err: /"loud" is no log level/ },
-    { args: ['beat', '-S', 'django_celery_beat.schedulers:DatabaseScheduler'], code: 2, out: '', err: /is a scheduler of Python/ },
+    {
+      args: ['beat', '-S', 'django_celery_beat.schedulers:DatabaseScheduler'],
+      code: 2,
+      out: '',
+      err: /is a scheduler of Python/,
+    },
     { args: ['beat', '-s', 'nonsense://x'], code: 78, out: '', err: /nonsense/ },
     missingTransport('beat'),
     unknownApp('beat'),
