@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { ConnectionLostError, currentTask, isLovageError, type LovageOptions, type TaskContext } from '@lovage/core';
 import { Ignore, Reject, Retry } from '@lovage/core/protocol';
+import { ManualClock } from '../test/support/manual-clock.ts';
 import { type Bench, gate, openBench, until, within } from '../test/support/bench.ts';
 import { faultyTransport } from '../test/support/faults.ts';
 import { Worker } from './worker.ts';
@@ -547,14 +548,16 @@ describe('time', () => {
     const bench = openBench();
     const ran: number[] = [];
     const note = bench.app.task('note', (n: number) => void ran.push(n));
-    const worker = await bench.worker();
-    const eta = new Date(Date.now() + 1500);
+    const clock = new ManualClock(Date.now());
+    const worker = await bench.worker({ clock });
+    const eta = new Date(clock.now() + 60_000);
     const count = 1100;
     await Promise.all(Array.from({ length: count }, (_, n) => note.applyAsync([n], { eta })));
-    await until(() => worker.scheduled.length === count || ran.length > 0, 'all are held');
+    await until(() => worker.scheduled.length === count, 'all are held');
     expect(new Set(worker.scheduled.map(({ task, eta: at }) => `${task} ${at}`))).toEqual(
       new Set([`note ${eta.getTime()}`]),
     );
+    clock.advance(60_000);
     await until(() => ran.length === count, 'all have run');
     expect(ran.toSorted((a, b) => a - b)).toEqual(Array.from({ length: count }, (_, n) => n));
   });
