@@ -12,9 +12,12 @@ if (url === undefined) {
   transportConformance({
     test,
     transport: beanstalkTransport,
+    module: new URL('../dist/index.js', import.meta.url).href,
     url,
     defaultPort: 11300,
     skip: {
+      'lease: a session whose event loop stands still keeps what it holds':
+        'beanstalkd lets nobody touch a job but the connection that reserved it, and that belongs to the loop that stands still',
       'lease: a session that was silent too long is told, and its late ack reaches nobody':
         "beanstalkd 1.12 now and then forgets the end of a silent connection's lease: its timer fires before the end and is not set again until the connection speaks or closes",
     },

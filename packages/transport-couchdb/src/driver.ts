@@ -209,6 +209,12 @@ export class CouchDriver implements QueueDriver<CouchReceipt> {
     ]);
   }
 
+  readonly renewsByHolder = true;
+
+  get leaseHolder(): string | undefined {
+    return this.#lease.owner;
+  }
+
   async extendLease(receipts: readonly CouchReceipt[]): Promise<readonly CouchReceipt[]> {
     const { owner } = this.#lease;
     const isAlive = await this.#lease.renew();

@@ -68,10 +68,11 @@ export class Lease {
       { ...document, ...(rev === undefined ? {} : { _rev: rev }) },
     ]);
     let written = outcomes[0]?.rev;
-    if (written === undefined && isDoubtful) {
-      // The attempt before the last may have been the one that wrote.
+    if (written === undefined && (isDoubtful || rev !== undefined)) {
+      // Nobody but us writes it, others only delete it: the attempt before the last may have been the one that wrote, or
+      // another thread did while this one stood still.
       const [present] = await this.#database.documents([id]);
-      if (present?.['renewals'] === document.renewals) written = present._rev;
+      written = present?._rev;
     }
     if (written === undefined) return false;
     this.#rev = written;

@@ -5,7 +5,7 @@ import { DESIGN } from './layout.ts';
 import { readTransportOptions } from './options.ts';
 
 /** Kombu's. Source: kombu/transport/couchdb.py (3.0), DEFAULT_DATABASE. */
-const DEFAULT_DATABASE = 'kombu_default';
+export const DEFAULT_DATABASE = 'kombu_default';
 /** CouchDB 3's default for `max_document_size`. */
 const DEFAULT_MAX_DOCUMENT_SIZE = 8_000_000;
 

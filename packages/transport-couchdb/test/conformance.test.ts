@@ -17,6 +17,7 @@ if (url === undefined) {
   transportConformance({
     test,
     transport: couchdbTransport,
+    module: new URL('../dist/index.js', import.meta.url).href,
     url,
     defaultPort: 5984,
     // PouchDB Server brings its index up to date in one thread, for each question anew.

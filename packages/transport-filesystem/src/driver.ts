@@ -188,6 +188,12 @@ export class FilesystemDriver implements QueueDriver<FileReceipt> {
     }
   }
 
+  readonly renewsByHolder = true;
+
+  get leaseHolder(): string | undefined {
+    return this.#leases.folder;
+  }
+
   async extendLease(receipts: readonly FileReceipt[]): Promise<readonly FileReceipt[]> {
     await this.#leases.renew();
     // A worker whose window is full pulls nothing for as long as its tasks run, and its queues are to stay.

@@ -1,4 +1,4 @@
-import { type Transport, virtualTransport } from '@lovage/core/transport';
+import { builtModule, type Transport, virtualTransport } from '@lovage/core/transport';
 import { openFilesystemDriver } from './open.ts';
 
 export type { FilesystemTransportOptions } from './options.ts';
@@ -8,4 +8,8 @@ export type { FilesystemTransportOptions } from './options.ts';
  * `filesystem://`, with the folders in the options, and `filesystem:///folder`; options as
  * {@link FilesystemTransportOptions}.
  */
-export const filesystemTransport: Transport = virtualTransport({ schemes: ['filesystem'], open: openFilesystemDriver });
+export const filesystemTransport: Transport = virtualTransport({
+  schemes: ['filesystem'],
+  open: openFilesystemDriver,
+  leaseKeeper: builtModule('./lease-keeper.js', import.meta.url),
+});

@@ -15,6 +15,11 @@ interface Owner {
   readonly leaseMs: number;
 }
 
+/** Restarts the lease of whoever holds what is in this folder. */
+export function touchHolder(folder: string, now: number): Promise<void> {
+  return utimes(join(folder, OWNER), now / 1000, now / 1000);
+}
+
 export interface LeasesOptions {
   /** Where messages wait. */
   readonly folder: string;
@@ -59,7 +64,7 @@ export class Leases {
     if (holder === undefined) return false;
     const now = Date.now();
     try {
-      await utimes(join(this.pathOf(holder.id), OWNER), now / 1000, now / 1000);
+      await touchHolder(this.pathOf(holder.id), now);
       holder.renewedAt = now;
       return true;
     } catch (error) {
@@ -67,6 +72,11 @@ export class Leases {
       if (this.#holder === holder) this.#holder = undefined;
       return false;
     }
+  }
+
+  /** undefined: nothing is held. */
+  get folder(): string | undefined {
+    return this.#holder === undefined ? undefined : this.pathOf(this.#holder.id);
   }
 
   isCurrent(id: string): boolean {

@@ -14,6 +14,7 @@ describe('filesystem', () => {
   transportConformance({
     test,
     transport,
+    module: new URL('../dist/index.js', import.meta.url).href,
     url: `filesystem://${folder}`,
     crash,
     connect: { transportOptions: { synchronous: 'normal' } },

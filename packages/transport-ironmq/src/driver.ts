@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   type Capabilities,
+  type LeaseRenewal,
   type Logger,
   PublishError,
   type Pulled,
@@ -11,6 +12,7 @@ import {
   type ReceiptSettlement,
 } from '@lovage/core/transport';
 import type { IronSettings } from './options.ts';
+import type { KeptReservation } from './lease-keeper.ts';
 import { Outbox } from './outbox.ts';
 import { Polls } from './polls.ts';
 import { type IronQueues, MAX_MESSAGES, type Reserved } from './queues.ts';
@@ -130,6 +132,17 @@ export class IronDriver implements QueueDriver<IronReceipt> {
       // One after the other from the last on: what is released goes to the front.
       this.#release(requeues.toReversed()),
     ]);
+  }
+
+  keptForm({ queue, id, reservation }: IronReceipt): KeptReservation {
+    return { queue, id, reservation };
+  }
+
+  leaseKept({ receipts, forms }: LeaseRenewal<IronReceipt>): void {
+    for (const [index, receipt] of receipts.entries()) {
+      const kept = forms?.[index] as KeptReservation | null | undefined;
+      if (kept) receipt.reservation = kept.reservation;
+    }
   }
 
   async extendLease(receipts: readonly IronReceipt[]): Promise<readonly IronReceipt[]> {

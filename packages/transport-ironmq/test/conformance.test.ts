@@ -1,17 +1,26 @@
+import { once } from 'node:events';
+import { Worker as Thread } from 'node:worker_threads';
 import { transportConformance } from '@lovage/conformance';
 import { ironmqTransport } from '@lovage/transport-ironmq';
 import { afterAll, test } from 'vitest';
-import { createIronMq } from './ironmq-server.mjs';
 
 // Not IronMQ: a test server written from its published HTTP API. It takes reservations of a second, the kit's lease.
-const server = createIronMq({ project: 'p', token: 'secret', maxBodyBytes: 1024 * 1024 });
-const port = await server.listen();
-afterAll(() => server.close());
+// On a thread of its own: it goes on where a test keeps this one from turning.
+const thread = new Thread(
+  `const { parentPort } = require('node:worker_threads');
+  import(${JSON.stringify(new URL('./ironmq-server.mjs', import.meta.url).href)})
+    .then(({ createIronMq }) => createIronMq({ project: 'p', token: 'secret', maxBodyBytes: 1024 * 1024 }).listen())
+    .then((port) => parentPort.postMessage(port));`,
+  { eval: true, execArgv: [] },
+);
+const [port] = (await once(thread, 'message')) as [number];
+afterAll(() => thread.terminate());
 const url = `ironmq://p:secret@127.0.0.1:${port}?protocol=http&min_reservation=1`;
 
 transportConformance({
   test,
   transport: ironmqTransport,
+  module: new URL('../dist/index.js', import.meta.url).href,
   url,
   skip: Object.fromEntries(
     [

@@ -218,6 +218,12 @@ export class MongoDriver implements QueueDriver<MongoReceipt> {
     if (settlements.some(({ outcome }) => outcome === 'requeue')) this.#wakeUps.notify();
   }
 
+  readonly renewsByHolder = true;
+
+  get leaseHolder(): string | undefined {
+    return this.#lease.owner;
+  }
+
   async extendLease(receipts: readonly MongoReceipt[]): Promise<readonly MongoReceipt[]> {
     const isAlive = await this.#lease.renew();
     const { owner } = this.#lease;

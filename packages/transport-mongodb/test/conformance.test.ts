@@ -23,6 +23,7 @@ if (url === undefined) {
   transportConformance({
     test,
     transport: mongodbTransport,
+    module: new URL('../dist/index.js', import.meta.url).href,
     url,
     defaultPort: 27017,
     // SecantusDB is slow: it sorts all that waits for every look, and is Python.

@@ -2,6 +2,7 @@ import {
   type Broadcast,
   type Capabilities,
   isLovageError,
+  type LeaseRenewal,
   type LovageError,
   NotFoundError,
   PublishError,
@@ -34,7 +35,7 @@ const CLOSE_MS = 500;
 
 const ACK = '+ACK';
 const NAK = '-NAK';
-const IN_PROGRESS = '+WPI';
+export const IN_PROGRESS = '+WPI';
 
 /** A message that this driver holds: where to acknowledge it, and since when it is surely ours. */
 export class NatsReceipt {
@@ -173,6 +174,17 @@ export class NatsDriver implements QueueDriver<NatsReceipt> {
     for (const { source } of requeued) this.#givenBackTo(source.consumer).add();
     for (const answer of await this.#link.askAll(questions, SETTLE_MS)) {
       if (isLovageError(answer)) throw answer;
+    }
+  }
+
+  keptForm({ ackSubject }: NatsReceipt): string {
+    return ackSubject;
+  }
+
+  leaseKept({ receipts, forms, askedAt, answeredAt }: LeaseRenewal<NatsReceipt>): void {
+    for (const [index, receipt] of receipts.entries()) {
+      // As in `extendLease`: only an answer within the lease says that the message was still ours.
+      if (forms?.[index] !== null && !receipt.isExpired(answeredAt)) receipt.renewedAt = askedAt;
     }
   }
 
@@ -345,7 +357,7 @@ function schedule(delayMs: number, subject: string): MsgHdrs {
 }
 
 /** Nobody listens there: the stream or the consumer is gone. */
-function isUnanswered(reply: Msg): boolean {
+export function isUnanswered(reply: Msg): boolean {
   return reply.data.length === 0 && reply.headers?.code === 503 && !isMessage(reply);
 }
 

@@ -14,6 +14,7 @@ if (url === undefined) {
   transportConformance({
     test,
     transport: natsTransport,
+    module: new URL('../dist/index.js', import.meta.url).href,
     url,
     defaultPort: 4222,
     inject: async (queue, bytes) => {

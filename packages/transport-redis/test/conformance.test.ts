@@ -15,6 +15,7 @@ if (url === undefined) {
   transportConformance({
     test,
     transport: redisTransport,
+    module: new URL('../dist/index.js', import.meta.url).href,
     url,
     defaultPort: 6379,
     inject: async (queue, bytes) => {

@@ -14,6 +14,7 @@ describe.each([
     transportConformance({
       test,
       transport: sqlTransport,
+      module: new URL('../dist/index.js', import.meta.url).href,
       url: `sqla+${url}`,
       defaultPort,
       connect: { transportOptions: { leaseMs: 1000 } },

@@ -27,6 +27,7 @@ describe.each([
   transportConformance({
     test,
     transport,
+    module: new URL('../dist/index.js', import.meta.url).href,
     url,
     crash,
     connect: { transportOptions: { leaseMs: 1000, ...transportOptions } },

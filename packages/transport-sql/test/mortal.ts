@@ -1,4 +1,10 @@
-import { type Connection, ConnectionLostError, type Transport, virtualTransport } from '@lovage/core/transport';
+import {
+  builtModule,
+  type Connection,
+  ConnectionLostError,
+  type Transport,
+  virtualTransport,
+} from '@lovage/core/transport';
 import { sqlSchemes } from '@lovage/sql';
 import type { SqlDriver } from '../src/driver.ts';
 import { openSqlDriver } from '../src/open.ts';
@@ -11,6 +17,7 @@ export function mortalTransport(): {
   const deaths = new Map<string, () => void>();
   const transport = virtualTransport({
     schemes: sqlSchemes(['sqla']),
+    leaseKeeper: builtModule('../src/lease-keeper.ts', import.meta.url),
     open: async (url, options) => {
       const driver = await openSqlDriver(url, options);
       const lost = new Promise<never>((_, reject) => {

@@ -11,6 +11,7 @@ import {
   BrokerBlockedError,
   type Capabilities,
   isLovageError,
+  type LeaseRenewal,
   type Logger,
   LovageError,
   MessageTooLargeError,
@@ -26,6 +27,7 @@ import {
 } from '@lovage/core/transport';
 import { batchesOf, groupsOf, Joiner } from './batches.ts';
 import { bodyBytes, toBody } from './bodies.ts';
+import type { KeptHandle } from './lease-keeper.ts';
 import type { SqsSettings } from './options.ts';
 import type { Queues, SqsQueue } from './queues.ts';
 import { Receiving, type SqsReceipt } from './receiving.ts';
@@ -125,6 +127,19 @@ export class SqsDriver implements QueueDriver<SqsReceipt> {
       ...deleted.map((receipt) => this.#joinerOf(receipt.queue).add(receipt)),
       shown.length > 0 ? this.#show(shown, backoffSeconds) : undefined,
     ]);
+  }
+
+  keptForm({ queue: { name, url }, handle }: SqsReceipt): KeptHandle {
+    return { queue: name, url, handle };
+  }
+
+  leaseKept({ receipts, forms, askedAt, answeredAt }: LeaseRenewal<SqsReceipt>): void {
+    const { leaseSeconds } = this.#options.settings;
+    for (const [index, receipt] of receipts.entries()) {
+      // After the lease it may have been another's before it was hidden again.
+      if (forms?.[index] !== null && receipt.leaseUntil > answeredAt)
+        receipt.leaseUntil = askedAt + leaseSeconds * 1000;
+    }
   }
 
   async extendLease(receipts: readonly SqsReceipt[]): Promise<readonly SqsReceipt[]> {

@@ -1,4 +1,4 @@
-import { type Transport, virtualTransport } from '@lovage/core/transport';
+import { builtModule, type Transport, virtualTransport } from '@lovage/core/transport';
 import { openSqsDriver } from './open.ts';
 
 export type { PredefinedQueue, SqsTransportOptions } from './options.ts';
@@ -8,4 +8,8 @@ export type { PredefinedQueue, SqsTransportOptions } from './options.ts';
  * profile or role), `sqs://key:secret@` and `sqs://key:secret@host:port` for another server; options as
  * {@link SqsTransportOptions}.
  */
-export const sqsTransport: Transport = virtualTransport({ schemes: ['sqs'], open: openSqsDriver });
+export const sqsTransport: Transport = virtualTransport({
+  schemes: ['sqs'],
+  open: openSqsDriver,
+  leaseKeeper: builtModule('./lease-keeper.js', import.meta.url),
+});

@@ -1,8 +1,9 @@
-import { ListQueuesCommand, SQSClient } from '@aws-sdk/client-sqs';
-import { AwsLink, clientSettings, reach, regionOf } from '@lovage/aws';
+import { ListQueuesCommand } from '@aws-sdk/client-sqs';
+import { AwsLink, reach } from '@lovage/aws';
 import { type BrokerUrl, type ConnectOptions, silentLogger } from '@lovage/core/transport';
+import { openClients } from './clients.ts';
 import { SqsDriver } from './driver.ts';
-import { type ClientSettings, type PredefinedQueue, readSqsOptions } from './options.ts';
+import { readSqsOptions } from './options.ts';
 import { Queues } from './queues.ts';
 import { SQS } from './service.ts';
 
@@ -11,8 +12,7 @@ export async function openSqsDriver(url: BrokerUrl, options: ConnectOptions): Pr
   const { settings, client: own } = readSqsOptions(url, options);
   const { signal, logger = silentLogger, connectTimeoutMs = 4000, heartbeatSeconds = 20 } = options;
   signal?.throwIfAborted();
-  const region = await regionOf(own.region, () => new SQSClient(own.clientConfig));
-  const clients = new Clients(own, region, connectTimeoutMs);
+  const clients = await openClients(own, connectTimeoutMs);
   const where = own.endpoint ?? 'Amazon SQS';
   try {
     const [predefined] = settings.predefinedQueues?.values() ?? [];
@@ -46,41 +46,4 @@ export async function openSqsDriver(url: BrokerUrl, options: ConnectOptions): Pr
     logger,
     destroyClients: () => clients.destroy(),
   });
-}
-
-/** One client for each set of credentials. */
-class Clients {
-  readonly #settings: ClientSettings;
-  readonly #region: string;
-  readonly #connectTimeoutMs: number;
-  readonly #clients = new Map<string, SQSClient>();
-
-  constructor(settings: ClientSettings, region: string, connectTimeoutMs: number) {
-    this.#settings = settings;
-    this.#region = region;
-    this.#connectTimeoutMs = connectTimeoutMs;
-  }
-
-  /** That of the URL, or that of a predefined queue with credentials or a region of its own. */
-  get(predefined?: PredefinedQueue): SQSClient {
-    const { accessKeyId, secretAccessKey, sessionToken, region = this.#region } = predefined ?? {};
-    const own =
-      accessKeyId === undefined || secretAccessKey === undefined
-        ? undefined
-        : { accessKeyId, secretAccessKey, ...(sessionToken === undefined ? {} : { sessionToken }) };
-    const key = JSON.stringify([own, region]);
-    let client = this.#clients.get(key);
-    if (client === undefined) {
-      const { endpoint, clientConfig } = this.#settings;
-      const credentials = own ?? this.#settings.credentials;
-      const connectTimeoutMs = this.#connectTimeoutMs;
-      client = new SQSClient(clientSettings({ region, endpoint, credentials, connectTimeoutMs }, clientConfig));
-      this.#clients.set(key, client);
-    }
-    return client;
-  }
-
-  destroy(): void {
-    for (const client of this.#clients.values()) client.destroy();
-  }
 }

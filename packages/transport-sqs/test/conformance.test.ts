@@ -22,6 +22,7 @@ if (url === undefined) {
   transportConformance({
     test,
     transport,
+    module: new URL('../dist/index.js', import.meta.url).href,
     crash,
     url,
     volume: 2000,

@@ -1,4 +1,10 @@
-import { type Connection, ConnectionLostError, type Transport, virtualTransport } from '@lovage/core/transport';
+import {
+  builtModule,
+  type Connection,
+  ConnectionLostError,
+  type Transport,
+  virtualTransport,
+} from '@lovage/core/transport';
 import type { SqsDriver } from '../src/driver.ts';
 import { openSqsDriver } from '../src/open.ts';
 
@@ -10,6 +16,7 @@ export function mortalTransport(): {
   const deaths = new Map<string, () => void>();
   const transport = virtualTransport({
     schemes: ['sqs'],
+    leaseKeeper: builtModule('../src/lease-keeper.ts', import.meta.url),
     open: async (url, options) => {
       const driver = await openSqsDriver(url, options);
       const lost = new Promise<never>((_, reject) => {

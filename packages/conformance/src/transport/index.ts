@@ -33,6 +33,11 @@ export interface TransportConformanceOptions extends UpstreamOptions {
    * The session was opened with this `clientName`, which no other has.
    */
   readonly crash?: (connection: Connection, clientName: string) => Promise<void>;
+  /**
+   * `file:` URL of a built module that exports the transport, for the test in which another thread opens it while this
+   * one stands still. Without it that test is skipped.
+   */
+  readonly module?: string;
   /** Puts bytes into a queue as they are, past any envelope. Without it the tests of malformed payloads are skipped. */
   readonly inject?: (queue: string, bytes: Uint8Array) => Promise<void>;
   /** The `leaseMs` of sessions in tests that wait for a lease to pass; default 1000. */

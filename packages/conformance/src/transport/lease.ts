@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Connection } from '@lovage/core/transport';
 import { sameTexts } from '../expect.ts';
+import { Rival } from './rival.ts';
 import { textOf, texts, textsOf, toQueue, type TransportTest, type TransportTrial } from './trial.ts';
 
 /** Longer ones are not waited for. */
@@ -28,6 +29,36 @@ export const lease: readonly TransportTest[] = [
       await trial.barrier(other);
       assert.deepEqual(textsOf(thief.deliveries), [], 'what was acked late came again');
       await trial.ready(other, queue, 0);
+    },
+  },
+  {
+    name: 'lease: a session whose event loop stands still keeps what it holds',
+    patience: 3,
+    async run(trial) {
+      const { url, connect } = trial.options;
+      const module =
+        trial.options.module ?? trial.skip('the option "module" is not given: no other thread can open this transport');
+      const own = { leaseMs: trial.shortLeaseMs, keepsLeases: true };
+      const holder = await trial.open(own);
+      const leaseMs = leaseOf(trial, holder);
+      const queue = await trial.queue(holder);
+      await holder.publish(texts(2).map((text) => toQueue(queue, text)));
+      const first = await trial.receive(holder, queue, 2);
+      const held = await first.take(2);
+      const rival = new Rival({ module, url, connect: { ...connect, leaseMs: trial.shortLeaseMs }, queue });
+      try {
+        await trial.deadline.of(rival.consuming, 'the other thread to consume');
+        assert.equal(rival.standStill(leaseMs * 3.5), true, 'another session got what is held here');
+        // At once: nothing but the keeper has renewed it, and the broker has to take our word for it.
+        await first.settle(held.slice(0, 1), 'ack');
+        await trial.barrier(holder);
+        assert.deepEqual(textsOf(first.lost), [], 'the session was told that its lease is lost');
+        await first.settle(held.slice(1), 'ack');
+        await trial.ready(holder, queue, 0);
+        assert.equal(rival.taken, 0, 'messages that came again');
+      } finally {
+        await rival.end();
+      }
     },
   },
   {

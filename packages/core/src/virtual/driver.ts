@@ -40,10 +40,23 @@ export interface QueueDriver<Receipt> {
    * learn late of single receipts. Default false.
    */
   readonly renewsByHolder?: boolean;
+  /** What a `LeaseKeeper` is told of a receipt, where that is not the receipt itself. Can be cloned. */
+  keptForm?(receipt: Receipt): unknown;
+  /** A `LeaseKeeper` has renewed these: what it does on another thread, the driver learns here. */
+  leaseKept?(renewal: LeaseRenewal<Receipt>): void;
   /** A routing table that every process sees: enough for fanout by copies. */
   readonly bindings?: BindingStore;
   /** Or fanout natively: pub/sub. At most once, no buffering. */
   readonly broadcast?: Broadcast;
+}
+
+/** Times are of `performance.now()` in the driver's thread. */
+export interface LeaseRenewal<Receipt> {
+  readonly receipts: readonly Receipt[];
+  /** In their order, as the keeper left them; null: not renewed. undefined: it tells no difference, and renewed what is still held. */
+  readonly forms: readonly unknown[] | undefined;
+  readonly askedAt: number;
+  readonly answeredAt: number;
 }
 
 export interface QueueEntry {

@@ -1,11 +1,18 @@
 // The thread of `LeaseKeeping`: renews what a connection holds while the event loop of that connection stands still.
 import { parentPort, workerData, type MessagePort } from 'node:worker_threads';
 import { parseBrokerUrls } from '../transport/url.ts';
-import type { LeaseKeeper, LeaseThreadData, LeaseThreadMessage, OpenLeaseKeeper } from './lease-keeper.ts';
+import type {
+  LeaseKeeper,
+  LeaseThreadData,
+  LeaseThreadMessage,
+  LeaseThreadRenewal,
+  OpenLeaseKeeper,
+} from './lease-keeper.ts';
 import type { BrokerUrl } from '../transport/url.ts';
 
 const port = parentPort as MessagePort;
-const { module, url, options, leaseMs, byHolder, beats } = workerData as LeaseThreadData;
+const { module, url, options, leaseMs, byHolder, beats, renewals } = workerData as LeaseThreadData;
+const SHORT_LEASE_MS = 5000;
 const held = new Map<number, unknown>();
 let holder: unknown;
 let keeper: LeaseKeeper | undefined;
@@ -21,6 +28,14 @@ port.on('message', (message: LeaseThreadMessage) => {
 });
 
 setInterval(() => void look(), leaseMs / 6);
+// A short one leaves no time for that.
+const staysOpen = leaseMs < SHORT_LEASE_MS;
+if (staysOpen) {
+  open().then(
+    (opened) => void (keeper = opened),
+    () => undefined, // tried again when it is needed
+  );
+}
 
 async function look(): Promise<void> {
   const beat = Atomics.load(beats, 0);
@@ -31,8 +46,10 @@ async function look(): Promise<void> {
     if (renewed !== undefined) {
       port.postMessage({ renewed });
       renewed = undefined;
-      await keeper?.close().catch(() => undefined);
-      keeper = undefined;
+      if (!staysOpen) {
+        await keeper?.close().catch(() => undefined);
+        keeper = undefined;
+      }
     }
     return;
   }
@@ -40,16 +57,30 @@ async function look(): Promise<void> {
   // By the holder, what was taken last is renewed too, though it is not known here yet.
   if (byHolder ? holder === undefined : held.size === 0) return;
   isWorking = true;
+  Atomics.store(beats, 2, 1);
   try {
+    // It may have come back since: then it does not expect us.
+    if (Atomics.load(beats, 0) !== beat) return;
     keeper ??= await open();
-    await keeper.extend(holder, [...held.values()]);
-    renewed = held.size;
+    const numbers = [...held.keys()];
+    const askedAt = performance.timeOrigin + performance.now();
+    const forms = (await keeper.extend(holder, [...held.values()])) ?? undefined;
+    const answeredAt = performance.timeOrigin + performance.now();
+    const renewal: LeaseThreadRenewal = { numbers, forms, askedAt, answeredAt };
+    renewals.postMessage(renewal);
+    Atomics.add(beats, 1, 1);
+    for (const [index, number] of numbers.entries()) {
+      const form = forms?.[index];
+      if (forms !== undefined && held.has(number) && form !== null) held.set(number, form);
+    }
+    renewed = forms === undefined ? numbers.length : forms.filter((form) => form !== null).length;
   } catch (error) {
     port.postMessage({ error: error instanceof Error ? error.message : String(error) });
     await keeper?.close().catch(() => undefined);
     keeper = undefined;
   } finally {
     isWorking = false;
+    Atomics.store(beats, 2, 0);
   }
 }
 

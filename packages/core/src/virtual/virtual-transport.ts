@@ -108,15 +108,16 @@ export function virtualTransport<Receipt>(definition: VirtualTransportDefinition
 }
 
 function keepLeases<Receipt>(
-  { capabilities: { leaseMs }, renewsByHolder = false }: QueueDriver<Receipt>,
+  driver: QueueDriver<Receipt>,
   module: string | undefined,
   url: BrokerUrl,
   connect: ConnectOptions,
 ): LeaseKeeping<Receipt> | undefined {
+  const { leaseMs } = driver.capabilities;
   if (connect.keepsLeases !== true || module === undefined || leaseMs === 0) return undefined;
   const logger = connect.logger ?? silentLogger;
   try {
-    return new LeaseKeeping({ module, url, connect, leaseMs, byHolder: renewsByHolder, logger });
+    return new LeaseKeeping({ driver, module, url, connect, leaseMs, logger });
   } catch (error) {
     logger.warn({ err: error }, 'Leases cannot be renewed while the event loop stands still.');
     return undefined;
@@ -230,11 +231,7 @@ class VirtualConnection<Receipt> implements Connection {
     const onTaken =
       keeping === undefined
         ? undefined
-        : (pulled: readonly Pulled<Receipt>[]): void =>
-            keeping.hold(
-              driver.leaseHolder,
-              pulled.map(({ receipt }) => receipt),
-            );
+        : (pulled: readonly Pulled<Receipt>[]): void => keeping.hold(pulled.map(({ receipt }) => receipt));
     this.#puller = new Puller({ driver, owner: this, logger, onTaken, onLost: (error) => this.#lose(error) });
     this.#outgoing = new TurnBatch((items) => this.#push(items), {
       maxItems: MAX_PUSH_ENTRIES,
@@ -658,6 +655,7 @@ class VirtualConnection<Receipt> implements Connection {
   // Settling
 
   async #settle(items: readonly Settling<Receipt>[]): Promise<void> {
+    if (this.#keeping?.isBusy === true) await this.#keeping.idle();
     if (this.#loss !== undefined) throw this.#loss;
     const direct: { held: Held<Receipt>; receipt: Receipt; outcome: 'ack' | 'requeue' }[] = [];
     const dead: { held: Held<Receipt>; receipt: Receipt; target: NonNullable<Queue['deadLetter']> }[] = [];
@@ -673,6 +671,7 @@ class VirtualConnection<Receipt> implements Connection {
       if (target !== undefined) dead.push({ held, receipt, target });
       else direct.push({ held, receipt, outcome: outcome === 'requeue' ? 'requeue' : 'ack' });
     }
+    this.#keeping?.sync();
     this.#keeping?.release(items.flatMap(({ held }) => (held.receipt === undefined ? [] : [held.receipt.value])));
     const onLoss = (): void => {}; // the parts notice it themselves
     this.#pending.add(onLoss);
@@ -725,7 +724,7 @@ class VirtualConnection<Receipt> implements Connection {
   #restore(settled: readonly Held<Receipt>[]): void {
     if (this.#state !== 'open') return;
     const receipts = settled.flatMap(({ receipt }) => (receipt === undefined ? [] : [receipt.value]));
-    this.#keeping?.hold(this.#driver.leaseHolder, receipts);
+    this.#keeping?.hold(receipts);
     for (const held of settled) {
       held.consumer.restore(held);
       this.#consumers.add(held.consumer);
@@ -736,6 +735,8 @@ class VirtualConnection<Receipt> implements Connection {
 
   async #renew(): Promise<void> {
     const { leaseMs } = this.#driver.capabilities;
+    if (this.#keeping?.isBusy === true) await this.#keeping.idle();
+    this.#keeping?.sync();
     const byReceipt = new Map<Receipt, Held<Receipt>>();
     for (const held of this.#held()) if (held.receipt !== undefined) byReceipt.set(held.receipt.value, held);
     if (byReceipt.size === 0) return;
@@ -744,6 +745,7 @@ class VirtualConnection<Receipt> implements Connection {
     try {
       const receipts = await this.#driver.extendLease?.([...byReceipt.keys()]);
       this.#renewedAt = startedAt;
+      this.#keeping?.renewed();
       lost = (receipts ?? []).flatMap((receipt) => byReceipt.get(receipt) ?? []);
     } catch (error) {
       if (this.#noticeLoss(error)) return;
