@@ -30,7 +30,7 @@ import { Autoscaler, checkRange, type AutoscaleRange } from './pools/autoscaler.
 import type { Pool, PoolInfo } from './pools/pool.ts';
 import { Watchdog } from './pools/watchdog.ts';
 import { guardProcess } from './process-guard.ts';
-import { TaskSignals } from './events/task-signals.ts';
+import { tellSignals } from './events/task-signals.ts';
 import { TaskObservers } from './request/observer.ts';
 import type { Attempt } from './request/attempt.ts';
 import { hasStampOf, Revokes, type StampedHeaders } from './request/revokes.ts';
@@ -208,6 +208,7 @@ export class Worker implements AsyncDisposable {
   readonly #multiplier: number;
   readonly #window: PrefetchWindow;
   readonly #observers: TaskObservers;
+  readonly #untell: () => void;
   readonly #cluster: Cluster;
   readonly #rates = new Map<string, string | number | null>();
   readonly #random: () => number;
@@ -253,6 +254,7 @@ export class Worker implements AsyncDisposable {
     }
     this.#multiplier = settings.workerDisablePrefetch ? 1 : multiplier;
     if (range !== undefined) {
+      checkSlots(poolName, range.max);
       if (poolName === 'solo') throw new UnsupportedError('The pool "solo" has one slot: it cannot be autoscaled.');
       this.#autoscaler = new Autoscaler(this.pool, range, this.#clock, () => this.#dispatcher?.load ?? 0);
     }
@@ -270,7 +272,7 @@ export class Worker implements AsyncDisposable {
     this.#observers = new TaskObservers((error) =>
       this.#logger.error({ error }, 'What is told of a task could not be told.'),
     );
-    this.#observers.add(new TaskSignals(app.signals));
+    this.#untell = tellSignals(app.signals, this.#observers);
     this.#revoked = new Revokes(this.#clock);
     this.#cluster = this.#joinCluster();
     this.ready = this.#isReady.promise;
@@ -452,7 +454,9 @@ export class Worker implements AsyncDisposable {
     }
     const { range } = autoscaler;
     const low = min ?? Math.min(range.min, max ?? range.max);
-    autoscaler.setRange({ max: max ?? Math.max(range.max, low), min: low });
+    const high = max ?? Math.max(range.max, low);
+    checkSlots(this.pool.name, high);
+    autoscaler.setRange({ max: high, min: low });
     this.#window.setBase(this.#prefetchBase(), this.#mostSlots);
     return autoscaler.range;
   }
@@ -511,7 +515,7 @@ export class Worker implements AsyncDisposable {
 
   #terminate(test: (request: Attempt['work']['request']) => boolean, signal: NodeJS.Signals = 'SIGTERM'): string[] {
     const dispatcher = this.#dispatcher;
-    const found = dispatcher?.terminate(test) ?? [];
+    const found = dispatcher?.terminate(test, signal) ?? [];
     const isOurs = ({ interruption }: Attempt): boolean => interruption === 'terminated';
     const end = (): void => dispatcher?.abandon(found.filter(isOurs), signal);
     if (found.length > 0) this.#clock.after(signal === 'SIGKILL' ? 0 : this.pool.terminateMs, end);
@@ -522,6 +526,7 @@ export class Worker implements AsyncDisposable {
     if (this.#autoscaler !== undefined) {
       throw new ConfigError('The pool is autoscaled: change its range instead (setAutoscale, "autoscale").');
     }
+    checkSlots(this.pool.name, concurrency);
     this.pool.resize(Math.max(1, concurrency));
     this.#window.setBase(this.#prefetchBase(), this.#mostSlots);
   }
@@ -849,6 +854,7 @@ export class Worker implements AsyncDisposable {
     this.#unguard?.();
     this.#state = 'closed';
     this.#logger.info({ node: this.nodeName }, `${this.nodeName} stopped`);
+    this.#untell();
     this.app.signals.emit('workerShutdown', () => ({ worker: this }));
     if (this.#failure === undefined) {
       this.#isReady.reject(new ClosedError('The worker was stopped before it was ready.'));
@@ -936,7 +942,18 @@ function concurrencyOf(pool: PoolName, { concurrency }: WorkerOptions, settings:
   if (!Number.isInteger(count) || count < 1) {
     throw new ConfigError(`The concurrency ${String(count)} is not one. Expected a whole number above 0.`);
   }
+  checkSlots(pool, count);
   return count;
+}
+
+/** Beyond, a machine does other things than tasks; a slip of the keyboard, and of remote control, must not reach there. */
+const MOST_SLOTS: Readonly<Record<string, number>> = { threads: 1000, processes: 1000 };
+const MOST_SLOTS_HERE = 100_000;
+
+function checkSlots(pool: string, slots: number): void {
+  const most = MOST_SLOTS[pool] ?? MOST_SLOTS_HERE;
+  if (slots <= most) return;
+  throw new ConfigError(`A pool "${pool}" of ${slots} slots is too large. Expected ${most} at most.`);
 }
 
 function locateApp(given: string | URL | AppModule | undefined, pool: string): AppModule {

@@ -30,10 +30,12 @@ afterEach(async () => {
   await connection.purge('celery');
 });
 
-const notes = (): string[] =>
+const allNotes = (): string[] =>
   readFileSync(process.env.POOLS_NOTES as string, 'utf8')
     .split('\n')
     .slice(0, -1);
+/** Without those of children that start and end. */
+const notes = (): string[] => allNotes().filter((line) => !/^(?:init|shutdown) /.test(line));
 const send = (name: string, ...args: unknown[]): Promise<AsyncResult> => app.sendTask(name, { args });
 const run = async (name: string, ...args: unknown[]): Promise<unknown> =>
   (await send(name, ...args)).get({ timeout: 10 });
@@ -151,14 +153,50 @@ describe.each(['processes', 'threads'] as const)('%s', (pool) => {
     expect(notes()).toEqual(['beforeStart true', 'onFailure true 42', 'afterReturn FAILURE']);
   });
 
+  test('a task that was given to a dying child and never began is run by another one', async () => {
+    await start({ pool, concurrency: 1 });
+    for (let round = 0; round < 2; round++) {
+      const dying = await send('dies.after');
+      const next = await send('where');
+      await dying.get({ timeout: 10 });
+      expect(await next.get({ timeout: 10 })).toMatch(/^\d+\/\d+$/);
+    }
+    if (pool === 'processes') {
+      expect((await meta((await send('began')).id)).result).toMatchObject({ exc_type: 'WorkerLostError' });
+      expect(notes().filter((line) => line === 'began')).toEqual(['began']);
+    }
+  });
+
+  test('children tell of their start and their end, and monitors of them', async () => {
+    await start({ pool, concurrency: 1 });
+    const pid = Number(String(await run('where')).split('/')[0]);
+    expect(allNotes()).toEqual([`init ${pid}`]);
+    const sleeping = await send('sleep', 60_000);
+    await until(() => notes().length === 1);
+    const [shown] = Object.values(await app.control.inspect({ timeout: 3 }).active()).flat();
+    expect(shown).toMatchObject({ id: sleeping.id, worker_pid: pid });
+    await host.call('revoke', [sleeping.id], { terminate: true });
+    await meta(sleeping.id);
+    writeFileSync(process.env.POOLS_NOTES as string, '');
+    await host.call('restartPool');
+    await until(() => allNotes().some((line) => line.startsWith('shutdown ')));
+  });
+
+  test('a task makes groups and chords of tasks', async () => {
+    await start({ pool });
+    const replaced = await send('maps', 3);
+    await expect(app.asyncResult((await run('adds', 5)) as string).get({ timeout: 10 })).resolves.toBe(10);
+    expect((await meta(replaced.id, ({ status }) => status !== 'PENDING')).status).not.toBe('FAILURE');
+  });
+
+  test('a pool grows to no size that is a slip', async () => {
+    await start({ pool, concurrency: 1 });
+    await expect(host.call('grow', 100_000)).rejects.toThrow('is too large. Expected 1000 at most.');
+    expect(await host.call('poolInfo')).toMatchObject({ 'max-concurrency': 1 });
+  });
+
   test('what cannot cross is a failure of its task, and the child takes the next one', async () => {
     await start({ pool, concurrency: 1 });
-    const tagged = JSON.stringify({ __type__: 'x', __value__: 1 });
-    const endings = [await meta((await send('returns', tagged)).id), await meta((await send('progresses', tagged)).id)];
-    expect(endings.map(({ result }) => result)).toMatchObject([
-      { exc_type: 'DecodeError' },
-      { exc_type: 'DecodeError' },
-    ]);
     // A thread may share memory, a process may not.
     if (pool === 'processes') expect((await meta((await send('shared')).id)).status).toBe('FAILURE');
     let deep: unknown = [];
@@ -212,6 +250,18 @@ describe('async', () => {
       await other.end();
     }
   });
+});
+
+test('a process that listens for a debugger is not watched: at a breakpoint its loop may stand', async () => {
+  host = new PoolHost(
+    appModule,
+    { pool: 'async', watchdogMs: 100 },
+    { env: { NODE_OPTIONS: '--inspect=127.0.0.1:0' } },
+  );
+  await host.ready;
+  await run('block', 500);
+  expect(host.output).toMatch('Debugger listening');
+  expect(host.output).not.toMatch(/stands still|kept the event loop/);
 });
 
 describe('a child that hangs', () => {

@@ -55,6 +55,20 @@ describe('positional arguments', () => {
     expect(refusal(fn, args)).toBe(message);
   });
 
+  test('a parameter that TypeScript calls optional is so when params says it', () => {
+    const declared = { params: ['x', 'y?'] };
+    expect(refusal(optional, [1])).toBe("add() missing 1 required positional argument: 'argument 2'");
+    expect(bind(optional, [1], {}, declared)).toEqual([1]);
+    expect(bind(optional, [], { x: 1, y: 2 }, declared)).toEqual([1, 2]);
+    expect(refusal(optional, [], { y: 2 }, declared)).toBe("add() missing 1 required positional argument: 'x'");
+    expect(refusal(optional, [1, 2, 3], {}, declared)).toBe(
+      'add() takes from 1 to 2 positional arguments but 3 were given',
+    );
+    expect(() => bind(optional, [1], {}, { params: ['x?', 'y'] })).toThrow(
+      'a required parameter after an optional one',
+    );
+  });
+
   test('several missing arguments are listed as Python lists them', () => {
     const params = ['x', 'y', 'z'];
     expect(refusal(two, [], {}, { params: ['x', 'y'] })).toBe(

@@ -18,6 +18,9 @@ interface Declaration {
   readonly input?: AnySchema;
 }
 
+/** At the end of a name in `params`: the parameter may be left out. */
+const OPTIONAL = '?';
+
 // The source is what the engine runs, so it never lies about names; anything but plain identifiers is left alone.
 const PLAIN_LIST = /^(?:async\s*)?(?:function\s*[\w$]*\s*)?\(([\w$,\s]*)\)/;
 const SINGLE_NAME = /^(?:async\s+)?[\w$]+\s*=>/;
@@ -28,16 +31,25 @@ export function describeParameters(
   fn: { readonly length: number },
   declared: Declaration,
 ): ParameterList {
-  const { params, input } = declared;
+  const { input } = declared;
+  const firstOptional = declared.params?.findIndex((name) => name.endsWith(OPTIONAL)) ?? -1;
+  const params = declared.params?.map((name) => (name.endsWith(OPTIONAL) ? name.slice(0, -1) : name));
+  if (firstOptional >= 0 && declared.params?.slice(firstOptional).some((name) => !name.endsWith(OPTIONAL)) === true) {
+    throw new ConfigError(
+      `Task "${task}" names a required parameter after an optional one in params: ${declared.params.join(', ')}.`,
+    );
+  }
   if (params !== undefined && new Set(params).size !== params.length) {
     throw new ConfigError(`Task "${task}" names a parameter twice in params: ${params.join(', ')}.`);
   }
   if (input !== undefined) return schemaParameters(task, input, params ?? []);
   const context = declared.bind === true ? 1 : 0;
-  const required = Math.max(0, fn.length - context);
-  if (params !== undefined && params.length < required) {
+  const counted = Math.max(0, fn.length - context);
+  // TypeScript's `y?: number` is one of those that count; `y = 0` is not.
+  const required = firstOptional < 0 ? counted : Math.min(counted, firstOptional);
+  if (params !== undefined && params.length < counted) {
     throw new ConfigError(
-      `Task "${task}" takes ${required} arguments but params names ${params.length} (${params.join(', ')}). Name each parameter, in order.`,
+      `Task "${task}" takes ${counted} arguments but params names ${params.length} (${params.join(', ')}). Name each parameter, in order.`,
     );
   }
   const most =

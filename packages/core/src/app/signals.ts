@@ -59,6 +59,8 @@ export interface SignalMap {
     readonly request: TaskRequest;
     readonly terminated: boolean;
     readonly expired: boolean;
+    /** With `terminated`: the signal that its child gets. */
+    readonly signum: number | null;
   };
   /** The task rejected its message. */
   readonly taskRejected: RunSignal & { readonly requeue: boolean };
@@ -74,6 +76,9 @@ export interface SignalMap {
   readonly workerShuttingDown: WorkerSignal & { readonly how: 'warm' | 'soft' | 'cold' };
   readonly workerShutdown: WorkerSignal;
   readonly heartbeatSent: WorkerSignal;
+  /** In a child of the pools `processes` and `threads`: it has loaded the app and will run tasks; it was told to exit. */
+  readonly workerProcessInit: { readonly pid: number };
+  readonly workerProcessShutdown: { readonly pid: number };
   /** Beat starts, in a process of its own or inside of a worker. */
   readonly beatInit: { readonly beat: unknown };
   readonly beatEmbeddedInit: { readonly beat: unknown };
@@ -92,6 +97,7 @@ export type SignalHandler<N extends SignalName> = (signal: SignalMap[N]) => unkn
  */
 export class Signals {
   readonly #logger: () => Logger;
+  readonly #watchers = new Set<() => void>();
   readonly #handlers = new Map<SignalName, readonly ((signal: never) => unknown)[]>();
 
   constructor(logger: () => Logger) {
@@ -101,11 +107,19 @@ export class Signals {
   /** Calls `handler` from now on, until the returned function is called. Handlers are called in this order. */
   on<N extends SignalName>(name: N, handler: SignalHandler<N>): () => void {
     this.#handlers.set(name, [...(this.#handlers.get(name) ?? []), handler as (signal: never) => unknown]);
+    for (const changed of this.#watchers) changed();
     return () => {
       const rest = (this.#handlers.get(name) ?? []).filter((other) => other !== handler);
       if (rest.length > 0) this.#handlers.set(name, rest);
       else this.#handlers.delete(name);
+      for (const changed of this.#watchers) changed();
     };
+  }
+
+  /** Calls `listener` whenever a signal has got its first handler or lost its last one, until the returned function is called. */
+  watch(listener: () => void): () => void {
+    this.#watchers.add(listener);
+    return () => this.#watchers.delete(listener);
   }
 
   has(name: SignalName): boolean {

@@ -77,7 +77,10 @@ export interface TaskOptions extends TaskHooks {
   ) => AnyTask;
   /** A Standard Schema (zod, valibot, arktype ...). The task then takes one object, sent as keyword arguments. */
   readonly input?: AnySchema;
-  /** Names of the parameters in order, so that keyword arguments of a Python caller find their place. */
+  /**
+   * Names of the parameters in order, so that keyword arguments of a Python caller find their place. `y?` may be left out:
+   * of TypeScript's `y?: number` the function knows nothing, unlike of a default (`y = 0`), and it would be required.
+   */
   readonly params?: readonly string[];
   readonly queue?: string;
   readonly exchange?: string;

@@ -12,7 +12,7 @@ export { retryDelaySeconds } from '../retry/backoff.ts';
 export type { BackoffOptions } from '../retry/backoff.ts';
 export { publishRetryDelays } from '../retry/policy.ts';
 export type { RetrySchedule } from '../retry/policy.ts';
-export { decodeJson, encodeJson } from '../serialization/json.ts';
+export { decodeJson, decodeOwnJson, encodeJson } from '../serialization/json.ts';
 export { Decimal, PlainDate, PlainTime, Uuid } from '../serialization/python-values.ts';
 export { DEFAULT_LIMITS, SerializerRegistry } from '../serialization/registry.ts';
 export type {

@@ -222,11 +222,23 @@ const PYTHON_LITERAL = /NaN|Infinity/;
  * Throws `DecodeError` for anything else that is not JSON, unknown tags, and more than `maxDepth` levels.
  */
 export function decodeJson(text: string, maxDepth: number = MAX_DEPTH): unknown {
+  return decode(text, maxDepth, false);
+}
+
+/**
+ * {@link decodeJson} for what this program has written itself: an object that only looks like a tagged value stays the
+ * object that it was.
+ */
+export function decodeOwnJson(text: string): unknown {
+  return decode(text, MAX_DEPTH, true);
+}
+
+function decode(text: string, maxDepth: number, keepsUnknown: boolean): unknown {
   // Two characters are needed for each level, and a bracket.
   if (text.length > 2 * maxDepth && hasMore(text, maxDepth)) checkDepth(text, maxDepth);
   const value = parse(text, maxDepth);
   const isSuspect = text.includes('__') || text.includes('"constructor"') || ESCAPED_ASCII.test(text);
-  return isSuspect ? revive(value) : value;
+  return isSuspect ? revive(value, keepsUnknown) : value;
 }
 
 function parse(text: string, maxDepth: number): unknown {
@@ -269,10 +281,10 @@ function checkDepth(text: string, maxDepth: number): void {
 }
 
 /** Replaces tagged objects by what they stand for and drops dangerous keys, in place. */
-function revive(value: unknown): unknown {
+function revive(value: unknown, keepsUnknown: boolean): unknown {
   if (typeof value !== 'object' || value === null) return value;
   if (Array.isArray(value)) {
-    for (let index = 0; index < value.length; index++) value[index] = revive(value[index]);
+    for (let index = 0; index < value.length; index++) value[index] = revive(value[index], keepsUnknown);
     return value;
   }
   const record = value as Record<string, unknown>;
@@ -285,10 +297,14 @@ function revive(value: unknown): unknown {
     const item = record[key];
     if (typeof item !== 'object' || item === null) continue;
     if (key === 'constructor' && Object.hasOwn(item, 'prototype')) delete record[key];
-    else record[key] = revive(item);
+    else record[key] = revive(item, keepsUnknown);
   }
   if (keys.length === 2 && Object.hasOwn(record, '__type__') && Object.hasOwn(record, '__value__')) {
-    return untag(record['__type__'], record['__value__']);
+    try {
+      return untag(record['__type__'], record['__value__']);
+    } catch (error) {
+      if (!keepsUnknown) throw error;
+    }
   }
   return record;
 }

@@ -210,9 +210,12 @@ export class Dispatcher {
   }
 
   /** Tells running tasks to end, and returns them. */
-  terminate(test: (request: TaskRequest) => boolean): readonly Attempt[] {
+  terminate(test: (request: TaskRequest) => boolean, signal: NodeJS.Signals): readonly Attempt[] {
     const found = [...this.#attempts].filter(({ isOver, work }) => !isOver && test(work.request));
-    for (const attempt of found) attempt.interrupt('terminated', new TaskRevokedError('terminated'));
+    for (const attempt of found) {
+      attempt.signal = signal;
+      attempt.interrupt('terminated', new TaskRevokedError('terminated'));
+    }
     return found;
   }
 

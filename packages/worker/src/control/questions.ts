@@ -51,7 +51,7 @@ function facts({ app, worker, clock }: PanelHost): DescribeFacts {
     nodeName: worker.nodeName,
     clock,
     serializers: app.serializers,
-    pidOf: () => process.pid,
+    pidOf: ({ attempt }) => (attempt === undefined ? null : worker.pool.pidOf(attempt)),
   };
 }
 

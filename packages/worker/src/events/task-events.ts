@@ -1,3 +1,4 @@
+import { constants } from 'node:os';
 import {
   decodeTaskBody,
   formatTime,
@@ -13,9 +14,6 @@ import type { Delivery } from '@lovage/core/transport';
 import type { Attempt } from '../request/attempt.ts';
 import type { RevokeFacts, TaskObserver } from '../request/observer.ts';
 import type { Work } from '../request/work.ts';
-
-/** SIGTERM's number: what Celery's workers report of a terminated task. */
-const SIGTERM = 15;
 
 /**
  * Turns what happens to tasks into Celery's task events. Observes only while events are on, so that they cost nothing
@@ -66,8 +64,8 @@ export class TaskEvents implements TaskObserver {
     });
   }
 
-  revoked(work: Work, { terminated, expired }: RevokeFacts): void {
-    this.#send('task-revoked', work, { terminated, signum: terminated ? SIGTERM : null, expired });
+  revoked(work: Work, { terminated, expired, signal }: RevokeFacts): void {
+    this.#send('task-revoked', work, { terminated, signum: signalNumber(signal), expired });
   }
 
   rejected({ work }: Attempt, requeue: boolean): void {
@@ -92,4 +90,9 @@ export class TaskEvents implements TaskObserver {
       return [request.argsrepr, request.kwargsrepr];
     }
   }
+}
+
+/** As the system counts them. null: none. */
+export function signalNumber(signal: NodeJS.Signals | undefined): number | null {
+  return signal === undefined ? null : constants.signals[signal];
 }

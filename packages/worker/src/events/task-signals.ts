@@ -1,12 +1,38 @@
-import type { RunSignal, Signals } from '@lovage/core';
+import type { RunSignal, SignalName, Signals } from '@lovage/core';
 import type { DescribedError, TaskRequest } from '@lovage/core/protocol';
 import type { Delivery } from '@lovage/core/transport';
 import type { Attempt } from '../request/attempt.ts';
-import type { RevokeFacts, TaskObserver } from '../request/observer.ts';
+import type { RevokeFacts, TaskObserver, TaskObservers } from '../request/observer.ts';
 import type { Work } from '../request/work.ts';
+import { signalNumber } from './task-events.ts';
+
+/** What {@link TaskSignals} emits. */
+const TASK_SIGNALS: readonly SignalName[] = [
+  'taskReceived',
+  'taskPrerun',
+  'taskSuccess',
+  'taskFailure',
+  'taskRetry',
+  'taskRevoked',
+  'taskRejected',
+  'taskPostrun',
+  'taskUnknown',
+  'taskInternalError',
+];
+
+/** Observes for the app's signals while somebody listens to one of them; until the returned function is called. */
+export function tellSignals(signals: Signals, observers: TaskObservers): () => void {
+  const teller = new TaskSignals(signals);
+  const look = (): void => {
+    if (TASK_SIGNALS.some((name) => signals.has(name))) observers.add(teller);
+    else observers.remove(teller);
+  };
+  look();
+  return signals.watch(look);
+}
 
 /** Passes what happens to tasks on to the app's signals. Source: celery/app/trace.py, celery/worker/request.py. */
-export class TaskSignals implements TaskObserver {
+class TaskSignals implements TaskObserver {
   readonly #signals: Signals;
 
   constructor(signals: Signals) {
@@ -33,8 +59,9 @@ export class TaskSignals implements TaskObserver {
     this.#signals.emit('taskRetry', () => ({ ...run(attempt), cause }));
   }
 
-  revoked({ id: taskId, task, request }: Work, { terminated, expired }: RevokeFacts): void {
-    this.#signals.emit('taskRevoked', () => ({ task, taskId, request, terminated, expired }));
+  revoked({ id: taskId, task, request }: Work, { terminated, expired, signal }: RevokeFacts): void {
+    const signum = signalNumber(signal);
+    this.#signals.emit('taskRevoked', () => ({ task, taskId, request, terminated, expired, signum }));
   }
 
   rejected(attempt: Attempt, requeue: boolean): void {

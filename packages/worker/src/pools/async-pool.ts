@@ -88,6 +88,10 @@ export class AsyncPool implements Pool {
     return callHook(job, call, value);
   }
 
+  pidOf(): number {
+    return process.pid;
+  }
+
   release(): void {}
 
   abandon(job: PoolJob): void {

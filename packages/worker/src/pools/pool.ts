@@ -71,6 +71,8 @@ export interface Pool {
    * Rejects with what it throws, or when that place is gone.
    */
   hook(job: PoolJob, call: HookCall, value: unknown): Promise<void>;
+  /** The process that runs a job. */
+  pidOf(job: PoolJob): number;
   /** The job and all that follows it has ended: no {@link hook} comes any more. */
   release(job: PoolJob): void;
   /**

@@ -31,6 +31,7 @@ async function look(): Promise<void> {
     blockage = undefined;
     return;
   }
+  if (Atomics.load(beats, 1) === 1) return;
   if (now - seenAt < thresholdMs || isAsking || (blockage !== undefined && now - toldAt < AGAIN_MS)) return;
   isAsking = true;
   const found = await whoseCode();

@@ -1,9 +1,10 @@
+import { url as inspectorUrl } from 'node:inspector';
 import { Worker as Thread } from 'node:worker_threads';
 import type { Logger } from '@lovage/core';
 
 /** What the thread is started with. */
 export interface WatchdogData {
-  /** Counts up while the event loop turns. */
+  /** At 0: counts up while the event loop turns. At 1: 1 while a debugger may be there, which stops it at will. */
   readonly beats: Int32Array;
   readonly thresholdMs: number;
   readonly pid: number;
@@ -28,13 +29,15 @@ const BEATS = 4;
 /**
  * Names the task that keeps the event loop from turning, and for how long: a thread asks the debugger of this one whose
  * code it is in. While the loop stands, it writes to standard error; when it turns again, the logger is told.
+ *
+ * Not while the process listens for a debugger (`--inspect`): at a breakpoint every loop stands, and asking would go on.
  */
 export class Watchdog {
   readonly #thread: Thread;
   readonly #timer: NodeJS.Timeout;
 
   constructor(logger: Logger, thresholdMs: number) {
-    const beats = new Int32Array(new SharedArrayBuffer(4));
+    const beats = new Int32Array(new SharedArrayBuffer(8));
     const data: WatchdogData = { beats, thresholdMs, pid: process.pid };
     this.#thread = new Thread(ENTRY, { workerData: data });
     this.#thread.unref();
@@ -46,7 +49,12 @@ export class Watchdog {
       );
     });
     this.#thread.on('error', (error) => logger.warn({ error }, 'The watchdog of the event loop ended.'));
-    this.#timer = setInterval(() => Atomics.add(beats, 0, 1), thresholdMs / BEATS).unref();
+    const beat = (): void => {
+      Atomics.store(beats, 1, inspectorUrl() === undefined ? 0 : 1);
+      Atomics.add(beats, 0, 1);
+    };
+    beat();
+    this.#timer = setInterval(beat, thresholdMs / BEATS).unref();
   }
 
   stop(): void {

@@ -27,6 +27,8 @@ export class Attempt implements PoolJob {
   /** Monotonic; set when the function's part is over. */
   endedAt = 0;
   interruption: Interruption | undefined;
+  /** With the interruption `terminated`: what its child gets before it is killed. */
+  signal: NodeJS.Signals | undefined;
   /** The function's part is over: nothing that it does later counts. */
   isOver = false;
   /** What follows the task's success is in the broker: it will run, whatever becomes of the result. */

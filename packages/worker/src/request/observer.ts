@@ -8,6 +8,8 @@ export interface RevokeFacts {
   /** It ran, and was told to end. */
   readonly terminated: boolean;
   readonly expired: boolean;
+  /** With `terminated`: what its child gets before it is killed. */
+  readonly signal?: NodeJS.Signals;
 }
 
 /** What is told of tasks on their way through a worker: what events, signals and metrics are made of. */

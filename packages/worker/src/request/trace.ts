@@ -325,7 +325,8 @@ export class Tracer implements AttemptEnds, ContextHost {
           this.#unstored(attempt, failure);
           return;
         }
-        this.#observers.revoked(work, { terminated: true, expired: false }, attempt);
+        const { signal = 'SIGTERM' } = attempt;
+        this.#observers.revoked(work, { terminated: true, expired: false, signal }, attempt);
         this.#observers.ended(attempt, 'REVOKED', revoked);
         this.#end(attempt, 'revoked');
         return;

@@ -2,7 +2,7 @@
 import { appendFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { threadId } from 'node:worker_threads';
-import { currentTask, Lovage } from '@lovage/core';
+import { chord, currentTask, group, Lovage } from '@lovage/core';
 
 export const app = new Lovage('pools', {
   broker: process.env.POOLS_BROKER ?? 'memory://',
@@ -23,6 +23,31 @@ app.task('block', async (ms) => {
   await sleep(1);
   const end = Date.now() + ms;
   while (Date.now() < end);
+});
+// Its child is busy with something else when the next task comes, and dies before it begins that one.
+app.task('dies.after', () => {
+  setImmediate(() => {
+    const end = Date.now() + 300;
+    while (Date.now() < end);
+    if (threadId === 0) process.kill(process.pid, 'SIGKILL');
+    else process.exit(1);
+  });
+  return threadId;
+});
+app.task('began', () => {
+  note('began');
+  process.kill(process.pid, 'SIGKILL');
+});
+app.on('workerProcessInit', ({ pid }) => note(`init ${pid}`));
+app.on('workerProcessShutdown', ({ pid }) => note(`shutdown ${pid}`));
+const sum = app.task('sum', (numbers) => numbers.reduce((a, b) => a + b, 0));
+app.task('maps', { bind: true }, (task, n) => task.replace(group(Array.from({ length: n }, (_, at) => leaf.s(at)))));
+app.task('adds', { bind: true }, async (task, n) => {
+  const { id } = await chord(
+    Array.from({ length: n }, (_, at) => leaf.s(at)),
+    sum.s(),
+  ).delay();
+  return id;
 });
 app.task('deaf', () => {
   note(`deaf ${process.pid}`);

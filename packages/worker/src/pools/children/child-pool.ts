@@ -1,4 +1,4 @@
-import { LovageError, type Logger } from '@lovage/core';
+import { LovageError, type Logger, WorkerLostError } from '@lovage/core';
 import { SoftTimeLimitExceeded } from '@lovage/core/protocol';
 import type { Clock } from '../../clock.ts';
 import { DeadlineHeap, type HeapEntry } from '../../consumer/deadline-heap.ts';
@@ -7,7 +7,7 @@ import { canLog } from '../../log.ts';
 import { poolInfo, type Pool, type PoolInfo, type PoolJob } from '../pool.ts';
 import { Child, describeRun, type ChildOwner } from './child.ts';
 import { openProcess, openThread } from './link.ts';
-import type { AppModule, ToParent } from './messages.ts';
+import type { AppModule, RunMessage, ToParent } from './messages.ts';
 
 export interface ChildPoolOptions {
   readonly kind: 'threads' | 'processes';
@@ -39,6 +39,8 @@ interface Limit {
 
 const FIRST_BACK_OFF_MS = 1000;
 const LONGEST_BACK_OFF_MS = 30_000;
+/** How many children may die with a job that they have not begun. */
+const MOST_TRIES = 3;
 /** Between a signal and SIGKILL. */
 const SIGNAL_MS = 100;
 /** A child that loads the app for longer is worth a word. */
@@ -64,6 +66,8 @@ export class ChildPool implements Pool, ChildOwner {
   readonly #running = new Map<PoolJob, Child>();
   readonly #limits: DeadlineHeap<Limit>;
   readonly #limitsOf = new Map<PoolJob, Limits>();
+  /** Jobs whose child died before it began them, for the next that is idle. */
+  readonly #orphans = new Map<PoolJob, { readonly tries: number; isWaiting: boolean }>();
   /** What is done when a child keeps its pool waiting: for a sign of life, for the app, for its end. */
   readonly #alarms = new Map<Child, () => void>();
   #size: number;
@@ -89,6 +93,7 @@ export class ChildPool implements Pool, ChildOwner {
 
   get busy(): number {
     let busy = 0;
+    for (const { isWaiting } of this.#orphans.values()) if (isWaiting) busy++;
     for (const { state } of this.#children) if (state === 'busy' || state === 'holding') busy++;
     return busy;
   }
@@ -120,7 +125,10 @@ export class ChildPool implements Pool, ChildOwner {
   execute(job: PoolJob): void {
     // Throws for what does not cross: nothing has happened by then.
     const message = describeRun(job, this.#number++);
-    const child = this.#idle.pop() as Child;
+    this.#hand(job, message, this.#idle.pop() as Child);
+  }
+
+  #hand(job: PoolJob, message: RunMessage, child: Child): void {
     const { maxTasksPerChild } = this.#options;
     this.#running.set(job, child);
     if (job.softLimitMs !== undefined || job.hardLimitMs !== undefined) this.#limit(child, job);
@@ -138,17 +146,19 @@ export class ChildPool implements Pool, ChildOwner {
     if (child?.state === 'holding') await child.hook(call, value);
   }
 
+  pidOf(job: PoolJob): number {
+    return this.name === 'processes' ? (this.#running.get(job)?.id ?? process.pid) : process.pid;
+  }
+
   release(job: PoolJob): void {
     const child = this.#running.get(job);
-    this.#running.delete(job);
-    this.#unlimit(job);
+    this.#forget(job);
     if (child?.job === job) child.release();
   }
 
   abandon(job: PoolJob, signal: NodeJS.Signals = 'SIGKILL'): void {
     const child = this.#running.get(job);
-    this.#running.delete(job);
-    this.#unlimit(job);
+    this.#forget(job);
     if (child?.job === job) this.#kill(child, signal);
   }
 
@@ -214,6 +224,13 @@ export class ChildPool implements Pool, ChildOwner {
       this.#balance();
       return;
     }
+    const orphan = [...this.#orphans].find(([, { isWaiting }]) => isWaiting);
+    if (orphan !== undefined) {
+      if (index >= 0) this.#idle.splice(index, 1);
+      orphan[1].isWaiting = false;
+      this.#hand(orphan[0], describeRun(orphan[0], this.#number++), child);
+      return;
+    }
     if (index < 0) this.#idle.push(child);
     this.#balance();
     this.onRoom();
@@ -249,6 +266,19 @@ export class ChildPool implements Pool, ChildOwner {
     }
     if (!child.isRetiring) logger.warn({ child: child.id }, `The child ${child.id} ${how}. It is replaced.`);
     this.#balance();
+  }
+
+  unbegun(job: PoolJob, how: string): void {
+    const tries = (this.#orphans.get(job)?.tries ?? 0) + 1;
+    this.#forget(job);
+    if (tries > MOST_TRIES) {
+      // Reading it may be what ends them.
+      job.lost(new WorkerLostError(`${tries} children died before they began the task; the last one ${how}.`));
+      return;
+    }
+    this.#orphans.set(job, { tries, isWaiting: true });
+    const child = this.#idle.at(-1);
+    if (child !== undefined && this.busy <= this.#size) this.idle(child);
   }
 
   log({ level, fields, message }: Extract<ToParent, { kind: 'log' }>): void {
@@ -352,6 +382,12 @@ export class ChildPool implements Pool, ChildOwner {
     });
   }
 
+  #forget(job: PoolJob): void {
+    this.#running.delete(job);
+    this.#orphans.delete(job);
+    this.#unlimit(job);
+  }
+
   #unlimit(job: PoolJob): void {
     const limits = this.#limitsOf.get(job);
     if (limits === undefined) return;
@@ -367,8 +403,7 @@ export class ChildPool implements Pool, ChildOwner {
         if (child.state === 'busy') job.abort(new SoftTimeLimitExceeded());
         continue;
       }
-      this.#running.delete(job);
-      this.#unlimit(job);
+      this.#forget(job);
       this.#kill(child, 'SIGKILL');
       job.timedOut();
     }

@@ -1,4 +1,4 @@
-import { decodeJson, describeError, encodeJson, RemoteError, WorkerLostError } from '@lovage/core/protocol';
+import { decodeOwnJson, describeError, encodeJson, RemoteError, WorkerLostError } from '@lovage/core/protocol';
 import { hasEndHooks, type HookCall } from '../../request/hooks.ts';
 import { isChildError } from '../../request/matchers.ts';
 import type { PoolJob } from '../pool.ts';
@@ -20,6 +20,8 @@ export interface ChildOwner {
   idle(child: Child): void;
   /** The function of its job is over. */
   ended(child: Child): void;
+  /** It died before it began its job, which another one can have. */
+  unbegun(job: PoolJob, how: string): void;
   /** It is gone, or about to be. `broken`: why it could not load the app. */
   gone(child: Child, how: string, broken: string | undefined): void;
   log(message: Extract<ToParent, { kind: 'log' }>): void;
@@ -149,7 +151,7 @@ export class Child {
       this.#link.post({ kind: 'stored', call, error: error === undefined ? undefined : describeError(error) });
     const store = async (): Promise<void> => {
       this.#addChildren(job, children);
-      await job.context.updateState({ state, meta: decodeJson(meta) });
+      await job.context.updateState({ state, meta: decodeOwnJson(meta) });
     };
     store().then(() => answer(), answer);
   }
@@ -169,7 +171,7 @@ export class Child {
       if (message.kind === 'returned') value = receiveResult(message.value);
       else value = receiveThrown(job.task, job.context, message.thrown);
     } catch (error) {
-      // An object that looks like a tagged value and is none, for example.
+      // What no text and no clone brings over, a depth beyond all for example.
       if (message.kind === 'threw' || job.usesResult) {
         job.threw(error);
         return;
@@ -180,7 +182,7 @@ export class Child {
   }
 
   #addChildren(job: PoolJob, children: readonly string[]): void {
-    for (const child of children) job.context.addChild(decodeJson(child));
+    for (const child of children) job.context.addChild(decodeOwnJson(child));
   }
 
   #unlisten(): void {
@@ -195,12 +197,15 @@ export class Child {
 
   #gone(how: string): void {
     const { job, state } = this;
+    const hasBegun = this.#link.hasBegun(this.#number);
     this.state = 'gone';
     this.#unlisten();
     this.job = undefined;
     this.#hook?.reject(this.#lost(how));
     this.#owner.gone(this, how, this.#broken);
-    if (job !== undefined && state === 'busy') job.lost(this.#lost(how));
+    if (job === undefined || state !== 'busy') return;
+    if (hasBegun) job.lost(this.#lost(how));
+    else this.#owner.unbegun(job, how);
   }
 
   #lost(how: string): WorkerLostError {

@@ -14,7 +14,7 @@ import {
   type RetryOptions,
   type SignatureDict,
 } from '@lovage/core';
-import { decodeJson, describeError, encodeJson, safeRepr } from '@lovage/core/protocol';
+import { decodeOwnJson, describeError, encodeJson, safeRepr } from '@lovage/core/protocol';
 import type { ContextWork, RunContext } from '../../request/context.ts';
 import { ChildError, isAbort, isControl, judgeError } from '../../request/matchers.ts';
 import type { ReasonText, ResultValue, Thrown, ThrownText } from './messages.ts';
@@ -36,7 +36,7 @@ export function sendResult(value: unknown): ResultValue {
 }
 
 export function receiveResult(value: ResultValue): unknown {
-  return 'text' in value ? decodeJson(value.text) : value.clone;
+  return 'text' in value ? decodeOwnJson(value.text) : value.clone;
 }
 
 /** What a function has thrown, for the other side. Never throws. */
@@ -83,17 +83,17 @@ export function receiveThrown(task: AnyTask, context: RunContext, thrown: Thrown
       return context.abortReason;
     case 'planned-retry': {
       const cause = receiveCause(thrown.cause);
-      const options = { ...(decodeJson(thrown.options) as RetryOptions), ...(cause === undefined ? {} : { cause }) };
+      const options = { ...(decodeOwnJson(thrown.options) as RetryOptions), ...(cause === undefined ? {} : { cause }) };
       const error = new Retry({ cause, when: options.eta ?? options.countdown });
       context.retryPlan = { thrown: error, options };
       return error;
     }
     case 'retry': {
-      const when = decodeJson(thrown.when) as number | Date | null;
+      const when = decodeOwnJson(thrown.when) as number | Date | null;
       return new Retry({ cause: receiveCause(thrown.cause), when: when ?? undefined });
     }
     case 'replace': {
-      const signature = Signature.fromJSON(task.app, decodeJson(thrown.signature) as SignatureDict);
+      const signature = Signature.fromJSON(task.app, decodeOwnJson(thrown.signature) as SignatureDict);
       const error = new Ignore(thrown.message);
       context.replacement = { thrown: error, signature };
       return error;

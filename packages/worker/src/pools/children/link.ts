@@ -1,6 +1,8 @@
 import { fork } from 'node:child_process';
+import { closeSync } from 'node:fs';
 import { getHeapStatistics } from 'node:v8';
 import { Worker as Thread } from 'node:worker_threads';
+import { NOTE_VARIABLE, openFileNote, openSharedNote } from './begun-note.ts';
 import type { ToChild, ToParent } from './messages.ts';
 
 /** The parent's end of one child: a process or a thread. */
@@ -9,6 +11,8 @@ export interface ChildLink {
   readonly id: number;
   /** What a child that is gone does not get is dropped: the pool hears of its end. */
   post(message: ToChild): void;
+  /** Whether it has begun this job, which is the one that it was given last. Also when it is gone. */
+  hasBegun(job: number): boolean;
   /** Ends it whatever it does. `signal` is for processes. */
   kill(signal: NodeJS.Signals): void;
 }
@@ -36,9 +40,11 @@ const isInherited = (argument: string): boolean => !argument.startsWith('--inspe
 const HEAP_MB = Math.floor(getHeapStatistics().heap_size_limit / 1024 / 1024);
 
 export const openProcess: OpenLink = ({ onMessage, onGone }) => {
+  const note = openFileNote();
   const child = fork(ENTRY, [], {
     serialization: 'advanced',
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...(note === undefined ? [] : [note.fd])],
+    ...(note === undefined ? {} : { env: { ...process.env, [NOTE_VARIABLE]: '4' } }),
     execArgv: process.execArgv.filter(isInherited),
   });
   let how: string | undefined;
@@ -47,6 +53,7 @@ export const openProcess: OpenLink = ({ onMessage, onGone }) => {
     if (isGone) return;
     isGone = true;
     onGone(how ?? 'was lost');
+    if (note !== undefined) closeSync(note.fd);
   };
   child.on('message', (message) => onMessage(message as unknown as ToParent));
   child.on('exit', (code, signal) => {
@@ -68,13 +75,18 @@ export const openProcess: OpenLink = ({ onMessage, onGone }) => {
     post: (message) => {
       if (child.connected) child.send(message, () => {});
     },
+    hasBegun: (job) => note?.holds(job) ?? true,
     kill: (signal) => void child.kill(signal),
   };
 };
 
 export const openThread: OpenLink = ({ onMessage, onGone }) => {
   // Node's options are inherited; the size of the heap is none of them.
-  const thread = new Thread(ENTRY, { resourceLimits: { maxOldGenerationSizeMb: HEAP_MB } });
+  const note = openSharedNote();
+  const thread = new Thread(ENTRY, {
+    workerData: note.memory,
+    resourceLimits: { maxOldGenerationSizeMb: HEAP_MB },
+  });
   const id = thread.threadId;
   let error: string | undefined;
   thread.on('message', (message) => onMessage(message as ToParent));
@@ -85,6 +97,7 @@ export const openThread: OpenLink = ({ onMessage, onGone }) => {
   return {
     id,
     post: (message) => thread.postMessage(message),
+    hasBegun: (job) => note.holds(job),
     kill: () => void thread.terminate(),
   };
 };

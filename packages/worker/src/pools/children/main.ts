@@ -1,5 +1,6 @@
 // What a child of the pools `threads` and `processes` runs.
-import { parentPort } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
+import { fileNotes, sharedNotes } from './begun-note.ts';
 import type { ToChild, ToParent } from './messages.ts';
 import { Runner } from './runner.ts';
 
@@ -8,10 +9,14 @@ const exit = (): never => process.exit(0);
 
 const runner =
   port === null
-    ? new Runner((message) => {
-        if (process.connected) process.send?.(message, undefined, undefined, () => {});
-      }, exit)
-    : new Runner((message) => port.postMessage(message), exit);
+    ? new Runner(
+        (message) => {
+          if (process.connected) process.send?.(message, undefined, undefined, () => {});
+        },
+        fileNotes(),
+        exit,
+      )
+    : new Runner((message) => port.postMessage(message), sharedNotes(workerData as SharedArrayBuffer), exit);
 
 process.on('unhandledRejection', (error) => runner.uncaught('Unhandled rejection', error));
 process.on('uncaughtException', (error) => runner.uncaught('Uncaught exception', error));

@@ -40,6 +40,7 @@ const CLOSE_MS = 2000;
 /** Runs tasks for a parent: the other end of `Child`. */
 export class Runner implements ContextHost<ContextWork> {
   readonly #post: (message: ToParent) => void;
+  readonly #begins: (job: number) => void;
   readonly #exit: () => void;
   readonly #jobs = new Map<number, Job>();
   readonly #byContext = new WeakMap<object, Job>();
@@ -49,8 +50,10 @@ export class Runner implements ContextHost<ContextWork> {
   #app!: Lovage;
   logger: Logger = silentLogger;
 
-  constructor(post: (message: ToParent) => void, exit: () => void) {
+  /** `begins` notes that a job begins, before anything of it can go wrong. */
+  constructor(post: (message: ToParent) => void, begins: (job: number) => void, exit: () => void) {
     this.#post = post;
+    this.#begins = begins;
     this.#exit = exit;
   }
 
@@ -131,10 +134,12 @@ export class Runner implements ContextHost<ContextWork> {
       setTimeout(() => this.#exit(), 50);
       return;
     }
+    this.#app.signals.emit('workerProcessInit', () => ({ pid: process.pid }));
     this.#post({ kind: 'ready' });
   }
 
   #run(message: RunMessage): void {
+    this.#begins(message.job);
     let job: Job;
     try {
       job = this.#prepare(message);
@@ -256,6 +261,7 @@ export class Runner implements ContextHost<ContextWork> {
   }
 
   async #stop(): Promise<void> {
+    this.#app?.signals.emit('workerProcessShutdown', () => ({ pid: process.pid }));
     const late = new Promise<void>((resolve) => setTimeout(resolve, CLOSE_MS).unref());
     await Promise.race([this.#app?.close().catch(() => undefined), late]);
     this.#exit();
