@@ -11,7 +11,7 @@ import { startServices } from './services.mjs';
 const args = process.argv.slice(2);
 const filters = args.filter((arg) => arg !== '--check');
 const stores = ['mongodb', 'postgresql', 'mariadb', 'memcached'];
-const services = ['redis', 'amqp', 'sqs', ...stores, 'python', 'python-5.2', 'flower'];
+const services = ['redis', 'amqp', 'sqs', ...stores, 'python', 'python-5.2', 'flower', 'traces'];
 const { env, stop } = await startServices(services);
 const { code } = await run(
   process.execPath,

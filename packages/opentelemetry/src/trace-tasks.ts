@@ -48,8 +48,8 @@ export function traceTasks(app: Lovage, { provider, relation = 'child' }: TraceO
         'celery.action': 'apply_async',
         'celery.task_name': task,
         'messaging.message.id': id,
-        'messaging.destination': exchange || routingKey,
-        'messaging.destination_kind': exchange === '' ? 'queue' : 'direct',
+        'messaging.destination': routingKey || exchange,
+        'messaging.destination_kind': 'queue',
         'messaging.system': 'celery',
       },
     });
@@ -138,8 +138,8 @@ function attributesOf({ request }: TaskContext): Record<string, string | number>
     'celery.origin': request.origin ?? '',
     'messaging.conversation_id': request.correlationId ?? request.id,
     'messaging.message.id': request.id,
-    'messaging.destination': exchange || routingKey,
-    'messaging.destination_kind': exchange === '' ? 'queue' : 'direct',
+    'messaging.destination': routingKey || exchange,
+    'messaging.destination_kind': 'queue',
     'messaging.system': 'celery',
   };
 }
