@@ -3,7 +3,9 @@ import { defineConfig } from 'vitest/config';
 // Not "import", which is implied: Vitest hands these to Node, where a `require()` would then get modules. Not "module":
 // what packages have under that name is for bundlers, and Node cannot load it.
 const conditions = ['@lovage/source', 'node'];
-const shared = { resolve: { conditions }, ssr: { resolve: { conditions } } };
+// Nest's decorators are those of TypeScript before the standard ones.
+const oxc = { decorator: { legacy: true } };
+const shared = { resolve: { conditions }, ssr: { resolve: { conditions } }, oxc };
 
 export default defineConfig({
   test: {

@@ -5,7 +5,9 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { root, run } from './run.mjs';
+import { freePort } from './server-process.mjs';
 import { startServices } from './services.mjs';
+import { installed, tryWeb } from './web-example.mjs';
 
 const lovage = (...args) => [process.execPath, [join(root, 'packages/cli/dist/bin.js'), ...args]];
 const jiti = (example, ...args) => [
@@ -20,6 +22,12 @@ const machines = {
   LOVAGE_BROKER: `sqla+sqlite:///${folder}/machines.db`,
   LOVAGE_BACKEND: `db+sqlite:///${folder}/machines.db`,
 };
+
+const files = (name) => ({
+  BROKER: `sqla+sqlite:///${folder}/${name}.db`,
+  BACKEND: `db+sqlite:///${folder}/${name}.db`,
+});
+const worker = (tasks) => lovage('--log-format', 'line', '-A', tasks, 'worker', '-l', 'info');
 
 const EXAMPLES = [
   { name: 'quickstart', main: [process.execPath, [join(root, 'scripts/demo.mjs')]] },
@@ -40,7 +48,7 @@ const EXAMPLES = [
   {
     name: 'workflows',
     env: broker,
-    worker: lovage('--log-format', 'line', '-A', './tasks.ts', 'worker', '-l', 'info'),
+    worker: worker('./tasks.ts'),
     ready: / ready/,
     main: jiti('workflows', './main.ts'),
   },
@@ -56,29 +64,62 @@ const EXAMPLES = [
     name: 'python-calls-typescript',
     env: broker,
     needs: [python],
-    worker: lovage('--log-format', 'line', '-A', './tasks.ts', 'worker', '-l', 'info'),
+    worker: worker('./tasks.ts'),
     ready: / ready/,
     main: [python, ['main.py']],
+  },
+  { name: 'fastify', env: files('fastify'), worker: worker('./tasks.ts'), web: jiti('fastify', './server.ts') },
+  { name: 'express', env: files('express'), worker: worker('./tasks.ts'), web: jiti('express', './server.ts') },
+  { name: 'nestjs', env: files('nestjs'), worker: worker('./src/worker.ts'), web: jiti('nestjs', './src/main.ts') },
+  {
+    name: 'nextjs',
+    env: files('nextjs'),
+    cwd: () => installed('nextjs', folder),
+    worker: ['node_modules/.bin/lovage', ['--log-format', 'line', '-A', './lovage/tasks.ts', 'worker', '-l', 'info']],
+    web: ['node_modules/.bin/next', ['dev', '-H', '127.0.0.1']],
+    webReady: / Ready /,
+    paths: '/api',
   },
 ];
 
 let failed = 0;
-for (const { name, env: own = {}, needs = [], worker, ready, main } of EXAMPLES) {
+for (const { name, needs = [], ...example } of EXAMPLES) {
   if (needs.includes(undefined)) {
     console.log(`${name}: skipped, Python is not to be had`);
     continue;
   }
-  const cwd = join(root, 'examples', name);
-  const env = { ...process.env, ...own };
-  const running = worker === undefined ? undefined : await start(worker, { cwd, env, ready });
-  const { code } = await run(main[0], main[1], { cwd, env });
-  await running?.stop();
-  console.log(`${name}: ${code === 0 ? 'passed' : `FAILED (${code})`}`);
-  if (code !== 0) failed++;
+  const problem = await runExample(name, example);
+  console.log(`${name}: ${problem === undefined ? 'passed' : `FAILED (${problem})`}`);
+  if (problem !== undefined) failed++;
 }
 await stop();
 rmSync(folder, { recursive: true, force: true });
 process.exitCode = failed === 0 ? 0 : 1;
+
+/** What is wrong with an example; undefined when nothing is. */
+async function runExample(name, { env: own = {}, cwd: install, worker, ready = / ready/, main, web, webReady, paths }) {
+  const cwd = (await install?.()) ?? join(root, 'examples', name);
+  const env = { ...process.env, ...own };
+  const running = worker === undefined ? undefined : await start(worker, { cwd, env, ready });
+  try {
+    if (web === undefined) {
+      const { code } = await run(main[0], main[1], { cwd, env });
+      return code === 0 ? undefined : code;
+    }
+    const port = await freePort();
+    const server = await start(web, { cwd, env: { ...env, PORT: String(port) }, ready: webReady ?? /ready on/ });
+    try {
+      await tryWeb(`http://127.0.0.1:${port}${paths ?? ''}`);
+      return undefined;
+    } catch (error) {
+      return `${error.message}\n${server.output()}`;
+    } finally {
+      await server.stop();
+    }
+  } finally {
+    await running?.stop();
+  }
+}
 
 async function start([command, args], { cwd, env, ready }) {
   const child = spawn(command, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] });
@@ -95,6 +136,7 @@ async function start([command, args], { cwd, env, ready }) {
     setTimeout(() => reject(new Error(`${command} was not ready within 30 s:\n${output}`)), 30_000).unref();
   });
   return {
+    output: () => output,
     stop: async () => {
       child.kill('SIGTERM');
       await exit;

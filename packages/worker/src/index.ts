@@ -8,3 +8,4 @@ export type { Clock } from './clock.ts';
 export type { Pool, PoolInfo, PoolJob } from './pools/pool.ts';
 export type { DeadReason } from './dead-letters.ts';
 export { HealthServer, type HealthOptions, type HealthReport } from './health.ts';
+export { isInChild } from './pools/children/in-child.ts';

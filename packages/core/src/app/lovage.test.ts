@@ -64,6 +64,23 @@ describe('close', () => {
     await wait;
   });
 
+  test('first waits for what others close with it, and takes their errors', async () => {
+    const errors: string[] = [];
+    const logger = { debug() {}, info() {}, warn() {}, error: (_: unknown, message: string) => errors.push(message) };
+    const app = openApp({ logger });
+    const seen: string[] = [];
+    app.onClose(async () => {
+      await app.sendTask('t');
+      seen.push('sent');
+    });
+    app.onClose(() => {
+      throw new Error('no');
+    });
+    await app.close();
+    expect(seen).toEqual(['sent']);
+    expect(errors).toEqual(['What was to be done before the app "test" closes failed.']);
+  });
+
   test('every close resolves when it is closed, not before', async () => {
     let isClosed = false;
     const slow: Backend = {

@@ -160,6 +160,7 @@ export class Lovage implements AsyncDisposable {
   #openedBackend: ResultBackend | undefined;
   #waiter: ResultWaiter | undefined;
   readonly #wrappers: TaskWrapper[] = [];
+  readonly #closers: (() => unknown)[] = [];
   #control: Control | undefined;
   #events: Events | undefined;
   #closed = false;
@@ -601,6 +602,16 @@ export class Lovage implements AsyncDisposable {
     return (this.#waiter ??= new ResultWaiter(backend, this.logger));
   }
 
+  /**
+   * Calls `closer` when the app is closed, and waits for it before anything of the app ends: for what tasks share, a pool
+   * of database connections for example. The `lovage` command closes the app at its end, a child of a pool does too. What
+   * it throws is logged.
+   */
+  onClose(closer: () => unknown): this {
+    this.#closers.push(closer);
+    return this;
+  }
+
   /** Flushes and closes what the app opened, and ends every wait for a result with `ClosedError`. Twice is fine. */
   close(): Promise<void> {
     return (this.#closing ??= this.#close());
@@ -611,6 +622,7 @@ export class Lovage implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
+    await Promise.all(this.#closers.map((closer) => this.#callCloser(closer)));
     const backend = this.#backend;
     this.#closed = true;
     forgetApp(this);
@@ -622,6 +634,14 @@ export class Lovage implements AsyncDisposable {
     );
     await this.#events?.close();
     await this.#producing?.close();
+  }
+
+  async #callCloser(closer: () => unknown): Promise<void> {
+    try {
+      await closer();
+    } catch (error) {
+      this.logger.error({ error }, `What was to be done before the app "${this.name}" closes failed.`);
+    }
   }
 
   async #openBackend(): Promise<ResultBackend | undefined> {

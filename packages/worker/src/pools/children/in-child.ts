@@ -6,6 +6,7 @@ export function markChild(): void {
   shared[KEY] = true;
 }
 
+/** True in a child of a worker's pool, which loads the app to run tasks that its parent gives it. */
 export function isInChild(): boolean {
   return shared[KEY] === true;
 }

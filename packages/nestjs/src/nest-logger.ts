@@ -1,0 +1,26 @@
+import type { LogFields, Logger } from '@lovage/core';
+import { Logger as NestLogger } from '@nestjs/common';
+
+/** Lovage's log in Nest's, under the context `Lovage`. */
+export function nestLogger(): Logger {
+  const log = new NestLogger('Lovage');
+  return {
+    debug: (fields, message) => log.debug(withFields(message, fields)),
+    info: (fields, message) => log.log(withFields(message, fields)),
+    warn: (fields, message) => log.warn(withFields(message, fields)),
+    error: ({ error, ...fields }, message) =>
+      error instanceof Error
+        ? log.error(withFields(`${message} ${error.message}`, fields), error.stack)
+        : log.error(withFields(message, error === undefined ? fields : { ...fields, error })),
+  };
+}
+
+function withFields(message: string, fields: LogFields): string {
+  const shown = Object.entries(fields).map(([name, value]) => `${name}=${show(value)}`);
+  return shown.length === 0 ? message : `${message} ${shown.join(' ')}`;
+}
+
+function show(value: unknown): string {
+  if (value instanceof Error) return value.message;
+  return typeof value === 'string' ? value : (JSON.stringify(value) ?? String(value));
+}
