@@ -60,9 +60,7 @@ async function sourceText() {
 }
 
 function settingsPage(source) {
-  const taken = [...source.matchAll(/\{([^{}]*)\}\s*=\s*[\w.#]*settings\b/gi)].map(([, names]) => names).join(',');
-  const isRead = ([name]) =>
-    new RegExp(`settings\\??\\.${name}\\b`, 'i').test(source) || new RegExp(`\\b${name}\\b`).test(taken);
+  const isRead = ([name]) => new RegExp(`\\b${name}\\b`).test(source);
   const lines = [
     '# Settings',
     '',

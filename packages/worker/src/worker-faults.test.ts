@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { ConfigError, ConnectionLostError } from '@lovage/core';
+import { ConfigError, ConnectError, ConnectionLostError } from '@lovage/core';
 import { cutMemoryLinks } from '@lovage/core/memory';
 import { gate, openBench, until, within } from '../test/support/bench.ts';
 import { ManualClock } from '../test/support/manual-clock.ts';
@@ -379,5 +379,19 @@ describe('a half-open broker', () => {
     await stopped;
     await bench.workers[0]?.done;
     expect(bench.lines.map(({ message }) => message)).not.toContain('The worker cannot work and stops.');
+  });
+
+  test('a worker whose broker stays away ends after brokerConnectionMaxRetries', async () => {
+    const { transport } = faultyTransport();
+    let isAway = false;
+    const connect: typeof transport.connect = (...call) => {
+      if (!isAway) return transport.connect(...call);
+      return Promise.reject(new ConnectError('nobody listens'));
+    };
+    const bench = openBench({ transports: [{ ...transport, connect }], brokerConnectionMaxRetries: 2 });
+    const worker = await bench.worker();
+    isAway = true;
+    expect(cutMemoryLinks(bench.broker, { clientName: 'bench:read' })).toBe(1);
+    await expect(within(worker.done, 'the end of the worker')).rejects.toThrow('could not be reached in 3 tries');
   });
 });

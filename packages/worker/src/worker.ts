@@ -645,8 +645,11 @@ export class Worker implements AsyncDisposable {
     // A task that runs here may keep this loop from turning; a child cannot.
     const supervisor = this.app.connectBroker('read', { keepsLeases: this.#runsHere });
     this.#supervisor = supervisor;
-    supervisor.onChange(({ state }) => {
-      if (state === 'failed') this.#askAgain(supervisor);
+    const { brokerConnectionMaxRetries: most } = this.app.settings;
+    supervisor.onChange(({ state, failures, error }) => {
+      if (state !== 'failed') return;
+      if (most && failures > most) this.#fail(error);
+      else this.#askAgain(supervisor);
     });
     supervisor.onConnect((connection) => this.#consume(connection));
     const { brokerConnectionRetry, brokerConnectionRetryOnStartup, brokerConnectionTimeout } = this.app.settings;

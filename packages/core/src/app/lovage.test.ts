@@ -20,6 +20,11 @@ describe('settings', () => {
   });
 });
 
+test('bodies above maxMessageBytes are not decoded', () => {
+  const { serializers } = new Lovage('a', { maxMessageBytes: 100 });
+  expect(serializers.limits).toMatchObject({ maxBodyBytes: 100, maxDecompressedBytes: 100 });
+});
+
 test('an app is known as one, other things are not', () => {
   expect(isLovageApp(new Lovage('a'))).toBe(true);
   for (const value of [undefined, null, {}, 'app', () => 1]) expect(isLovageApp(value)).toBe(false);

@@ -285,7 +285,9 @@ export class Lovage implements AsyncDisposable {
 
   /** Serializers and compressions; what `acceptContent` names is accepted. */
   get serializers(): SerializerRegistry {
-    return (this.#serializers ??= new SerializerRegistry({ accept: this.settings.acceptContent }));
+    const { acceptContent: accept, maxMessageBytes } = this.settings;
+    const limits = { maxBodyBytes: maxMessageBytes, maxDecompressedBytes: maxMessageBytes };
+    return (this.#serializers ??= new SerializerRegistry({ accept, limits }));
   }
 
   get queues(): Queues {
@@ -516,6 +518,10 @@ export class Lovage implements AsyncDisposable {
         clientName: `${this.name}:${use}`,
         logger: this.logger,
       },
+      // Whoever publishes has a deadline of their own.
+      ...(use === 'read' && settings.brokerConnectionMaxRetries
+        ? { schedule: { maxRetries: settings.brokerConnectionMaxRetries } }
+        : {}),
       logger: this.logger,
     });
   }

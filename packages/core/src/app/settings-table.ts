@@ -44,9 +44,11 @@ const GENERAL = {
     'Content types or serializer names that are decoded; others are refused before parsing.',
   ),
   resultAcceptContent: optional(names, 'The same for results. Default: `acceptContent`.'),
-  enableUtc: setting(flag, true, 'Whether times are sent in UTC.', {
-    withoutEffect: 'Times are always sent with their offset, in UTC.',
-  }),
+  enableUtc: setting(
+    flag,
+    true,
+    'false: crontabs are read in local time where no `timezone` is given. Times are sent with their offset in any case.',
+  ),
   timezone: optional(timeZone, 'Time zone of crontab schedules. Default: UTC.', { also: ['TIME_ZONE'] }),
   imports: setting(
     nameOrNames,
@@ -54,9 +56,12 @@ const GENERAL = {
     'Modules that the worker imports before it starts, so that they register their tasks.',
   ),
   include: setting(nameOrNames, [], 'The same; imported after `imports`.'),
-  maxMessageBytes: setting(integer(1), 64 * 1024 * 1024, 'The most bytes that a body may have, after decompression.', {
-    ours: true,
-  }),
+  maxMessageBytes: setting(
+    integer(1),
+    32 * 1024 * 1024,
+    'The most bytes that a body may have, as it comes and after decompression. A larger one is not decoded.',
+    { ours: true },
+  ),
 } as const;
 
 const BROKER = {
@@ -90,8 +95,9 @@ const BROKER = {
   ),
   brokerConnectionMaxRetries: nullable(
     integer(0),
-    100,
-    'How often in a row connecting is tried again; null or 0: for ever.',
+    null,
+    'How often in a row connecting is tried again before a worker ends; null or 0: for ever.',
+    { celeryDefault: '`100`; a worker then does not outlive a long outage' },
   ),
   brokerChannelErrorRetry: setting(flag, false, 'Whether a worker connects again after a channel error.', {
     withoutEffect: 'Every loss is treated alike; a mistake (wrong queue arguments) is reported at once.',
@@ -117,6 +123,7 @@ const BROKER = {
     queueType,
     'quorum',
     'Type of the queues that hold delayed messages on RabbitMQ.',
+    { withoutEffect: 'Tasks with an ETA wait in the worker, on quorum queues too; `workerEtaTaskLimit` bounds them.' },
   ),
   brokerPoolLimit: nullable(integer(0), 10, 'Size of the connection pool.', {
     withoutEffect: 'One connection carries what a process publishes.',
@@ -192,9 +199,10 @@ const TASKS = {
   taskProtocol: setting(
     shapeOf<1 | 2>('1 or 2', (value) => value === 1 || value === 2),
     2,
-    'Version of the message protocol that is written; both are read.',
+    'Version of the message protocol that is written.',
     {
       old: 'CELERY_TASK_PROTOCOL',
+      withoutEffect: 'Version 2 is written, which Celery reads since 3.1.25; both are read.',
     },
   ),
   taskQueues: optional(
@@ -276,17 +284,13 @@ const RESULTS = {
     },
   ),
   resultBackendTransportOptions: setting(dict, {}, 'Options of the result store, camelCase or snake_case.'),
-  resultBackendTimeoutSeconds: setting(
-    seconds({ above: true }),
-    10,
-    'Seconds that one read or write of the result store may take.',
-    { ours: true },
-  ),
   resultExpires: nullable(seconds(), 86_400, 'Seconds that a result is kept; null or 0: for ever.', {
     old: 'CELERY_TASK_RESULT_EXPIRES',
   }),
   resultSerializer: setting(name, 'json', 'Serializer of results.'),
-  resultCompression: optional(name, 'Compression of results.'),
+  resultCompression: optional(name, 'Compression of results.', {
+    withoutEffect: 'Results are stored as they are. Celery does not read it either.',
+  }),
   resultExtended: setting(flag, false, 'Store name, arguments, worker, retries and queue with each result.'),
   resultPersistent: optional(flag, 'Whether RPC results survive the broker. Default: false.'),
   resultCacheMax: setting(integer(-1), -1, 'How many results a client keeps.', {
@@ -300,9 +304,11 @@ const RESULTS = {
     1,
     'Seconds between two looks at a chord, on stores that cannot count.',
   ),
-  resultChordJoinTimeout: setting(seconds({ above: true }), 3, "Seconds that collecting a chord's results may take."),
+  resultChordJoinTimeout: setting(seconds({ above: true }), 3, "Seconds that collecting a chord's results may take.", {
+    withoutEffect: 'The results are all there when they are collected.',
+  }),
   resultBackendAlwaysRetry: setting(flag, false, 'Retry failed reads and writes of the store.', {
-    withoutEffect: 'What can be retried is retried, for `resultBackendTimeoutSeconds`.',
+    withoutEffect: 'What can be retried is retried.',
   }),
   resultBackendMaxRetries: setting(amount, Number.POSITIVE_INFINITY, 'How often.', {
     withoutEffect: 'See `resultBackendAlwaysRetry`.',
@@ -365,14 +371,18 @@ const WORKER = {
     { ours: true, celeryDefault: '0: it fails at once' },
   ),
   workerSoftShutdownTimeout: setting(seconds(), 0, 'Seconds that a cold shutdown gives running tasks; 0: none.'),
-  workerEnableSoftShutdownOnIdle: setting(flag, false, 'Wait that long even when nothing runs.'),
+  workerEnableSoftShutdownOnIdle: setting(flag, false, 'Wait that long even when nothing runs.', {
+    withoutEffect: 'What an idle worker holds goes back to the broker at once.',
+  }),
   workerCancelLongRunningTasksOnConnectionLoss: setting(
     flag,
     false,
     'Cancel late-settled tasks when the broker is lost.',
   ),
   workerDeduplicateSuccessfulTasks: setting(flag, false, 'Do not run a redelivered task whose result is SUCCESS.'),
-  workerDetectQuorumQueues: setting(flag, true, 'Use delayed delivery of RabbitMQ when a queue is a quorum queue.'),
+  workerDetectQuorumQueues: setting(flag, true, 'Use delayed delivery of RabbitMQ when a queue is a quorum queue.', {
+    withoutEffect: 'See `brokerNativeDelayedDeliveryQueueType`; prefetch is per consumer on every queue.',
+  }),
   workerDirect: setting(flag, false, 'Give each worker a queue of its own, `<node>.dq2`.', {
     old: 'CELERY_WORKER_DIRECT',
   }),
@@ -494,9 +504,11 @@ const RESULT_STORES = {
     'Seconds without an answer after which it counts as lost; null: never.',
   ),
   redisSocketConnectTimeout: optional(seconds({ above: true }), 'Seconds to wait for its connection.'),
-  redisSocketKeepalive: setting(flag, false, 'TCP keep-alive.'),
+  redisSocketKeepalive: setting(flag, false, 'TCP keep-alive.', {
+    withoutEffect: 'It is on; `socket_keepalive: false` in `resultBackendTransportOptions` turns it off.',
+  }),
   redisRetryOnTimeout: setting(flag, false, 'Retry a command that timed out.', {
-    withoutEffect: 'What can be retried is retried, for `resultBackendTimeoutSeconds`.',
+    withoutEffect: 'What can be retried is retried.',
   }),
   redisBackendUseSsl: optional(tls, "TLS options under Celery's names (`ssl_ca_certs` ...) or Node's.", {
     secret: 'value',
@@ -531,6 +543,7 @@ const RESULT_STORES = {
     flag,
     true,
     'Create the tables when the store is opened, not when first written.',
+    { withoutEffect: 'The store is opened, and its tables are made, when it is first used.' },
   ),
   mongodbBackendSettings: optional(
     dict,

@@ -34,6 +34,7 @@ const CELERY = JSON.parse(readFileSync(new URL('celery-5.6.3-settings.test.json'
 const OTHER_DEFAULTS: Readonly<Partial<Record<SettingName, unknown>>> = {
   brokerUrl: 'sqla+sqlite:///lovage.db',
   brokerHeartbeat: 20,
+  brokerConnectionMaxRetries: null,
   taskAcksLate: true,
   taskDefaultExchange: 'celery',
   taskDefaultRoutingKey: 'celery',

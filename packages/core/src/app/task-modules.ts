@@ -75,7 +75,7 @@ export class TaskModules {
     const twin = knownApps().find((other) => other !== this.#app && other.name === name && !before.has(other));
     if (twin === undefined) return;
     throw new ConfigError(
-      `A second app "${name}" was made while the tasks of the first were imported: the module that makes it was loaded twice, for example once as TypeScript and once compiled. Expected task files to import the app from the same file as the program does.`,
+      `A second app "${name}" was made while the tasks of the first were imported: the module that makes it was loaded twice, once as TypeScript and once compiled, or once by Node and once by a loader because a task file has TypeScript that Node cannot run by itself (an enum, a namespace). Expected task files to load the app as the program does.`,
     );
   }
 }
