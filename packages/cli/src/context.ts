@@ -63,7 +63,7 @@ export async function openApp(options: GlobalOptions, open: OpenOptions = {}): P
 /** What the command was told of its app. After {@link openApp}, which goes to the folder of `--workdir`. */
 export function projectOf({ app, config }: GlobalOptions, include: readonly string[] = []): Project {
   // An empty variable is none.
-  return { workdir: process.cwd(), app: app || undefined, config, include };
+  return { workdir: process.cwd(), app: app || undefined, config: config || undefined, include };
 }
 
 const opened = new WeakMap<Lovage, LoadedProject>();

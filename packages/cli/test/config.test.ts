@@ -119,7 +119,7 @@ test('the report says where settings come from, what is installed, and no secret
     expect(out).not.toContain('hush');
     for (const shown of [
       'lovage.config.ts',
-      'redis://ada:**@',
+      'redis://ada:**@localhost/1',
       '@lovage/core',
       'shown',
       'bare.hello',

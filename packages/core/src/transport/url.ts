@@ -105,8 +105,12 @@ const SECRET_QUERY = /([?&](?:[^=&]*(?:pass|pwd|secret|token|key|credential|sign
 /** A token stands where others have a user. Source: NATS, authentication by token. */
 const NATS_TOKEN = /^((?:tls\+)?nats:\/\/)[^@/:]+@/i;
 
-/** Replaces the password and secret-looking query values of a URL, readable or not, by `**`. */
+/** Replaces the passwords and secret-looking query values of a URL, or several joined by `;`, readable or not, by `**`. */
 export function maskUrl(url: string): string {
+  return url.split(/;(?=[a-z][\w+.-]*:\/\/)/i).map(maskOne).join(';');
+}
+
+function maskOne(url: string): string {
   const scheme = /^[^:]*:\/\//.exec(url)?.[0] ?? '';
   const masked = url.slice(scheme.length).replace(/^([^@/]*?):(.*)@/, (_, user: string) => `${user}:**@`);
   return (scheme + masked).replace(NATS_TOKEN, '$1**@').replace(SECRET_QUERY, '$1**');
