@@ -107,7 +107,10 @@ const NATS_TOKEN = /^((?:tls\+)?nats:\/\/)[^@/:]+@/i;
 
 /** Replaces the passwords and secret-looking query values of a URL, or several joined by `;`, readable or not, by `**`. */
 export function maskUrl(url: string): string {
-  return url.split(/;(?=[a-z][\w+.-]*:\/\/)/i).map(maskOne).join(';');
+  return url
+    .split(/;(?=[a-z][\w+.-]*:\/\/)/i)
+    .map(maskOne)
+    .join(';');
 }
 
 function maskOne(url: string): string {
