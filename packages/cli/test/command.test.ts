@@ -21,7 +21,7 @@ let folder: ReturnType<typeof projectFolder>;
 let started: Running[] = [];
 
 beforeEach(() => {
-  folder = projectFolder({
+  const files = {
     'tasks.ts': TASKS,
     'common.cjs': `const { Lovage } = require('@lovage/core');\nmodule.exports = { app: new Lovage('cjs', { broker: 'memory://' }) };\n`,
     'bare.cjs': `const { Lovage } = require('@lovage/core');\nmodule.exports = new Lovage('bare', { broker: 'memory://' });\n`,
@@ -29,7 +29,8 @@ beforeEach(() => {
     'wrong.mjs': `import { Lovage } from '@lovage/core';\nexport const app = new Lovage('w', { brokerUrll: 'memory://' });\n`,
     'node_modules/tasks-package/package.json': '{ "name": "tasks-package", "type": "module", "exports": "./main.js" }',
     'node_modules/tasks-package/main.js': `import { Lovage } from '@lovage/core';\nexport const app = new Lovage('package', { broker: 'memory://' });\n`,
-  });
+  };
+  folder = projectFolder(files, ['core', 'transport-sql', 'backend-sql', 'transport-amqp']);
 });
 
 afterEach(async () => {
