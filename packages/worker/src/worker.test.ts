@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
@@ -1135,6 +1135,35 @@ describe('options', () => {
       expect.toSatisfy((error) => isLovageError(error, 'ERR_CONFIG')),
     );
     expect(new Worker(bench.app, { pool: 'solo', concurrency: 9 }).pool.concurrency).toBe(1);
+  });
+});
+
+describe('tasks in other files', () => {
+  function taskFile(text: string): string {
+    const folder = mkdtempSync(join(tmpdir(), 'lovage-worker-'));
+    onTestFinished(() => rmSync(folder, { recursive: true }));
+    writeFileSync(join(folder, 'tasks.mjs'), text);
+    return join(folder, 'tasks.mjs');
+  }
+
+  test('are imported before the first message is taken', async () => {
+    const file = taskFile(`globalThis.appOfWorker.task('found', { rateLimit: '9/s' }, (n) => n + 1);\n`);
+    const bench = openBench({ include: [file] });
+    (globalThis as { appOfWorker?: unknown }).appOfWorker = bench.app;
+    const waiting = await bench.app.sendTask('found', { args: [1] });
+    expect(bench.app.tasks.names()).toEqual([]);
+    await bench.worker();
+    expect(await waiting.get({ timeout: 5 })).toBe(2);
+  });
+
+  test('that cannot be imported end the worker with the reason', async () => {
+    const bench = openBench({ imports: taskFile('throw new RangeError("at import");\n') });
+    await expect(bench.worker()).rejects.toThrow(/tasks\.mjs, .*could not be loaded: RangeError: at import/);
+    const limited = openBench({
+      imports: taskFile(`globalThis.appOfWorker.task('x', { rateLimit: 'often' }, () => 1);\n`),
+    });
+    (globalThis as { appOfWorker?: unknown }).appOfWorker = limited.app;
+    await expect(limited.worker()).rejects.toThrow(/often/);
   });
 });
 
