@@ -131,8 +131,6 @@ export class Lovage implements AsyncDisposable {
     builtin: (name) => builtinTask(this, name),
     shared: ({ name, options, fn }) => this.#makeTask(name, options, fn),
   });
-  /** What `every()` and {@link addPeriodicTask} have declared, for `@lovage/beat`. */
-  readonly periodicTasks: PeriodicTask[] = [];
   readonly producer: Producer;
   /** Runs signatures in this process: `apply()`, and every call while `taskAlwaysEager`. */
   readonly eager: EagerRunner;
@@ -150,6 +148,7 @@ export class Lovage implements AsyncDisposable {
   readonly clock: LogicalClock = new LogicalClock();
   readonly #options: LovageOptions;
   readonly #sources: SettingsSource[] = [];
+  readonly #periodicTasks: PeriodicTask[] = [];
   readonly #taskModules: TaskModules = new TaskModules(this);
   #settings: Settings | undefined;
   #serializers: SerializerRegistry | undefined;
@@ -355,7 +354,7 @@ export class Lovage implements AsyncDisposable {
       ...args.map((arg) => JSON.stringify(arg)),
       ...Object.entries(kwargs).map(([key, value]) => `${key}=${JSON.stringify(value)}`),
     ];
-    this.periodicTasks.push({
+    this.#periodicTasks.push({
       name: name ?? `${task}(${shown.join(', ')})`,
       task,
       schedule,
@@ -366,6 +365,12 @@ export class Lovage implements AsyncDisposable {
       ...(tz === undefined ? {} : { tz }),
     });
     return this;
+  }
+
+  /** What `every()` and {@link addPeriodicTask} have declared, on shared tasks too; for `@lovage/beat`. */
+  get periodicTasks(): readonly PeriodicTask[] {
+    this.tasks.values(); // makes this app's own of what is shared
+    return this.#periodicTasks;
   }
 
   /** A task of another program, Python's for example: `app.remote<(path: string) => number>('img.size')`. */

@@ -52,8 +52,19 @@ const OWN_VARIABLES: readonly (readonly [string, SettingName])[] = [...SETTINGS.
   name,
 ]);
 
-/** What was given, as opposed to a default. */
-const GIVEN = new WeakMap<Settings, ReadonlySet<SettingName>>();
+interface Given {
+  /** As opposed to defaults. */
+  readonly names: ReadonlySet<SettingName>;
+  /** Names that Celery has no more. */
+  readonly removed: readonly string[];
+}
+
+/** Where settings keep it: another installed copy of this package, the command's for example, reads it too. */
+const GIVEN: unique symbol = Symbol.for('@lovage/given-settings') as typeof GIVEN;
+
+function givenOf(settings: Settings): Given | undefined {
+  return (settings as { readonly [GIVEN]?: Given })[GIVEN];
+}
 
 /** Names of Celery's that were removed before or with 4.0: accepted, so that an old file can be read. */
 export const REMOVED_SETTINGS: ReadonlySet<string> = new Set([
@@ -81,9 +92,6 @@ export const REMOVED_SETTINGS: ReadonlySet<string> = new Set([
   'CELERYMON_LOG_LEVEL',
 ]);
 
-/** Those that were given. */
-const REMOVED = new WeakMap<Settings, readonly string[]>();
-
 interface Found {
   readonly key: string;
   readonly value: unknown;
@@ -106,14 +114,11 @@ export function readSettings(sources: readonly SettingsSource[], environment: En
   }
   for (const [name, value] of readEnvironment(environment)) values.set(name, value);
   const settings = resolve(values);
-  GIVEN.set(settings, new Set(values.keys()));
   const keys = sources.flatMap(({ values: given }) =>
     given === process.env ? [] : Object.keys(settingsObject(given)),
   );
-  REMOVED.set(
-    settings,
-    keys.filter((key) => REMOVED_SETTINGS.has(key)),
-  );
+  const given: Given = { names: new Set(values.keys()), removed: keys.filter((key) => REMOVED_SETTINGS.has(key)) };
+  Object.freeze(Object.defineProperty(settings, GIVEN, { value: given }));
   // They know best what they cannot read; the mistake shows here and not with the first message.
   void new Router(settings, new Queues(settings));
   checkAnnotations(settings.taskAnnotations);
@@ -341,7 +346,7 @@ function resolve(values: ReadonlyMap<SettingName, unknown>): Settings {
       `taskSoftTimeLimit is ${taskSoftTimeLimit}, above taskTimeLimit, which is ${taskTimeLimit}. The soft limit must come first.`,
     );
   }
-  return Object.freeze(settings);
+  return settings;
 }
 
 /** Source: celery/app/base.py, _connection, which takes what the URL does not say from these. */
@@ -363,8 +368,8 @@ function namedStore(backend: string, setting: SettingName, url: string | undefin
 
 /** Names of the settings that were given and change nothing, so that an app can say so once. */
 export function settingsWithoutEffect(settings: Settings): readonly string[] {
-  const known = [...(GIVEN.get(settings) ?? [])].filter((name) => SETTINGS.get(name)?.withoutEffect !== undefined);
-  return [...known, ...(REMOVED.get(settings) ?? [])];
+  const { names = [], removed = [] } = givenOf(settings) ?? {};
+  return [...[...names].filter((name) => SETTINGS.get(name)?.withoutEffect !== undefined), ...removed];
 }
 
 const MASK = '********';
@@ -384,7 +389,7 @@ export function describeSettings(
   settings: Settings,
   { withDefaults = false }: { readonly withDefaults?: boolean } = {},
 ): Readonly<Record<string, unknown>> {
-  const given = GIVEN.get(settings);
+  const given = givenOf(settings)?.names;
   return Object.fromEntries(
     [...SETTINGS]
       .filter(([name]) => withDefaults || given === undefined || given.has(name))
