@@ -85,6 +85,18 @@ describe('autodiscoverTasks', () => {
     expect(await discover(folder, 'app.js', './jobs/*.js')).toEqual(['a']);
   });
 
+  test('the package is the nearest one that is more than a note of a compiler', async () => {
+    const folder = project({
+      'inner/package.json': '{ "private": true }',
+      'inner/src/tasks.js': task('inner'),
+      'inner/dist/package.json': '{ "type": "module" }',
+      'inner/dist/tasks.js': task('built'),
+      'src/tasks.js': task('outer'),
+    });
+    expect(await discover(folder, 'inner/app.js', 'src/*.js')).toEqual(['inner']);
+    expect(await discover(folder, 'inner/dist/app.js', 'src/*.ts')).toEqual(['built']);
+  });
+
   test('imports nothing before it is needed, and everything once', async () => {
     const folder = project({ 'a/tasks.js': task('a'), 'b/tasks.js': task('b') });
     const app = appOf();

@@ -67,19 +67,30 @@ export function isFile(path: string): boolean {
   return existsSync(path) && statSync(path).isFile();
 }
 
-/** The folder of the package that a file belongs to: that of the nearest `package.json` with a name. */
+/**
+ * The folder of the package that a file belongs to: that of the nearest `package.json` which is more than the note of a
+ * compiler on how its output is to be read (`{ "type": "module" }`).
+ */
 export function packageFolder(file: string): string | undefined {
   for (let folder = dirname(file); ; folder = dirname(folder)) {
-    if (packageName(folder) !== undefined) return folder;
+    const manifest = readManifest(folder);
+    if (OF_PACKAGES.some((key) => manifest?.[key] !== undefined)) return folder;
     if (folder === dirname(folder)) return undefined;
   }
 }
 
+const OF_PACKAGES = ['name', 'private', 'scripts', 'dependencies', 'devDependencies', 'workspaces'] as const;
+
 /** The name in the `package.json` of a folder; undefined without one. */
 export function packageName(folder: string): string | undefined {
+  const name = readManifest(folder)?.['name'];
+  return typeof name === 'string' && name !== '' ? name : undefined;
+}
+
+function readManifest(folder: string): Readonly<Record<string, unknown>> | undefined {
   try {
-    const { name } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as { name?: unknown };
-    return typeof name === 'string' && name !== '' ? name : undefined;
+    const manifest: unknown = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+    return typeof manifest === 'object' && manifest !== null ? (manifest as Record<string, unknown>) : undefined;
   } catch {
     // Not there, or not to be read: another folder's business.
     return undefined;
