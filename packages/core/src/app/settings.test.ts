@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { describe, expect, test } from 'vitest';
 import { isLovageError } from '../errors.ts';
+import { crontab } from '../schedule/crontab.ts';
 import { toSnakeCase } from './option-names.ts';
 import { Queues } from './queues.ts';
 import { describeSettings, readSettings, settingsWithoutEffect, type SettingsSource } from './settings.ts';
@@ -492,6 +493,10 @@ test('settings that change nothing are named', () => {
 });
 
 describe('describeSettings', () => {
+  class Agent {
+    readonly password = 'secret';
+  }
+
   const settings = read({
     broker: ['amqp://me:secret@h//', 'amqp://h2'],
     brokerPassword: 'secret',
@@ -504,6 +509,11 @@ describe('describeSettings', () => {
       credentials: { id: 'secret', more: ['secret'] },
       tls: { ca: '-----BEGIN CERTIFICATE-----', pem: '-----BEGIN RSA PRIVATE KEY-----\nsecret' },
       nats: 'nats://secret@h',
+      key: Buffer.from('secret'),
+      ca: Buffer.from('secret'),
+      agent: new Agent(),
+      url: new URL('http://a:secret@h'),
+      since: new Date(0),
       several: 'redis://a:secret@h1;redis://:secret@h2',
       dsn: 'http://h/?sslpass=secret&a=1',
     },
@@ -526,6 +536,11 @@ describe('describeSettings', () => {
         credentials: '********',
         tls: { ca: '-----BEGIN CERTIFICATE-----', pem: '********' },
         nats: 'nats://**@h',
+        key: '<Buffer of 6 bytes>',
+        ca: '<Buffer of 6 bytes>',
+        agent: '<Agent>',
+        url: 'http://a:**@h/',
+        since: '1970-01-01T00:00:00.000Z',
         several: 'redis://a:**@h1;redis://:**@h2',
         dsn: 'http://h/?sslpass=**&a=1',
       },
@@ -533,6 +548,13 @@ describe('describeSettings', () => {
       result_backend_max_retries: 'Infinity',
       s3_secret_access_key: '********',
       task_time_limit: null,
+    });
+  });
+
+  test('schedules are shown as they are written', () => {
+    const beatSchedule = { report: { task: 'r', schedule: crontab({ minute: 0, hour: '*/3' }) } };
+    expect(describeSettings(read({ beatSchedule }))).toEqual({
+      beat_schedule: { report: { task: 'r', schedule: "crontab(minute=0, hour='*/3')" } },
     });
   });
 

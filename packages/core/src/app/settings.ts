@@ -415,8 +415,18 @@ function shown(value: unknown, depth = 0): unknown {
         Object.entries(value).map(([key, item]) => [key, hides(key, item) ? MASK : shown(item, depth + 1)]),
       );
     }
+    return shownInstance(value);
   }
-  return typeof value === 'number' && Number.isFinite(value) ? value : inspect(value, { depth: 0 });
+  return typeof value === 'number' && Number.isFinite(value) ? value : String(value as number | bigint | symbol);
+}
+
+/** Schedules and URLs say what they are; whatever else has a class is only named: its fields may be secrets. */
+function shownInstance(value: object): string {
+  if (value instanceof Date || value instanceof RegExp) return inspect(value);
+  const isBytes = ArrayBuffer.isView(value);
+  // oxlint-disable-next-line typescript/unbound-method -- only to see whose it is
+  if (!isBytes && value.toString !== Object.prototype.toString) return maskUrl(String(value));
+  return `<${value.constructor?.name ?? 'object'}${isBytes ? ` of ${value.byteLength} bytes` : ''}>`;
 }
 
 /** Routing keys are no keys to anything; whole objects are looked into. */
