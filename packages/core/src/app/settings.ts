@@ -424,8 +424,9 @@ function shown(value: unknown, depth = 0): unknown {
 function shownInstance(value: object): string {
   if (value instanceof Date || value instanceof RegExp) return inspect(value);
   const isBytes = ArrayBuffer.isView(value);
-  // oxlint-disable-next-line typescript/unbound-method -- only to see whose it is
-  if (!isBytes && value.toString !== Object.prototype.toString) return maskUrl(String(value));
+  const { toString } = value as { readonly toString?: () => string };
+  if (!isBytes && toString !== undefined && toString !== Object.prototype.toString)
+    return maskUrl(toString.call(value));
   return `<${value.constructor?.name ?? 'object'}${isBytes ? ` of ${value.byteLength} bytes` : ''}>`;
 }
 
