@@ -1,7 +1,8 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { isLovageError, type Logger, type Lovage, type ScheduleContext } from '@lovage/core';
 import { INSTANT_HEADER, PERIODIC_NAME_HEADER } from '@lovage/core/protocol';
 import { appEntries } from './app-entries.ts';
-import { type Due, dueInstants } from './due.ts';
+import { dueInstants, instantAfter } from './due.ts';
 import { appZone, type Entry } from './entry.ts';
 import { EntryStore, type LoadedEntries } from './entry-store.ts';
 import { instantId } from './instant-id.ts';
@@ -37,6 +38,8 @@ const FIRST_PAUSE_MS = 200;
 const LONGEST_PAUSE_MS = 5000;
 /** The longest that `setTimeout` can wait. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
+/** What takes longer to be sent holds up no other. */
+const SLOW_MS = 250;
 /** A scheduler has at least so long to answer. */
 const SCHEDULER_MS = 5000;
 
@@ -46,6 +49,10 @@ interface Planned {
   state: EntryState;
   /** The first instant after `state.last`. */
   next: number | undefined;
+  isSending: boolean;
+  /** After a failure it is left alone until then; monotonic. */
+  heldUntil: number;
+  pauseMs: number;
 }
 
 /**
@@ -66,6 +73,10 @@ export class Beat {
   readonly #scheduler: Scheduler | undefined;
   readonly #isEmbedded: boolean;
   readonly #plans = new Map<string, Planned>();
+  readonly #sending = new Set<Promise<void>>();
+  /** What was sent in this turn, to be noted in one write. */
+  #noted = new Map<string, EntryState>();
+  #noting: Promise<unknown> | undefined;
   #store: OpenStore | undefined;
   #appEntries: readonly Entry[] = [];
   #scheduled: readonly Entry[] = [];
@@ -175,6 +186,7 @@ export class Beat {
         }
       }
     } finally {
+      await Promise.allSettled(this.#sending);
       clearInterval(renewal);
       await state.resign().catch(() => {});
       await store.close();
@@ -205,9 +217,12 @@ export class Beat {
 
   /** Milliseconds until something is due. */
   #untilNext(): number {
-    let next = Number.POSITIVE_INFINITY;
-    for (const plan of this.#plans.values()) if (plan.next !== undefined && plan.next < next) next = plan.next;
-    return Math.max(0, next - Date.now());
+    const [now, monotonic] = [Date.now(), performance.now()];
+    let until = Number.POSITIVE_INFINITY;
+    for (const { next, isSending, heldUntil } of this.#plans.values()) {
+      if (next !== undefined && !isSending) until = Math.min(until, Math.max(next - now, heldUntil - monotonic));
+    }
+    return Math.max(0, until);
   }
 
   async #askScheduler(): Promise<void> {
@@ -235,22 +250,41 @@ export class Beat {
     const wanted = new Map(all.map((entry) => [entry.name, entry]));
     const changes: Record<string, EntryState | undefined> = {};
     const now = Date.now();
-    for (const [name, known] of Object.entries(state.entries)) {
+    const states = state.entries;
+    for (const [name, known] of Object.entries(states)) {
       if (wanted.has(name)) continue;
       if (known.goneSince === undefined) changes[name] = { ...known, goneSince: now };
       else if (now - known.goneSince > GONE_MS) changes[name] = undefined;
     }
+    const before = new Map(this.#plans);
     this.#plans.clear();
+    let isWhole = true;
     for (const [name, entry] of wanted) {
-      const known = state.entries[name];
+      const old = before.get(name);
+      if (old?.isSending === true) {
+        // What is under way is noted first; its change comes with the next look.
+        isWhole = false;
+        this.#plans.set(name, old);
+        continue;
+      }
+      const known = states[name];
       const next = planned(entry, known, paused.has(name), now);
       if (next !== known) changes[name] = next;
       if (next.isPaused === true) continue;
       const context = { zone: entry.zone, anchor: next.anchor };
-      this.#plans.set(name, { entry, context, state: next, next: entry.schedule.next(next.last, context) });
+      const { heldUntil = 0, pauseMs = FIRST_PAUSE_MS } = old ?? {};
+      try {
+        const following = instantAfter(entry.schedule, next.last, context);
+        this.#plans.set(name, { entry, context, state: next, next: following, isSending: false, heldUntil, pauseMs });
+      } catch (error) {
+        this.#logger.error(
+          { error, entry: name },
+          `beat: ${name} is left out, its schedule failed: ${(error as Error).message}`,
+        );
+      }
     }
     if (Object.keys(changes).length > 0 && !(await state.save(changes))) return false;
-    this.#storeVersion = version;
+    this.#storeVersion = isWhole ? version : undefined;
     return true;
   }
 
@@ -262,30 +296,44 @@ export class Beat {
       this.#lookAgain();
       return;
     }
-    const due = [...this.#plans.values()].filter(({ next }) => next !== undefined && next <= now);
+    const monotonic = performance.now();
+    const due = [...this.#plans.values()].filter(
+      ({ next, isSending, heldUntil }) => next !== undefined && next <= now && !isSending && heldUntil <= monotonic,
+    );
     if (due.length === 0) return;
     const { taskAlwaysEager, publishTimeoutSeconds } = this.#app.settings;
     // Whatever keeps it away, what is due stays due.
     if (!taskAlwaysEager) await this.#app.producerConnection().connection({ timeoutMs: publishTimeoutSeconds * 1000 });
     if (!(await state.isConfirmed())) return;
-    const sent = await Promise.all(due.map((plan) => this.#send(plan, now)));
-    const changes: Record<string, EntryState> = {};
-    for (const { plan, due, count } of sent) {
-      if (due === undefined) continue;
-      plan.state = { ...plan.state, last: due.last, count: plan.state.count + count };
-      plan.next = due.next;
-      changes[plan.entry.name] = plan.state;
-    }
-    if (Object.keys(changes).length > 0 && !(await state.save(changes))) return;
-    const failed = sent.find(({ due }) => due === undefined);
-    if (failed !== undefined) throw failed.error;
+    const sending = due.map((plan) => this.#send(state, plan, now));
+    const slow = new AbortController();
+    await Promise.race([Promise.all(sending), sleep(SLOW_MS, undefined, { signal: slow.signal }).catch(() => {})]);
+    slow.abort();
   }
 
-  /** `due` is undefined when the broker could not be reached: it stays due then. */
-  async #send(
-    plan: Planned,
-    now: number,
-  ): Promise<{ plan: Planned; due: Due | undefined; count: number; error?: unknown }> {
+  /** Sends what is due of an entry and notes it. Never rejects: what fails stays due, and is tried again. */
+  #send(state: State, plan: Planned, now: number): Promise<void> {
+    plan.isSending = true;
+    const sending = this.#sendDue(state, plan, now)
+      .catch((error: unknown) => {
+        const { pauseMs, entry } = plan;
+        plan.heldUntil = performance.now() + pauseMs;
+        plan.pauseMs = Math.min(LONGEST_PAUSE_MS, pauseMs * 2);
+        this.#logger.error(
+          { error, entry: entry.name, pauseMs },
+          `beat: ${entry.name} could not be sent, and is tried again: ${(error as Error).message}`,
+        );
+      })
+      .finally(() => {
+        plan.isSending = false;
+        this.#sending.delete(sending);
+        this.#wake?.();
+      });
+    this.#sending.add(sending);
+    return sending;
+  }
+
+  async #sendDue(state: State, plan: Planned, now: number): Promise<void> {
     const { entry, context } = plan;
     const { beatCronStartingDeadline: deadline } = this.#app.settings;
     const due = dueInstants(entry.schedule, context, plan.state.last, now, {
@@ -293,24 +341,43 @@ export class Beat {
       missedAfterMs: this.#missedAfterMs,
       deadlineMs: deadline === undefined || deadline === null ? undefined : deadline * 1000,
     });
+    let count = 0;
+    try {
+      await Promise.all(due.instants.map((instant) => this.#apply(entry, instant)));
+      count = due.instants.length;
+    } catch (error) {
+      if (isLovageError(error) && error.retryable) throw error;
+      // It would fail for ever, and keep its instant due for ever.
+      this.#logger.error(
+        { error, entry: entry.name },
+        `beat: ${entry.name} cannot be sent: ${(error as Error).message}`,
+      );
+    }
     if (due.skipped > 0) {
       this.#logger.warn(
         { entry: entry.name, skipped: due.skipped },
         `beat: ${due.skipped} missed runs of ${entry.name} are passed over`,
       );
     }
-    try {
-      await Promise.all(due.instants.map((instant) => this.#apply(entry, instant)));
-      return { plan, due, count: due.instants.length };
-    } catch (error) {
-      if (isLovageError(error) && error.retryable) return { plan, due: undefined, count: 0, error };
-      // It would fail for ever, and keep its instant due for ever.
-      this.#logger.error(
-        { error, entry: entry.name },
-        `beat: ${entry.name} cannot be sent: ${(error as Error).message}`,
-      );
-      return { plan, due, count: 0 };
-    }
+    plan.state = { ...plan.state, last: due.last, count: plan.state.count + count };
+    plan.next = due.next;
+    plan.pauseMs = FIRST_PAUSE_MS;
+    await this.#note(state, plan);
+  }
+
+  /** In one write with what else was sent in this turn. */
+  async #note(state: State, { entry, state: sent }: Planned): Promise<void> {
+    this.#noted.set(entry.name, sent);
+    this.#noting ??= new Promise((resolve) => setImmediate(resolve))
+      .then(() => {
+        const changes = Object.fromEntries(this.#noted);
+        this.#noted = new Map();
+        this.#noting = undefined;
+        return state.save(changes);
+      })
+      // They are written with the next write that goes well.
+      .catch((error: unknown) => this.#logger.warn({ error }, 'beat: what was sent could not be noted yet'));
+    await this.#noting;
   }
 
   async #apply({ name, task, args, kwargs, options }: Entry, instant: number): Promise<void> {

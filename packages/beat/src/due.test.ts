@@ -40,6 +40,13 @@ describe('dueInstants', () => {
     expect(early.next).toBeLessThan(5000 * SECOND);
   });
 
+  test('a schedule that stands still or goes backwards is an error, not due for ever', () => {
+    const still = { next: () => 10_000, toString: () => 'still' };
+    const run = () =>
+      dueInstants(still, context, 0, 20_000, { misfire: 'runAll', missedAfterMs: 1, deadlineMs: undefined });
+    expect(run).toThrow('The schedule still gave 1970-01-01T00:00:10.000Z as what follows 1970-01-01T00:00:10.000Z.');
+  });
+
   test('what is older than the deadline is never sent', () => {
     expect(due('runOnce', 0, 47, 5000)).toMatchObject({ instants: [], skipped: 4 });
     expect(due('runAll', 0, 47, 20_000).instants).toEqual([30_000, 40_000]);

@@ -1,4 +1,4 @@
-import type { Schedule, ScheduleContext } from '@lovage/core';
+import { ConfigError, type Schedule, type ScheduleContext } from '@lovage/core';
 
 /** What becomes of instants that nobody sent at their time: the last of them is sent, none, or every one. */
 export type Misfire = 'runOnce' | 'skip' | 'runAll';
@@ -27,6 +27,15 @@ export interface Due {
   readonly next: number | undefined;
 }
 
+/** The first instant after this one. Throws `ConfigError` for a schedule that goes backwards: it would be due for ever. */
+export function instantAfter(schedule: Schedule, after: number, context: ScheduleContext): number | undefined {
+  const next = schedule.next(after, context);
+  if (next === undefined || next > after) return next;
+  throw new ConfigError(
+    `The schedule ${String(schedule)} gave ${new Date(next).toISOString()} as what follows ${new Date(after).toISOString()}. Expected a later instant, or undefined.`,
+  );
+}
+
 /** What of an entry is due, when `last` was the last instant that was dealt with. */
 export function dueInstants(
   schedule: Schedule,
@@ -42,7 +51,7 @@ export function dueInstants(
   const instants: number[] = [];
   let skipped = 0;
   let at = last;
-  let next = schedule.next(at, context);
+  let next = instantAfter(schedule, at, context);
   for (let step = 0; next !== undefined && next <= now && step < MOST_STEPS; step++) {
     if (misfire === 'runAll' && instants.length >= MOST_AT_ONCE) break;
     at = next;
@@ -53,7 +62,7 @@ export function dueInstants(
       skipped += instants.length;
       instants[0] = at;
     }
-    next = schedule.next(at, context);
+    next = instantAfter(schedule, at, context);
   }
   // There are more than one round looks at: the last of them is not found yet.
   if (misfire !== 'runAll' && next !== undefined && next <= now) skipped += instants.splice(0).length;

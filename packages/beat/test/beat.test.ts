@@ -3,9 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Beat, type BeatOptions, once, type PeriodicTaskInput, PeriodicTasks } from '@lovage/beat';
-import { crontab, Lovage, type LovageOptions } from '@lovage/core';
+import { ConnectError, crontab, Lovage, type LovageOptions } from '@lovage/core';
 import type { Delivery } from '@lovage/core/transport';
 import { afterEach, describe, expect, test } from 'vitest';
+
+function wrong(): never {
+  throw new Error('a broken schedule');
+}
 
 const folder = mkdtempSync(join(tmpdir(), 'lovage-beat-'));
 const opened: { close(): Promise<unknown> }[] = [];
@@ -134,7 +138,6 @@ describe('Beat', () => {
     let refused = 0;
     app.producer.send = (async () => {
       refused++;
-      const { ConnectError } = await import('@lovage/core');
       throw new ConnectError('The broker is away.');
     }) as typeof app.producer.send;
     await until('refusals', () => refused >= 3);
@@ -143,6 +146,39 @@ describe('Beat', () => {
     await until('runs again', () => sent.length >= before + 10);
     const instants = sent.map(({ instant }) => instant).toSorted((a, b) => a - b);
     expect(new Set(instants.slice(1).map((at, index) => at - (instants[index] as number)))).toEqual(new Set([100]));
+  });
+
+  test('an entry that cannot be sent, or not for long, or has a broken schedule, holds up no other', async () => {
+    const { app, sent } = await open({
+      beatSchedule: {
+        good: { task: 'good', schedule: 0.05, misfire: 'runAll' },
+        hangs: { task: 'hangs', schedule: 0.05 },
+        fails: { task: 'fails', schedule: 0.05, misfire: 'runAll' },
+        throws: { task: 'throws', schedule: { next: () => wrong(), toString: () => 'mine' } },
+      },
+    });
+    const real = app.producer.send.bind(app.producer);
+    let release = (): void => {};
+    const hanging = new Promise<void>((resolve) => (release = resolve));
+    let failing = true;
+    app.producer.send = (async (...call: Parameters<typeof real>) => {
+      const [name] = call;
+      if (name === 'hangs') await hanging;
+      if (name === 'fails' && failing) throw new ConnectError('The queue is full.');
+      return real(...call);
+    }) as typeof app.producer.send;
+    const beat = await start(app, { maxInterval: 0.05 });
+    const of = (entry: string): Sent[] => sent.filter((one) => one.entry === entry);
+    await until('many runs of the good one', () => of('good').length >= 30);
+    expect(of('hangs').length + of('fails').length).toBe(0);
+    failing = false;
+    release();
+    await until('runs of the others', () => of('hangs').length > 2 && of('fails').length > 10);
+    await beat.stop();
+    const instants = of('fails')
+      .map(({ instant }) => instant)
+      .toSorted((a, b) => a - b);
+    expect(new Set(instants.slice(1).map((at, index) => at - (instants[index] as number)))).toEqual(new Set([50]));
   });
 
   test('a line of cron, and the zone that a schedule brings', async () => {

@@ -211,6 +211,7 @@ async function startBeat(app: Lovage, logger: Logger, schedule: string | undefin
     ...(scheduler === undefined ? {} : { scheduler }),
   });
   await beat.start();
+  beat.done.catch((error: unknown) => logger.error({ error }, 'beat: it cannot go on, the worker does'));
   return beat;
 }
 
