@@ -16,6 +16,7 @@ import {
   TimeoutError,
 } from '@lovage/core/backend';
 import type { Document } from 'mongodb';
+import { MongoDocuments } from './document-store.ts';
 import { fromDocument, groupFromDocument, groupToDocument, toDocument } from './documents.ts';
 import { ChangedIds } from './feed.ts';
 import type { OpenStore } from './open.ts';
@@ -47,6 +48,7 @@ interface Session extends OpenStore {
  * them, else one adaptive poll.
  */
 export class MongoResultBackend implements ResultBackend {
+  readonly documents: MongoDocuments = new MongoDocuments((act) => this.#call(({ link }) => act(link)));
   readonly #reopen: () => Promise<OpenStore>;
   readonly #codec: ResultCodec;
   readonly #logger: Logger;
@@ -189,8 +191,9 @@ export class MongoResultBackend implements ResultBackend {
   /** Source: celery/backends/mongodb.py, cleanup. By the index on `date_done`. */
   async cleanup(): Promise<void> {
     const seconds = this.#expiresSeconds;
-    if (seconds === undefined) return;
     await this.#call(async ({ link, tasks, groups }) => {
+      await this.documents.removeExpired(link);
+      if (seconds === undefined) return;
       const expired = { date_done: { $lt: new Date(link.serverMs - seconds * 1000) } };
       for (const name of [tasks, groups])
         await link.run({ delete: name, deletes: [{ q: expired, limit: 0 }], writeConcern: SURE });

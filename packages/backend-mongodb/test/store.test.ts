@@ -1,5 +1,12 @@
 import { mongodbBackend } from '@lovage/backend-mongodb';
-import { type BackendOptions, BackendUrl, type ResultBackend, silentLogger, type TaskMeta } from '@lovage/core/backend';
+import {
+  type BackendOptions,
+  BackendUrl,
+  type DocumentStore,
+  type ResultBackend,
+  silentLogger,
+  type TaskMeta,
+} from '@lovage/core/backend';
 import { type Db, MongoClient } from 'mongodb';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { decodeJson } from '@lovage/core/protocol';
@@ -23,6 +30,10 @@ const meta = (task_id: string, more: Partial<TaskMeta> = {}): TaskMeta => ({
   task_id,
   ...more,
 });
+
+function bound(backend: ResultBackend) {
+  return { documents: backend.documents as DocumentStore, cleanup: () => backend.cleanup() };
+}
 
 describe.skipIf(url === undefined)('the MongoDB result store', () => {
   let client: MongoClient;
@@ -201,5 +212,20 @@ describe.skipIf(url === undefined)('the MongoDB result store', () => {
       expect(error).toMatchObject({ code: 'ERR_CONFIG' });
       expect(String(error)).not.toContain('s3cret');
     }
+  });
+
+  test('documents have an index by which the server removes them, and count as gone before it does', async () => {
+    const { documents, cleanup } = bound(await open());
+    await documents.write('kept', 'a', undefined, { ttlSeconds: 60 });
+    const first = await documents.write('gone', 'b', undefined, { ttlSeconds: -1 });
+    expect(await documents.read('gone')).toBeUndefined();
+    const second = await documents.write('gone', 'c', undefined, { ttlSeconds: -1 });
+    expect([first, second].every((version) => version !== undefined && version !== '')).toBe(true);
+    const collection = db.collection('lovage_documents');
+    const indexes = await collection.indexes();
+    expect(indexes.find(({ name }) => name === 'expires_at_1')).toMatchObject({ expireAfterSeconds: 0 });
+    await cleanup();
+    expect(await collection.countDocuments()).toBe(1);
+    expect((await documents.read('kept'))?.text).toBe('a');
   });
 });
