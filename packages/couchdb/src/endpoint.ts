@@ -33,7 +33,7 @@ export function readCouchEndpoint(
 ): CouchEndpoint {
   const { tls: tlsQuery, rest } = splitQuery(url);
   const options = readOptions(rest, URL_OPTIONS, `The URL ${JSON.stringify(String(url))}`);
-  const tls = readTls(url, tlsQuery, useSsl, url.scheme === 'couchdbs');
+  const tls = readTls(url, tlsQuery, { isSecure: url.scheme === 'couchdbs', useSsl });
   if (url.host.includes(',')) {
     throw new ConfigError(
       `The URL ${JSON.stringify(String(url))} names several hosts. Give one, or several URLs separated by ";".`,

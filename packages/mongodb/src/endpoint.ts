@@ -1,5 +1,13 @@
-import { readFileSync } from 'node:fs';
-import { boolean, nonEmptyText, type OptionReader, readOptions, text, toCamelCase } from '@lovage/core/options';
+import {
+  boolean,
+  certReqs,
+  nonEmptyText,
+  type OptionReader,
+  readOptions,
+  readTlsFile,
+  text,
+  toCamelCase,
+} from '@lovage/core/options';
 import { type BrokerUrl, ConfigError, type Logger } from '@lovage/core/transport';
 import type { MongoClientOptions } from 'mongodb';
 
@@ -119,9 +127,9 @@ function readTls({ useSsl, logger }: EndpointSettings): MongoClientOptions {
     ...(values.checkHostname === false || values.tlsAllowInvalidHostnames === true
       ? { tlsAllowInvalidHostnames: true }
       : {}),
-    ...(ca === undefined ? {} : { ca: read(ca, 'ca_certs') }),
-    ...(values.certfile === undefined ? {} : { cert: read(values.certfile, 'certfile') }),
-    ...(values.keyfile === undefined ? {} : { key: read(values.keyfile, 'keyfile') }),
+    ...(ca === undefined ? {} : { ca: readTlsFile(ca, 'ca_certs') }),
+    ...(values.certfile === undefined ? {} : { cert: readTlsFile(values.certfile, 'certfile') }),
+    ...(values.keyfile === undefined ? {} : { key: readTlsFile(values.keyfile, 'keyfile') }),
     ...(passphrase === undefined ? {} : { passphrase }),
     ...(values.tlsCertificateKeyFile === undefined ? {} : { tlsCertificateKeyFile: values.tlsCertificateKeyFile }),
   };
@@ -134,20 +142,4 @@ function splitOnce(text: string, at: string): readonly [string, string] {
 
 function nameOf(pair: string): string {
   return splitOnce(pair, '=')[0].toLowerCase();
-}
-
-function read(path: string, name: string): Buffer {
-  try {
-    return readFileSync(path);
-  } catch (cause) {
-    throw new ConfigError(`The file ${JSON.stringify(path)} of "${name}" cannot be read.`, { cause });
-  }
-}
-
-/** Python's names for `ssl.CERT_*`. For a client, optional means required. */
-function certReqs(value: unknown, name: string): boolean {
-  const given = typeof value === 'string' ? value.toLowerCase().replace(/^cert_/, '') : value;
-  if (given === 'required' || given === 'optional' || given === 2 || given === 1) return true;
-  if (given === 'none' || given === 0) return false;
-  throw new ConfigError(`The option "${name}" is ${JSON.stringify(value)}. Expected one of: required, optional, none.`);
 }

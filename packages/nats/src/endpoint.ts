@@ -1,11 +1,11 @@
-import { readFileSync } from 'node:fs';
 import {
   boolean,
   nonEmptyText,
   type OptionReader,
   type OptionValues,
   readOptions,
-  readTlsSettings,
+  readTls,
+  readTlsFile,
   seconds,
   splitQuery,
   type TlsSettings,
@@ -100,7 +100,12 @@ export function readEndpoint(
     token: options.token ?? (isToken ? username : undefined),
     credentials: readSecret(options.credentialsFile, 'credentials_file'),
     nkeySeed: readSecret(options.nkeySeedFile, 'nkey_seed_file'),
-    tls: readTls(url.scheme === 'tls+nats' || tlsFirst, tlsQuery, given.useSsl, where),
+    tls: readTls(url, tlsQuery, {
+      isSecure: url.scheme === 'tls+nats' || tlsFirst,
+      useSsl: given.useSsl,
+      // The client itself gives the server's name to TLS.
+      host: '',
+    }),
     tlsFirst,
     domain: options.domain,
     inboxPrefix: options.inboxPrefix,
@@ -124,30 +129,8 @@ function readServers(url: BrokerUrl, shown: string): readonly HostAndPort[] {
   });
 }
 
-/** The client itself gives the server's name to TLS. */
-function readTls(
-  isSecure: boolean,
-  { ssl, ...query }: Readonly<Record<string, unknown>>,
-  useSsl: ConnectOptions['useSsl'],
-  where: string,
-): TlsSettings | undefined {
-  const isAsked =
-    isSecure || ssl === true || Object.keys(query).length > 0 || (useSsl !== undefined && useSsl !== false);
-  if (!isAsked) return undefined;
-  return {
-    rejectUnauthorized: true,
-    ...readTlsSettings(typeof useSsl === 'object' ? useSsl : {}, 'The setting "broker_use_ssl"'),
-    ...readTlsSettings(query, where),
-  };
-}
-
 function readSecret(path: string | undefined, name: string): Uint8Array | undefined {
   if (path === undefined) return undefined;
-  let bytes: Buffer;
-  try {
-    bytes = readFileSync(path);
-  } catch (cause) {
-    throw new ConfigError(`The file ${JSON.stringify(path)} of "${name}" cannot be read.`, { cause });
-  }
+  const bytes = readTlsFile(path, name);
   return name === 'nkey_seed_file' ? Buffer.from(bytes.toString('ascii').trim()) : bytes;
 }

@@ -1,4 +1,4 @@
-import { BrokerUrl, isLovageError, parseBrokerUrls } from '@lovage/core/transport';
+import { BrokerUrl, isLovageError, parseBrokerUrls, silentLogger } from '@lovage/core/transport';
 import { describe, expect, test } from 'vitest';
 import { type EndpointSettings, readEndpoint } from './endpoint.ts';
 
@@ -60,28 +60,28 @@ describe('addresses', () => {
 });
 
 describe('TLS', () => {
-  test('rediss:// verifies unless told not to', () => {
-    expect(read('rediss://h').tls).toMatchObject({ rejectUnauthorized: true, servername: 'h' });
-    expect(read('rediss://h?ssl_cert_reqs=required').tls).toMatchObject({ rejectUnauthorized: true });
-    expect(read('rediss://h?ssl_cert_reqs=CERT_NONE').tls).toMatchObject({ rejectUnauthorized: false });
-    expect(read('rediss://127.0.0.1').tls).not.toHaveProperty('servername');
-  });
-
-  test('settings turn it on too, under every name', () => {
-    expect(read('redis://h', { useSsl: true }).tls).toMatchObject({ rejectUnauthorized: true });
-    expect(read('redis://h', { useSsl: { ssl_cert_reqs: 'none' } }).tls).toMatchObject({ rejectUnauthorized: false });
-    expect(read('redis://h', { useSsl: { certReqs: 0, ciphers: 'X' } }).tls).toMatchObject({
-      rejectUnauthorized: false,
-      ciphers: 'X',
+  test('rediss:// asks for it, and so do settings and options of the URL', () => {
+    expect(read('rediss://H').tls).toMatchObject({ rejectUnauthorized: true, servername: 'h' });
+    expect(read('redis://h', { useSsl: { ssl_cert_reqs: 'required' } }).tls).toMatchObject({
+      rejectUnauthorized: true,
     });
     expect(read('redis://h?ssl_cert_reqs=none').tls).toMatchObject({ rejectUnauthorized: false });
     expect(read('redis://h', { useSsl: false }).tls).toBeUndefined();
+    expect(() => read('redis://h', { useSsl: { verify: true } })).toThrow(/"redis_backend_use_ssl"/);
   });
 
-  test('wrong settings are refused', () => {
-    expect(() => read('rediss://h?ssl_cert_reqs=maybe')).toThrow(/Expected one of: required, optional, none/);
-    expect(() => read('rediss://h?ssl_ca_certs=/no/such/file')).toThrow(/cannot be read/);
-    expect(() => read('rediss://h?ssl_ca_cert=x')).toThrow(/Did you mean "caCerts"|Did you mean "ca_certs"/);
+  test('the name of a sentinel is not that of the master', () => {
+    const options = { masterName: 'm' };
+    expect(read('sentinel://one:1;sentinel://two:2', { useSsl: true, options }).tls).toEqual({
+      rejectUnauthorized: true,
+    });
+  });
+
+  test('a certificate that is not verified is warned of', () => {
+    const warnings: unknown[] = [];
+    const logger = { ...silentLogger, warn: (_: unknown, message: string) => warnings.push(message) };
+    read('rediss://h?ssl_cert_reqs=none', { logger });
+    expect(warnings).toEqual([expect.stringContaining('not verified')]);
   });
 });
 

@@ -1,5 +1,3 @@
-import { readFileSync } from 'node:fs';
-import type { ConnectionOptions as TlsOptions } from 'node:tls';
 import { type BrokerUrl, ConfigError, type Logger, UnsupportedError } from '@lovage/core/transport';
 import {
   boolean,
@@ -9,9 +7,11 @@ import {
   type OptionValues,
   record,
   readOptions,
+  readTls,
   seconds,
+  splitQuery,
   text,
-  toCamelCase,
+  type TlsSettings,
   withoutEffect,
 } from '@lovage/core/options';
 
@@ -43,7 +43,7 @@ export interface RedisEndpoint {
   readonly username: string | undefined;
   readonly password: string | undefined;
   /** undefined: plain text. */
-  readonly tls: TlsOptions | undefined;
+  readonly tls: TlsSettings | undefined;
   /** The URL with its password masked, for messages. */
   readonly url: string;
   readonly socketTimeoutMs: number;
@@ -101,22 +101,6 @@ export const CONNECTION_OPTIONS = {
   heartbeat: withoutEffect,
 } as const satisfies Record<string, OptionReader<unknown>>;
 
-/** TLS settings under redis-py's names (`ssl_ca_certs`), py-amqp's (`ca_certs`) and, for certificates, as data. */
-const TLS_OPTIONS = {
-  certReqs: certReqs,
-  caCerts: nonEmptyText,
-  caPath: refuse('"ssl_ca_path" (a folder) is not read. Give one file with all authorities as "ssl_ca_certs".'),
-  caData: nonEmptyText,
-  certfile: nonEmptyText,
-  keyfile: nonEmptyText,
-  password: text,
-  keyfilePassword: text,
-  checkHostname: boolean,
-  serverHostname: nonEmptyText,
-  ciphers: nonEmptyText,
-  minVersion: withoutEffect,
-} as const satisfies Record<string, OptionReader<unknown>>;
-
 /** What a caller knows besides the URL. */
 export interface EndpointSettings {
   /** Already read by {@link CONNECTION_OPTIONS}, from the transport options. */
@@ -138,18 +122,24 @@ export interface EndpointSettings {
  * Source: kombu/transport/redis.py, _connparams; celery/backends/redis.py, _params_from_url.
  */
 export function readEndpoint(url: BrokerUrl, settings: EndpointSettings = {}): RedisEndpoint {
-  const query: Record<string, unknown> = {};
-  const tlsQuery: Record<string, unknown> = {};
-  for (const [name, value] of Object.entries(url.query)) {
-    if (name === 'ssl') tlsQuery['ssl'] = boolean(value, name);
-    else if (name.startsWith('ssl_')) tlsQuery[name] = value;
-    else query[name] = value;
-  }
-  const where = `The URL ${JSON.stringify(String(url))}`;
-  const options = { ...settings.options, ...readOptions(query, CONNECTION_OPTIONS, where) };
+  const { tls: tlsQuery, rest } = splitQuery(url);
+  const query = readOptions(rest, CONNECTION_OPTIONS, `The URL ${JSON.stringify(String(url))}`);
+  const options = { ...settings.options, ...query };
   // A silent peer is to be lost after two heartbeats; Redis has none of its own.
   const heartbeatMs = (settings.heartbeatSeconds ?? 20) * 1000;
-  const tls = readTls(url, tlsQuery, settings, where);
+  const tls = readTls(url, tlsQuery, {
+    isSecure: url.scheme === 'rediss',
+    useSsl: settings.useSsl,
+    setting: '"broker_use_ssl", "redis_backend_use_ssl"',
+    // The sentinels name the master by its address.
+    host: url.scheme === 'sentinel' ? '' : hostOf(url.host),
+  });
+  if (tls?.rejectUnauthorized === false) {
+    settings.logger?.warn(
+      { url: String(url) },
+      'The certificate of Redis is not verified: anybody on the way can read and change messages.',
+    );
+  }
   return {
     address: readAddress(url, options),
     db: readDatabase(url, options.virtualHost),
@@ -218,75 +208,6 @@ function readDatabase(url: BrokerUrl, virtualHost: string | undefined): number {
     );
   }
   return Number(given);
-}
-
-function readTls(
-  url: BrokerUrl,
-  query: Readonly<Record<string, unknown>>,
-  { useSsl, logger }: EndpointSettings,
-  where: string,
-): TlsOptions | undefined {
-  const { ssl, ...fromQuery } = query;
-  const asked = url.scheme === 'rediss' || ssl === true || Object.keys(fromQuery).length > 0;
-  const fromSettings = typeof useSsl === 'object' ? useSsl : {};
-  if (!asked && (useSsl === undefined || useSsl === false)) return undefined;
-  const values = {
-    ...readOptions(
-      withoutPrefix(fromSettings),
-      TLS_OPTIONS,
-      'The setting for TLS ("broker_use_ssl", "redis_backend_use_ssl")',
-    ),
-    ...readOptions(withoutPrefix(fromQuery), TLS_OPTIONS, where),
-  };
-  const verify = values.certReqs ?? true;
-  if (!verify)
-    logger?.warn(
-      { url: String(url) },
-      'The certificate of Redis is not verified: anybody on the way can read and change messages.',
-    );
-  const passphrase = values.keyfilePassword ?? values.password;
-  const isAddress = /^[\d.]+$|:/.test(hostOf(url.host));
-  return {
-    rejectUnauthorized: verify,
-    ...(values.caCerts === undefined ? {} : { ca: read(values.caCerts, 'ssl_ca_certs') }),
-    ...(values.caData === undefined ? {} : { ca: values.caData }),
-    ...(values.certfile === undefined ? {} : { cert: read(values.certfile, 'ssl_certfile') }),
-    ...(values.keyfile === undefined ? {} : { key: read(values.keyfile, 'ssl_keyfile') }),
-    ...(passphrase === undefined ? {} : { passphrase }),
-    ...(values.ciphers === undefined ? {} : { ciphers: values.ciphers }),
-    ...(values.checkHostname === false ? { checkServerIdentity: () => undefined } : {}),
-    // The name for SNI and for the check of the certificate; an address may not stand in SNI.
-    ...(values.serverHostname !== undefined
-      ? { servername: values.serverHostname }
-      : url.scheme !== 'sentinel' && !isAddress
-        ? { servername: hostOf(url.host) }
-        : {}),
-  };
-}
-
-function withoutPrefix(given: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  return Object.fromEntries(
-    Object.entries(given).map(([name, value]) => {
-      const key = toCamelCase(name).replace(/^ssl(?=[A-Z])/, '');
-      return [key.charAt(0).toLowerCase() + key.slice(1), value];
-    }),
-  );
-}
-
-function read(path: string, name: string): Buffer {
-  try {
-    return readFileSync(path);
-  } catch (cause) {
-    throw new ConfigError(`The file ${JSON.stringify(path)} of "${name}" cannot be read.`, { cause });
-  }
-}
-
-/** Python's names for `ssl.CERT_*`. For a client, optional means required. */
-function certReqs(value: unknown, name: string): boolean {
-  const given = typeof value === 'string' ? value.toLowerCase().replace(/^cert_/, '') : value;
-  if (given === 'required' || given === 'optional' || given === 2 || given === 1) return true;
-  if (given === 'none' || given === 0) return false;
-  throw new ConfigError(`The option "${name}" is ${JSON.stringify(value)}. Expected one of: required, optional, none.`);
 }
 
 function refuse(message: string): OptionReader<undefined> {

@@ -104,7 +104,7 @@ export function readIronSettings(
       service: 'IronMQ',
       origin: `${protocol}://${host}${port > 0 ? `:${port}` : ''}`,
       headers: { authorization: `OAuth ${token}` },
-      tls: protocol === 'https' ? readTls(url, tlsQuery, useSsl, true) : undefined,
+      tls: protocol === 'https' ? readTls(url, tlsQuery, { isSecure: true, useSsl }) : undefined,
       url: String(url),
     },
     basePath: `/3/projects/${encodeURIComponent(projectId)}`,
