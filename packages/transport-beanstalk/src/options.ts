@@ -1,4 +1,4 @@
-import { integer, type OptionReader, readOptions, withoutEffect } from '@lovage/core/options';
+import { integer, KOMBU_ONLY, type OptionReader, readOptions, withoutEffect } from '@lovage/core/options';
 import { type BrokerUrl, ConfigError, type ConnectOptions, UnsupportedError } from '@lovage/core/transport';
 
 /** `brokerTransportOptions` of the Beanstalk transport, camelCase or snake_case. */
@@ -12,16 +12,10 @@ export interface BeanstalkTransportOptions {
 
 const READERS = {
   leaseMs: integer(100),
-  // Kombu's, decided elsewhere: a configuration may be shared with Python.
+  // A configuration may be shared with Python.
   visibilityTimeout: withoutEffect,
   pollingInterval: withoutEffect,
-  maxRetries: withoutEffect,
-  intervalStart: withoutEffect,
-  intervalStep: withoutEffect,
-  intervalMax: withoutEffect,
-  connectRetriesTimeout: withoutEffect,
-  errback: withoutEffect,
-  callback: withoutEffect,
+  ...KOMBU_ONLY,
 } as const satisfies Record<string, OptionReader<unknown>>;
 
 /** All that decides how the driver behaves. */

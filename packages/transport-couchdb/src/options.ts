@@ -1,4 +1,4 @@
-import { integer, type OptionReader, readOptions, withoutEffect } from '@lovage/core/options';
+import { integer, KOMBU_ONLY, type OptionReader, readOptions, withoutEffect } from '@lovage/core/options';
 import type { ConnectOptions } from '@lovage/core/transport';
 
 /** The options of the CouchDB transport, in `broker_transport_options`, camelCase or snake_case. */
@@ -15,17 +15,9 @@ export interface CouchTransportOptions {
 const READERS = {
   leaseMs: integer(100),
   maxDocumentSize: integer(1000),
-  // Decided elsewhere: nothing is polled, the rest is the supervisor's and the virtual layer's.
+  // Nothing is polled.
   pollingInterval: withoutEffect,
-  bodyEncoding: withoutEffect,
-  deadletterQueue: withoutEffect,
-  maxRetries: withoutEffect,
-  intervalStart: withoutEffect,
-  intervalStep: withoutEffect,
-  intervalMax: withoutEffect,
-  connectRetriesTimeout: withoutEffect,
-  errback: withoutEffect,
-  callback: withoutEffect,
+  ...KOMBU_ONLY,
 } as const satisfies Record<string, OptionReader<unknown>>;
 
 export interface DriverSettings {

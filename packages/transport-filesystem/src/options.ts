@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import {
   boolean,
   integer,
+  KOMBU_ONLY,
   nonEmptyText,
   oneOf,
   type OptionReader,
@@ -43,17 +44,9 @@ const READERS = {
   leaseMs: integer(500),
   pollingInterval: seconds(0.01, 3600),
   synchronous: oneOf('full', 'normal'),
-  // The virtual layer's, the supervisor's, and what other brokers have.
+  // What other brokers have.
   visibilityTimeout: withoutEffect,
-  bodyEncoding: withoutEffect,
-  deadletterQueue: withoutEffect,
-  maxRetries: withoutEffect,
-  intervalStart: withoutEffect,
-  intervalStep: withoutEffect,
-  intervalMax: withoutEffect,
-  connectRetriesTimeout: withoutEffect,
-  errback: withoutEffect,
-  callback: withoutEffect,
+  ...KOMBU_ONLY,
 } as const satisfies Record<string, OptionReader<unknown>>;
 
 /** All that decides how the driver behaves; folders are absolute. */

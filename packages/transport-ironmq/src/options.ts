@@ -1,5 +1,6 @@
 import {
   integer,
+  KOMBU_ONLY,
   oneOf,
   type OptionReader,
   readOptions,
@@ -41,20 +42,12 @@ const READERS = {
   messageExpiration: integer(60, 2_592_000),
   protocol: oneOf('http', 'https'),
   connectTimeout: seconds(0.01),
-  // iron_celery's, and Kombu's. As much as can be is taken at once, and long polling is the rule.
+  // iron_celery's. As much as can be is taken at once, and long polling is the rule.
   longPolling: withoutEffect,
   maxMessageCount: withoutEffect,
   pollingInterval: withoutEffect,
   heartbeat: withoutEffect,
-  bodyEncoding: withoutEffect,
-  deadletterQueue: withoutEffect,
-  maxRetries: withoutEffect,
-  intervalStart: withoutEffect,
-  intervalStep: withoutEffect,
-  intervalMax: withoutEffect,
-  connectRetriesTimeout: withoutEffect,
-  errback: withoutEffect,
-  callback: withoutEffect,
+  ...KOMBU_ONLY,
 } as const satisfies Record<string, OptionReader<unknown>>;
 
 export interface IronSettings {

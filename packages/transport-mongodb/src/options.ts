@@ -1,6 +1,7 @@
 import {
   boolean,
   integer,
+  KOMBU_ONLY,
   nonEmptyText,
   type OptionReader,
   readOptions,
@@ -50,20 +51,12 @@ const READERS = {
   defaultDatabase: nonEmptyText,
   connectTimeout: seconds(0.01),
   ssl: boolean,
-  // Decided elsewhere: the URL names host and port, nothing polls once a second, the rest is the supervisor's.
+  // The URL names host and port, and nothing polls once a second.
   defaultHostname: withoutEffect,
   defaultPort: withoutEffect,
   calcQueueSize: withoutEffect,
   pollingInterval: withoutEffect,
-  bodyEncoding: withoutEffect,
-  deadletterQueue: withoutEffect,
-  maxRetries: withoutEffect,
-  intervalStart: withoutEffect,
-  intervalStep: withoutEffect,
-  intervalMax: withoutEffect,
-  connectRetriesTimeout: withoutEffect,
-  errback: withoutEffect,
-  callback: withoutEffect,
+  ...KOMBU_ONLY,
 } as const satisfies Record<string, OptionReader<unknown>>;
 
 /** All that decides how the driver behaves. */

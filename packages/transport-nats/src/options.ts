@@ -1,6 +1,7 @@
 import {
   boolean,
   integer,
+  KOMBU_ONLY,
   oneOf,
   type OptionReader,
   readOptions,
@@ -54,17 +55,11 @@ const OPTIONS = {
   // Readers know both forms by themselves.
   natsMetadataHeaderPrefix: oneOf('Kombu-'),
   natsMetadataHeaderNames: withoutEffect,
-  // Nothing is polled, and retries are the supervisor's.
+  // Nothing is polled.
   waitTimeSeconds: withoutEffect,
   visibilityTimeout: withoutEffect,
   pollingInterval: withoutEffect,
-  maxRetries: withoutEffect,
-  intervalStart: withoutEffect,
-  intervalStep: withoutEffect,
-  intervalMax: withoutEffect,
-  connectRetriesTimeout: withoutEffect,
-  errback: withoutEffect,
-  callback: withoutEffect,
+  ...KOMBU_ONLY,
 } as const satisfies Record<string, OptionReader<unknown>>;
 
 /** All that decides how the driver connects and behaves. */

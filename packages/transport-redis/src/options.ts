@@ -2,6 +2,7 @@ import { ConfigError, type ConnectOptions, UnsupportedError } from '@lovage/core
 import {
   boolean,
   integer,
+  KOMBU_ONLY,
   nonEmptyText,
   oneOf,
   type OptionReader,
@@ -69,19 +70,11 @@ const READERS = {
   unackedRestoreInterval: seconds(0.1),
   ackEmulation: ackEmulation,
   sentinelFanoutCompat: withoutEffect,
-  // Decided elsewhere: polling and throttling are not needed, the rest is the supervisor's and the virtual layer's.
+  // Polling and throttling are not needed.
   unackedRestoreThrottle: withoutEffect,
   pollingInterval: withoutEffect,
   brpopTimeout: withoutEffect,
-  bodyEncoding: withoutEffect,
-  deadletterQueue: withoutEffect,
-  maxRetries: withoutEffect,
-  intervalStart: withoutEffect,
-  intervalStep: withoutEffect,
-  intervalMax: withoutEffect,
-  connectRetriesTimeout: withoutEffect,
-  errback: withoutEffect,
-  callback: withoutEffect,
+  ...KOMBU_ONLY,
 } as const satisfies Record<string, OptionReader<unknown>>;
 
 /** All that decides how the driver behaves. */

@@ -2,6 +2,7 @@ import type { SQSClientConfig } from '@aws-sdk/client-sqs';
 import {
   boolean,
   integer,
+  KOMBU_ONLY,
   nonEmptyText,
   type OptionReader,
   readOptions,
@@ -86,22 +87,14 @@ const READERS = {
   clientConfig: record,
   supportsFanout: supportsFanout,
   stsRoleArn: stsRoleArn,
-  // What Kombu itself does not read, what Lovage always asks for, and the supervisor's.
+  // What Kombu itself does not read, and what Lovage always asks for.
   port: withoutEffect,
   regioninfo: withoutEffect,
   fetchMessageAttributes: withoutEffect,
   predefinedExchanges: withoutEffect,
   stsTokenTimeout: withoutEffect,
   stsTokenBufferTime: withoutEffect,
-  bodyEncoding: withoutEffect,
-  deadletterQueue: withoutEffect,
-  maxRetries: withoutEffect,
-  intervalStart: withoutEffect,
-  intervalStep: withoutEffect,
-  intervalMax: withoutEffect,
-  connectRetriesTimeout: withoutEffect,
-  errback: withoutEffect,
-  callback: withoutEffect,
+  ...KOMBU_ONLY,
 } as const satisfies Record<string, OptionReader<unknown>>;
 
 /** All that decides how the driver behaves. */

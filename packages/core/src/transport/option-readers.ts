@@ -110,3 +110,19 @@ export const record: OptionReader<Readonly<Record<string, unknown>>> = (value, n
 
 /** An option of Kombu that has nothing to decide here; any value is taken. */
 export const withoutEffect: OptionReader<undefined> = () => undefined;
+
+/**
+ * Options of Kombu that no transport here has a use for: how the connection is tried again is the supervisor's to decide,
+ * bodies and dead letters the virtual layer's.
+ */
+export const KOMBU_ONLY = {
+  bodyEncoding: withoutEffect,
+  deadletterQueue: withoutEffect,
+  maxRetries: withoutEffect,
+  intervalStart: withoutEffect,
+  intervalStep: withoutEffect,
+  intervalMax: withoutEffect,
+  connectRetriesTimeout: withoutEffect,
+  errback: withoutEffect,
+  callback: withoutEffect,
+} as const satisfies Record<string, OptionReader<undefined>>;
