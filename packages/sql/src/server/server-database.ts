@@ -17,6 +17,7 @@ import type {
   SqlTransactionOptions,
   SqlValue,
 } from '../database.ts';
+import { type Call, JoinedCalls } from '../joined-calls.ts';
 import type { SqlDialect } from '../url.ts';
 import { SqlLink } from './link.ts';
 import { Pulse } from './pulse.ts';
@@ -44,14 +45,6 @@ const CLOSE_MS = 1000;
 const CHUNK_ROWS = 1000;
 const CHUNK_BYTES = 4_000_000;
 
-interface Call {
-  run(transaction: SqlTransaction): Promise<void>;
-  commit(): void;
-  fail(error: unknown): void;
-  readonly deadline: number;
-  readonly signal: AbortSignal | undefined;
-}
-
 /**
  * The two links of this process to a database server: one for transactions, one for reading and for what the server
  * tells. Either one lost is both lost; whoever needs the database opens it again.
@@ -72,9 +65,7 @@ export class ServerDatabase implements SqlDatabase {
   readonly #watch: LinkWatch | undefined;
   #reportLoss: (error: LovageError) => void = () => {};
   #loss: LovageError | undefined;
-  #calls: Call[] = [];
-  #running: Promise<void> | undefined;
-  #scheduled = false;
+  readonly #calls = new JoinedCalls(() => this.#flush());
   #clockOffset = 0;
   #clockReadAt = Number.NEGATIVE_INFINITY;
   #closing: Promise<void> | undefined;
@@ -174,22 +165,13 @@ export class ServerDatabase implements SqlDatabase {
     }
   }
 
-  transaction<T>(work: (transaction: SqlTransaction) => Promise<T>, options: SqlTransactionOptions = {}): Promise<T> {
-    return new Promise<T>((resolve, reject) => {
-      this.#assertUsable();
-      options.signal?.throwIfAborted();
-      let result: T;
-      this.#calls.push({
-        deadline: Date.now() + (options.deadlineMs ?? this.#options.busyTimeoutMs),
-        signal: options.signal,
-        run: async (transaction) => {
-          result = await work(transaction);
-        },
-        commit: () => resolve(result),
-        fail: reject,
-      });
-      this.#schedule();
-    });
+  async transaction<T>(
+    work: (transaction: SqlTransaction) => Promise<T>,
+    options: SqlTransactionOptions = {},
+  ): Promise<T> {
+    this.#assertUsable();
+    const { busyTimeoutMs } = this.#options;
+    return this.#calls.add(work, options, { busyTimeoutMs });
   }
 
   listen(topic: string, listener: (foreign: boolean) => void): Listening {
@@ -207,9 +189,7 @@ export class ServerDatabase implements SqlDatabase {
   }
 
   async #close(): Promise<void> {
-    while (this.#calls.length > 0 || this.#running !== undefined) {
-      await (this.#running ?? new Promise<void>((resolve) => setImmediate(resolve)));
-    }
+    await this.#calls.idle();
     await this.#pulse.close();
     this.#watch?.stop();
     const closed = new ClosedError(`The connection to ${this.location} is closed.`);
@@ -228,24 +208,9 @@ export class ServerDatabase implements SqlDatabase {
     if (this.#loss !== undefined) throw this.#loss;
   }
 
-  #schedule(): void {
-    if (this.#scheduled || this.#running !== undefined) return;
-    this.#scheduled = true;
-    // The end of the turn: whatever its callbacks asked for goes into one transaction.
-    setImmediate(() => {
-      this.#scheduled = false;
-      if (this.#calls.length === 0) return;
-      this.#running = this.#flush().finally(() => {
-        this.#running = undefined;
-        if (this.#calls.length > 0) this.#schedule();
-      });
-    });
-  }
-
   async #flush(): Promise<void> {
     if (Math.abs(performance.now() - this.#clockReadAt) > CLOCK_MS) await this.#readClock().catch(() => {});
-    const calls = this.#calls.filter((call) => !this.#refuseIfOver(call));
-    this.#calls = [];
+    const calls = this.#calls.take().filter((call) => !this.#refuseIfOver(call));
     if (calls.length === 0) return;
     const failure = await this.#attempt(calls);
     if (failure === undefined) return;

@@ -11,6 +11,7 @@ import type {
   SqlTransactionOptions,
   SqlValue,
 } from '../database.ts';
+import { type Call, JoinedCalls } from '../joined-calls.ts';
 import { openSqliteDriver, SQLITE, type SqliteDriver, SqliteFailure } from './driver.ts';
 import { isBusy, isFatal, toLovageError } from './errors.ts';
 import { FileWatch } from './file-watch.ts';
@@ -34,15 +35,6 @@ const SPIN_MS = 3;
 const LONGEST_WAIT_MS = 25;
 const IDENTITY_CHECK_MS = 1000;
 
-interface Call {
-  run(transaction: SqlTransaction): Promise<void>;
-  commit(): void;
-  fail(error: unknown): void;
-  readonly deadline: number;
-  readonly signal: AbortSignal | undefined;
-  readonly isSynced: boolean;
-}
-
 /**
  * The one connection of this process to a file. Writers of all processes take turns by `BEGIN IMMEDIATE`; no call
  * blocks the event loop while another process writes.
@@ -60,9 +52,7 @@ export class SqliteDatabase implements SqlDatabase {
   readonly #listeners = new Map<string, Set<(foreign: boolean) => void>>();
   #reportLoss: (error: LovageError) => void = () => {};
   #loss: LovageError | undefined;
-  #calls: Call[] = [];
-  #running: Promise<void> | undefined;
-  #scheduled = false;
+  readonly #calls = new JoinedCalls(() => this.#flush());
   #inTransaction = false;
   #watch: FileWatch | undefined;
   #keepAlive = 0;
@@ -149,23 +139,13 @@ export class SqliteDatabase implements SqlDatabase {
     }
   }
 
-  transaction<T>(work: (transaction: SqlTransaction) => Promise<T>, options: SqlTransactionOptions = {}): Promise<T> {
-    return new Promise<T>((resolve, reject) => {
-      this.#assertUsable();
-      options.signal?.throwIfAborted();
-      let result: T;
-      this.#calls.push({
-        deadline: Date.now() + (options.deadlineMs ?? this.#options.busyTimeoutMs),
-        signal: options.signal,
-        isSynced: options.durability !== 'ordered',
-        run: async (transaction) => {
-          result = await work(transaction);
-        },
-        commit: () => resolve(result),
-        fail: (error) => reject(toLovageError(error, this.location)),
-      });
-      this.#schedule();
-    });
+  async transaction<T>(
+    work: (transaction: SqlTransaction) => Promise<T>,
+    options: SqlTransactionOptions = {},
+  ): Promise<T> {
+    this.#assertUsable();
+    const { busyTimeoutMs } = this.#options;
+    return this.#calls.add(work, options, { busyTimeoutMs, explain: (error) => toLovageError(error, this.location) });
   }
 
   listen(topic: string, listener: (foreign: boolean) => void, options: ListenOptions = {}): Listening {
@@ -202,9 +182,7 @@ export class SqliteDatabase implements SqlDatabase {
   }
 
   async #close(): Promise<void> {
-    while (this.#calls.length > 0 || this.#running !== undefined) {
-      await (this.#running ?? new Promise<void>((resolve) => setImmediate(resolve)));
-    }
+    await this.#calls.idle();
     this.#watch?.close();
     this.#watch = undefined;
     this.#listeners.clear();
@@ -220,26 +198,11 @@ export class SqliteDatabase implements SqlDatabase {
     if (this.#loss !== undefined) throw this.#loss;
   }
 
-  #schedule(): void {
-    if (this.#scheduled || this.#running !== undefined) return;
-    this.#scheduled = true;
-    // The end of the turn: whatever its callbacks asked for goes into one transaction.
-    setImmediate(() => {
-      this.#scheduled = false;
-      if (this.#calls.length === 0) return;
-      this.#running = this.#flush().finally(() => {
-        this.#running = undefined;
-        if (this.#calls.length > 0) this.#schedule();
-      });
-    });
-  }
-
   async #flush(): Promise<void> {
     this.#checkIdentity(IDENTITY_CHECK_MS);
     // Calls join until the lock is ours; each keeps its own deadline meanwhile.
-    if (!(await this.#begin(this.#calls))) return;
-    const calls = this.#calls;
-    this.#calls = [];
+    if (!(await this.#begin(this.#calls.waiting))) return;
+    const calls = this.#calls.take();
     const error = await this.#attempt(calls);
     if (error === undefined) return;
     if (calls.length === 1 || isFatal(error)) {
@@ -311,7 +274,7 @@ export class SqliteDatabase implements SqlDatabase {
     const since = Date.now();
     for (let attempt = 0; ; attempt++) {
       // A statement now would read, or write, inside somebody's transaction.
-      while (this.#inTransaction) await this.#running;
+      while (this.#inTransaction) await this.#calls.running;
       try {
         return step();
       } catch (error) {
