@@ -14,6 +14,8 @@ import type { Item, Table } from './table.ts';
 /** Ours, in the item that Python counts in: who was counted here, and who was the last of them. */
 const COUNTED = 'lovage_counted';
 const LAST = 'lovage_last';
+/** Counted before the chord was begun, or after Python had ended it. */
+const EARLY = 'lovage_early';
 const OWNER = 'owner';
 const ADDED = 'added';
 const DONE = 'done';
@@ -64,13 +66,18 @@ export class DynamoChords implements KeyValueChords {
     if (owner === DONE) return undefined;
     const saved = items.get(group)?.[VALUE]?.B;
     if (saved === undefined) {
-      // A Python worker that has sent the body removes both.
-      if (!items.has(counter)) return undefined;
+      const item = items.get(counter);
+      // Not begun yet; or a Python worker, which removes both when it has sent the body.
+      if (item === undefined || item[EARLY] !== undefined) {
+        await this.#count(counter, taskId, ttlSeconds, { isEarly: true });
+        return undefined;
+      }
       throw new NotFoundError(`The saved group "${group}" of a chord no longer exists, so its parts cannot be joined.`);
     }
     const header = taskIdsIn((this.#codec.decode(saved) as { readonly result?: unknown } | null)?.result);
     const ids = [...header, ...(items.get(keys.addedIds)?.[ADDED]?.SS ?? [])];
-    if (!(await this.#isLast(counter, taskId, ids.length, ttlSeconds))) return undefined;
+    const { count, isLast } = await this.#count(counter, taskId, ttlSeconds);
+    if (count < ids.length || !isLast) return undefined;
     const parts = await this.#parts(ids, taskKey, taskId, value);
     if (parts === undefined) return undefined;
     return owner === taskId || (await this.#claim(keys.claim, taskId, ttlSeconds)) ? parts : undefined;
@@ -89,19 +96,25 @@ export class DynamoChords implements KeyValueChords {
   }
 
   /**
-   * Counts a part, once. True for the part that makes the count complete, when it comes again too: not for one that was
-   * counted before it, because then another worker, which may be a Python one, sends the body.
+   * Counts a part, once. `isLast`: nobody was counted here after it, also when it comes again. One that is complete by the
+   * count and is not the last has left the body to another worker, which may be a Python one.
    */
-  async #isLast(counter: string, taskId: string, size: number, ttlSeconds: number | undefined): Promise<boolean> {
+  async #count(
+    counter: string,
+    taskId: string,
+    ttlSeconds: number | undefined,
+    { isEarly = false }: { readonly isEarly?: boolean } = {},
+  ): Promise<{ readonly count: number; readonly isLast: boolean }> {
     const mark = createHash('sha256').update(taskId).digest('base64url').slice(0, 16);
+    const early = isEarly ? `, ${EARLY} = :one` : '';
     const { item, isChanged } = await this.#change(
       counter,
-      `SET ${COUNT} = if_not_exists(${COUNT}, :zero) + :one, ${LAST} = :mark ADD ${COUNTED} :marks`,
+      `SET ${COUNT} = if_not_exists(${COUNT}, :zero) + :one, ${LAST} = :mark${early} ADD ${COUNTED} :marks`,
       { ':zero': { N: '0' }, ':one': { N: '1' }, ':mark': { S: mark }, ':marks': { SS: [mark] } },
       ttlSeconds,
       `attribute_not_exists(${COUNTED}) OR NOT contains(${COUNTED}, :mark)`,
     );
-    return Number(item?.[COUNT]?.N ?? 0) >= size && (isChanged || item?.[LAST]?.S === mark);
+    return { count: Number(item?.[COUNT]?.N ?? 0), isLast: isChanged || item?.[LAST]?.S === mark };
   }
 
   /** undefined: one of them has no result, because another was counted twice. */

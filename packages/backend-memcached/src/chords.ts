@@ -57,6 +57,11 @@ export class MemcachedChords implements KeyValueChords {
     if (claim === DONE) return undefined;
     const header = await this.#header(group);
     if (header === undefined) {
+      // Not begun yet; or a Python worker, which removes both when it has sent the body.
+      if ((await this.#text(counter)) === undefined) {
+        await this.#count(keys, counter, taskId, ttlSeconds, () => Promise.resolve(1));
+        return undefined;
+      }
       throw new NotFoundError(`The saved group "${group}" of a chord no longer exists, so its parts cannot be joined.`);
     }
     const ids = [...header, ...(await this.#added(keys))];

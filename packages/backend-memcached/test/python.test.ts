@@ -156,6 +156,7 @@ print('0')`);
 
   test('a chord whose header is gone says so', async () => {
     const group = randomUUID();
+    await chords.begin(group, 2);
     await expect(part(group, randomUUID(), 1)).rejects.toThrow(/no longer exists/);
   });
 });

@@ -65,8 +65,9 @@ export async function returnChordPart(
     }
   } catch (error) {
     if (isPassing(error)) throw error;
-    // It will not be better the next time. Source: celery/backends/redis.py, "Callback error".
-    await failBody(app, body, callbackError(error));
+    // It will not be better the next time. Source: celery/backends/redis.py, "Callback error". A part that comes again when
+    // all is over, and what was kept of the chord is gone, is no failure of a body that has ended.
+    if (!(await hasEnded(app, body))) await failBody(app, body, callbackError(error));
   }
   await chords.finish(groupId);
 }
