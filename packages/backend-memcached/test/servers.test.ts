@@ -1,4 +1,4 @@
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -6,6 +6,7 @@ import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createServer as createTlsServer } from 'node:tls';
+import { freePort, type ServerProcess, startServerProcess } from '@lovage/conformance';
 import { isLovageError, type ResultBackend } from '@lovage/core/backend';
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
 import { memcachedUrl } from './memcached-url.ts';
@@ -17,41 +18,13 @@ const folder = mkdtempSync(join(tmpdir(), 'lovage-backend-memcached-'));
 chmodSync(folder, 0o755);
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
 /** A memcached of its own, until the test ends or `stop` is called. */
-async function start(port: number, args: readonly string[] = []): Promise<{ stop: () => Promise<void> }> {
+async function start(port: number, args: readonly string[] = []): Promise<ServerProcess> {
   const user = process.getuid?.() === 0 ? ['-u', 'nobody'] : [];
   const own = ['-l', '127.0.0.1', '-p', String(port), '-U', '0', '-m', '16', ...user, ...args];
-  const child = spawn(program as string, own, { stdio: 'ignore' });
-  const stop = async (): Promise<void> => {
-    if (child.exitCode !== null || child.signalCode !== null) return;
-    const exit = once(child, 'exit');
-    child.kill('SIGKILL');
-    await exit;
-  };
-  onTestFinished(stop);
-  for (let tries = 0; tries < 500; tries++) {
-    const socket = connect({ host: '127.0.0.1', port });
-    const isUp = await Promise.race([
-      once(socket, 'connect').then(() => true),
-      once(socket, 'error').then(
-        () => false,
-        () => false,
-      ),
-    ]).catch(() => false);
-    socket.destroy();
-    if (isUp) return { stop };
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-  throw new Error('memcached did not come up.');
+  const server = await startServerProcess(program as string, { args: () => own, port });
+  onTestFinished(() => server.stop());
+  return server;
 }
 
 async function opened(...call: Parameters<typeof openStore>): Promise<ResultBackend> {

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { freePort } from '@lovage/conformance';
 import { natsBackend } from '@lovage/backend-nats';
 import {
   type BackendOptions,
@@ -11,7 +12,7 @@ import {
 import { jetstreamManager, type JetStreamManager } from '@nats-io/jetstream';
 import { connect, type NatsConnection } from '@nats-io/transport-node';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { freePort, hasNatsServer, startNats } from '../../nats/test/servers.ts';
+import { hasNatsServer, startNats } from '../../nats/test/servers.ts';
 import { natsUrl } from './nats-url.ts';
 
 const server = natsUrl() ?? '';

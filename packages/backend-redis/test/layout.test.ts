@@ -1,3 +1,4 @@
+import { type ServerProcess } from '@lovage/conformance';
 import {
   type BackendOptions,
   BackendUrl,
@@ -8,7 +9,7 @@ import {
 import { redisBackend } from '@lovage/backend-redis';
 import { openRedis, readEndpoint, type RedisLink } from '@lovage/redis';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { hasRedisServer, startRedis, type TestServer } from '../../redis/test/servers.ts';
+import { hasRedisServer, startRedis } from '../../redis/test/servers.ts';
 
 const json: ResultCodec = {
   contentType: 'application/json',
@@ -33,7 +34,7 @@ const meta = (task_id: string, status: string, result: unknown = null): TaskMeta
 });
 
 describe.skipIf(!hasRedisServer)('the Redis result backend', () => {
-  let server: TestServer;
+  let server: ServerProcess;
   let raw: RedisLink;
   const open: ResultBackend[] = [];
 

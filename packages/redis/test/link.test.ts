@@ -4,16 +4,17 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { type ServerProcess } from '@lovage/conformance';
 import { BrokerUrl, parseBrokerUrls } from '@lovage/core/transport';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type EndpointSettings, openRedis, readEndpoint, type RedisLink, RedisScript } from '../src/index.ts';
-import { hasRedisServer, startRedis, startSentinel, type TestServer } from './servers.ts';
+import { hasRedisServer, startRedis, startSentinel } from './servers.ts';
 
 const open = (url: string, settings: EndpointSettings = {}): Promise<RedisLink> =>
   openRedis(readEndpoint(parseBrokerUrls(url)[0] as BrokerUrl, settings), { clientName: 'lovage test' });
 
 describe.skipIf(!hasRedisServer)('a link', () => {
-  let server: TestServer;
+  let server: ServerProcess;
   let admin: RedisLink;
   let url: string;
 
@@ -140,7 +141,7 @@ describe.skipIf(!hasRedisServer)('a link', () => {
 const hasOpenssl = spawnSync('openssl', ['version']).status === 0;
 
 describe.skipIf(!hasRedisServer || !hasOpenssl)('TLS', () => {
-  let server: TestServer;
+  let server: ServerProcess;
   let dir: string;
   let ca: string;
 

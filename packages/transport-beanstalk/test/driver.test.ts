@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
-import { openFaultyLink } from '@lovage/conformance';
+import { openFaultyLink, type ServerProcess } from '@lovage/conformance';
 import {
   BrokerUrl,
   type Connection,
@@ -11,7 +11,7 @@ import {
 import { beanstalkTransport } from '@lovage/transport-beanstalk';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { put, say } from './raw.ts';
-import { hasBeanstalkd, startBeanstalkd, type TestServer } from './servers.ts';
+import { hasBeanstalkd, startBeanstalkd } from './servers.ts';
 
 const message = {
   body: Buffer.from('{"a": 1}'),
@@ -58,7 +58,7 @@ async function consume(connection: Connection, queues: readonly string[], prefet
 }
 
 describe.skipIf(!hasBeanstalkd)('the Beanstalk transport', () => {
-  let server: TestServer;
+  let server: ServerProcess;
   const open: Connection[] = [];
 
   beforeAll(async () => {

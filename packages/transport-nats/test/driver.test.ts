@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePort, type ServerProcess } from '@lovage/conformance';
 import {
   BrokerUrl,
   type Connection,
@@ -15,7 +16,7 @@ import { natsTransport } from '@lovage/transport-nats';
 import { jetstream, jetstreamManager, type JetStreamManager } from '@nats-io/jetstream';
 import { connect as connectRaw, headers, type NatsConnection, nkeys } from '@nats-io/transport-node';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { freePort, hasNatsServer, startNats, type TestServer } from '../../nats/test/servers.ts';
+import { hasNatsServer, startNats } from '../../nats/test/servers.ts';
 
 const message = {
   body: Buffer.from('{"a": 1}'),
@@ -75,11 +76,11 @@ const texts = (deliveries: readonly Delivery[]) =>
   deliveries.map(({ message: { body } }) => Buffer.from(body).toString());
 
 describe.skipIf(!hasNatsServer)('the NATS transport', () => {
-  let server: TestServer;
+  let server: ServerProcess;
   let raw: NatsConnection;
   let manager: JetStreamManager;
   const open: Connection[] = [];
-  const others: TestServer[] = [];
+  const others: ServerProcess[] = [];
 
   beforeAll(async () => {
     server = await startNats();
@@ -109,7 +110,7 @@ describe.skipIf(!hasNatsServer)('the NATS transport', () => {
   }
 
   /** A server of its own, for one test. */
-  async function start(...args: Parameters<typeof startNats>): Promise<TestServer> {
+  async function start(...args: Parameters<typeof startNats>): Promise<ServerProcess> {
     const other = await startNats(...args);
     others.push(other);
     return other;

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { type ServerProcess } from '@lovage/conformance';
 import {
   BrokerUrl,
   type Connection,
@@ -11,7 +12,7 @@ import {
 import { openRedis, readEndpoint, type RedisLink } from '@lovage/redis';
 import { redisTransport } from '@lovage/transport-redis';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { hasRedisServer, startRedis, type TestServer } from '../../redis/test/servers.ts';
+import { hasRedisServer, startRedis } from '../../redis/test/servers.ts';
 
 /** What Kombu 5.6.2 pushes for a Celery task, byte for byte. */
 const GOLDEN = readFileSync(new URL('golden/kombu-5.6-envelope.json', import.meta.url), 'utf8').trimEnd();
@@ -28,7 +29,7 @@ const message = {
 };
 
 describe.skipIf(!hasRedisServer)('the Redis transport', () => {
-  let server: TestServer;
+  let server: ServerProcess;
   let raw: RedisLink;
   const open: Connection[] = [];
 
