@@ -4,9 +4,10 @@ import {
   countedChordKeys,
   type KeyValueChords,
   NotFoundError,
+  partsFrom,
   type ResultCodec,
   type StoredValue,
-  taskIdsIn,
+  taskIdsOf,
 } from '@lovage/core/backend';
 import { COUNT, hasExpired, idOf, KEY, timesOf, TIMESTAMP, TTL, VALUE } from './layout.ts';
 import type { Item, Table } from './table.ts';
@@ -21,14 +22,6 @@ const ADDED = 'added';
 const DONE = 'done';
 /** How long a chord that is done is remembered where results are kept for ever. */
 const A_DAY = 86_400;
-const READY: ReadonlySet<unknown> = new Set(['SUCCESS', 'FAILURE', 'REVOKED']);
-
-/** The end of a task, as it is kept as its result. */
-interface Ended {
-  readonly status: string;
-  readonly result: unknown;
-}
-
 /**
  * Chords as Celery counts them in DynamoDB, together with Python workers: the header is a saved group, each part counts up
  * `chord_count` of the item `chord-unlock-<group id>`, and whoever counts the last one joins the stored results and sends
@@ -74,11 +67,16 @@ export class DynamoChords implements KeyValueChords {
       }
       throw new NotFoundError(`The saved group "${group}" of a chord no longer exists, so its parts cannot be joined.`);
     }
-    const header = taskIdsIn((this.#codec.decode(saved) as { readonly result?: unknown } | null)?.result);
-    const ids = [...header, ...(items.get(keys.addedIds)?.[ADDED]?.SS ?? [])];
+    const ids = [...taskIdsOf(saved, this.#codec), ...(items.get(keys.addedIds)?.[ADDED]?.SS ?? [])];
     const { count, isLast } = await this.#count(counter, taskId, ttlSeconds);
     if (count < ids.length || !isLast) return undefined;
-    const parts = await this.#parts(ids, taskKey, taskId, value);
+    const results = await this.#items(ids.map(taskKey));
+    const parts = partsFrom(
+      ids.map((id) => [id, results.get(taskKey(id))?.[VALUE]?.B]),
+      { taskId, value },
+      this.#codec,
+    );
+    // One of them has no result, because another was counted twice.
     if (parts === undefined) return undefined;
     return owner === taskId || (await this.#claim(keys.claim, taskId, ttlSeconds)) ? parts : undefined;
   }
@@ -115,29 +113,6 @@ export class DynamoChords implements KeyValueChords {
       `attribute_not_exists(${COUNTED}) OR NOT contains(${COUNTED}, :mark)`,
     );
     return { count: Number(item?.[COUNT]?.N ?? 0), isLast: isChanged || item?.[LAST]?.S === mark };
-  }
-
-  /** undefined: one of them has no result, because another was counted twice. */
-  async #parts(
-    ids: readonly string[],
-    taskKey: (taskId: string) => string,
-    ownId: string,
-    own: StoredValue,
-  ): Promise<readonly StoredValue[] | undefined> {
-    const items = await this.#items(ids.map(taskKey));
-    const parts: StoredValue[] = [];
-    for (const id of ids) {
-      // Its own part may be one whose result could not be kept.
-      if (id === ownId) {
-        parts.push(own);
-        continue;
-      }
-      const kept = items.get(taskKey(id))?.[VALUE]?.B;
-      const meta = kept === undefined ? undefined : (this.#codec.decode(kept) as Ended | null);
-      if (!READY.has(meta?.status)) return undefined;
-      parts.push(this.#codec.encode([1, id, meta?.status, meta?.result]));
-    }
-    return parts;
   }
 
   async #claim(key: string, taskId: string, ttlSeconds: number | undefined): Promise<boolean> {

@@ -1,11 +1,13 @@
 import {
   type ChordKeys,
   countedChordKeys,
+  endOf,
   type KeyValueChords,
   NotFoundError,
+  partsFrom,
   type ResultCodec,
   type StoredValue,
-  taskIdsIn,
+  taskIdsOf,
 } from '@lovage/core/backend';
 import { exptimeOf, INTEGER_FLAGS, isKey, valueOf } from './items.ts';
 import type { StoreCommand } from './link.ts';
@@ -16,13 +18,6 @@ const COUNTING = 'counting';
 const COUNTED = 'counted';
 /** How long a chord that is done is remembered where results are kept for ever. */
 const A_DAY = 86_400;
-const READY: ReadonlySet<unknown> = new Set(['SUCCESS', 'FAILURE', 'REVOKED']);
-
-/** The end of a task, as it is kept as its result. */
-interface Ended {
-  readonly status: string;
-  readonly result: unknown;
-}
 
 /**
  * Chords as Celery counts them in memcached, together with Python workers: the header is a saved group, each part counts
@@ -66,24 +61,22 @@ export class MemcachedChords implements KeyValueChords {
     }
     const ids = [...header, ...(await this.#added(keys))];
     const count = await this.#count(keys, counter, taskId, ttlSeconds, async () => {
-      const results = await this.#results(ids, taskKey);
-      return results.filter((result) => result !== undefined).length;
+      const kept = await this.#kept(ids.map(taskKey));
+      return kept.filter((value) => endOf(value, this.#codec) !== undefined).length;
     });
     if (count < ids.length) return undefined;
-    // Its own part may be one whose result could not be kept.
-    const own = this.#codec.decode(value) as readonly unknown[];
-    const results = await this.#results(ids, taskKey);
-    const parts = ids.map((id, index): readonly unknown[] | undefined => {
-      if (id === taskId) return own;
-      const result = results[index];
-      return result === undefined ? undefined : [1, id, result.status, result.result];
-    });
-    if (parts.includes(undefined)) return undefined;
+    const kept = await this.#kept(ids.map(taskKey));
+    const parts = partsFrom(
+      ids.map((id, index) => [id, kept[index]]),
+      { taskId, value },
+      this.#codec,
+    );
+    if (parts === undefined) return undefined;
     if (claim !== taskId && !(await this.#add(keys.claim, taskId, ttlSeconds))) {
       // Another part was faster, or this one was here before.
       if ((await this.#text(keys.claim)) !== taskId) return undefined;
     }
-    return parts.map((part) => this.#codec.encode(part));
+    return parts;
   }
 
   /** The counter and the group expire by themselves: what a Python worker does with them later does no harm. */
@@ -138,9 +131,7 @@ export class MemcachedChords implements KeyValueChords {
   /** Ids of the saved group's tasks, those of groups within it too. */
   async #header(group: string): Promise<readonly string[] | undefined> {
     const item = (await this.#servers.items([group])).get(group);
-    if (item === undefined) return undefined;
-    const saved = this.#codec.decode(valueOf(item)) as { readonly result?: unknown } | null;
-    return taskIdsIn(saved?.result);
+    return item === undefined ? undefined : taskIdsOf(valueOf(item), this.#codec);
   }
 
   async #added({ addedIds }: ChordKeys): Promise<readonly string[]> {
@@ -148,14 +139,11 @@ export class MemcachedChords implements KeyValueChords {
     return text === undefined ? [] : (JSON.parse(text) as readonly string[]);
   }
 
-  async #results(ids: readonly string[], taskKey: (id: string) => string): Promise<readonly (Ended | undefined)[]> {
-    const keys = ids.map(taskKey);
+  async #kept(keys: readonly string[]): Promise<readonly (StoredValue | undefined)[]> {
     const items = await this.#servers.items(keys.filter(isKey));
     return keys.map((key) => {
       const item = items.get(key);
-      if (item === undefined) return undefined;
-      const meta = this.#codec.decode(valueOf(item)) as Ended | null;
-      return READY.has(meta?.status) ? (meta as Ended) : undefined;
+      return item === undefined ? undefined : valueOf(item);
     });
   }
 

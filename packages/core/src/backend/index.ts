@@ -5,7 +5,7 @@ export type * from '../protocol/task-meta.ts';
 export { BackendUrl, maskUrl } from '../transport/url.ts';
 export { isPartOf } from './chord-part.ts';
 export type * from './contract.ts';
-export { type CountedChordKeys, countedChordKeys, taskIdsIn } from './counted-chord.ts';
+export { type CountedChordKeys, countedChordKeys, endOf, partsFrom, taskIdsOf } from './counted-chord.ts';
 export { inParallel } from './in-parallel.ts';
 export { keyValueBackend } from './key-value-backend.ts';
 export type * from './key-value-store.ts';
