@@ -37,7 +37,7 @@ import {
 import { Lease } from './lease.ts';
 import { Reaper } from './reaper.ts';
 import { TemporaryQueues } from './temporary-queues.ts';
-import { WakeUps } from './wake-ups.ts';
+import { ChangeWakeUps } from './wake-ups.ts';
 
 /** A message as this owner holds it; who holds it later has another revision. */
 export interface CouchReceipt {
@@ -88,7 +88,7 @@ export class CouchDriver implements QueueDriver<CouchReceipt> {
   readonly #lease: Lease;
   readonly #reaper: Reaper;
   readonly #temporary: TemporaryQueues;
-  readonly #wakeUps: WakeUps;
+  readonly #wakeUps: ChangeWakeUps;
   /** Queues that may have something: all but those that were found empty with no news since. */
   readonly #quiet = new Set<string>();
   /** When the next delayed message of a queue is due; unknown where there is no entry. */
@@ -113,7 +113,7 @@ export class CouchDriver implements QueueDriver<CouchReceipt> {
     this.#lease = new Lease(database, leaseMs);
     this.#reaper = new Reaper(database, leaseMs, logger);
     this.#temporary = new TemporaryQueues(database);
-    this.#wakeUps = new WakeUps(database, (news) => this.#hear(news));
+    this.#wakeUps = new ChangeWakeUps(database, (news) => this.#hear(news));
     this.capabilities = {
       fanout: true,
       priorityLevels: 10,

@@ -1,23 +1,18 @@
+import { WakeUps } from '@lovage/core/transport';
 import type { CouchDatabase } from '@lovage/couchdb';
 import { type News, newsOf } from './layout.ts';
 
 /** Listens to the database's feed of changes, and wakes who waits for a message. */
-export class WakeUps {
+export class ChangeWakeUps extends WakeUps {
   readonly #database: CouchDatabase;
   readonly #onNews: (news: News) => void;
   readonly #end = new AbortController();
-  readonly #waiters = new Set<() => void>();
-  #count = 0;
   #listening: Promise<void> | undefined;
 
   constructor(database: CouchDatabase, onNews: (news: News) => void) {
+    super();
     this.#database = database;
     this.#onNews = onNews;
-  }
-
-  /** How many hints came so far. */
-  get count(): number {
-    return this.#count;
   }
 
   /** Resolves when every change from now on is heard. A feed that ends is the loss of the connection. */
@@ -32,31 +27,9 @@ export class WakeUps {
     return this.#listening;
   }
 
-  /** Wakes everybody. */
-  notify(): void {
-    this.#count++;
-    for (const wake of this.#waiters) wake();
-  }
-
   stop(): void {
     this.#end.abort();
     this.notify();
-  }
-
-  /** Resolves on the first hint after the `seen`th, after `ms`, or on abort. */
-  async sleep(seen: number, ms: number, signal: AbortSignal): Promise<void> {
-    if (this.#count !== seen || signal.aborted) return;
-    await new Promise<void>((resolve) => {
-      const wake = (): void => {
-        clearTimeout(timer);
-        signal.removeEventListener('abort', wake);
-        this.#waiters.delete(wake);
-        resolve();
-      };
-      const timer = setTimeout(wake, ms);
-      signal.addEventListener('abort', wake, { once: true });
-      this.#waiters.add(wake);
-    });
   }
 
   async #follow(onListening: () => void): Promise<void> {
