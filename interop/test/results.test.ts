@@ -24,6 +24,7 @@ mkdirSync(join(folder, 'files'));
 const { LOVAGE_TEST_PYTHON: python, LOVAGE_TEST_REDIS_URL: redis, LOVAGE_TEST_AMQP_URL: amqp } = process.env;
 const { LOVAGE_TEST_POSTGRESQL_URL: postgresql, LOVAGE_TEST_MARIADB_URL: mariadb } = process.env;
 const { LOVAGE_TEST_MONGODB_URL: mongodb, LOVAGE_TEST_MEMCACHED_URL: memcached } = process.env;
+const { LOVAGE_TEST_DYNAMODB_URL: dynamodb } = process.env;
 
 interface Store {
   readonly name: string;
@@ -53,6 +54,7 @@ const STORES: readonly Store[] = [
   },
   { name: 'filesystem', broker: redis, backend: `file://${join(folder, 'files')}` },
   { name: 'cache+memcached', broker: redis, backend: memcached },
+  { name: 'dynamodb', broker: redis, backend: at(dynamodb, 'results') },
 ];
 
 /** Values as the Python client writes them. */
