@@ -10,7 +10,7 @@ import { startServices } from './services.mjs';
 
 const args = process.argv.slice(2);
 const filters = args.filter((arg) => arg !== '--check');
-const stores = ['mongodb', 'postgresql', 'mariadb', 'memcached', 'dynamodb'];
+const stores = ['mongodb', 'postgresql', 'mariadb', 'memcached', 'dynamodb', 's3'];
 const services = ['redis', 'amqp', 'sqs', ...stores, 'python', 'python-5.2', 'flower', 'traces'];
 const { env, stop } = await startServices(services);
 const { code } = await run(

@@ -1,6 +1,6 @@
 """The Python side of the interop tests: an ordinary Celery app.
 
-BROKER, BROKER_OPTIONS, BACKEND and QUEUE come from the environment; nothing is configured for the sake of the other side.
+BROKER, BROKER_OPTIONS, BACKEND, QUEUE and what a result store needs besides come from the environment; nothing is configured for the sake of the other side.
 """
 
 import json
@@ -22,6 +22,7 @@ app.conf.update(
     worker_hijack_root_logger=False,
     task_acks_late=True,
     worker_prefetch_multiplier=int(os.environ.get("PREFETCH", "4")),
+    **json.loads(os.environ.get("PYTHON_SETTINGS", "{}")),
 )
 
 

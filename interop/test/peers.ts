@@ -16,6 +16,8 @@ export interface Meeting {
   readonly python: string;
   readonly resultExtended?: boolean;
   /** `broker_transport_options` of both sides. */
+  /** Settings that Python needs where Lovage reads the URL. */
+  readonly pythonSettings?: Readonly<Record<string, unknown>>;
   readonly brokerOptions?: Readonly<Record<string, unknown>>;
   /** Whether the broker's fanout reaches both. */
   readonly remoteControl?: boolean;
@@ -146,6 +148,7 @@ function environment(meeting: Meeting, queue: string): NodeJS.ProcessEnv {
     BROKER: meeting.broker,
     BACKEND: meeting.backend,
     BROKER_OPTIONS: JSON.stringify(meeting.brokerOptions ?? {}),
+    PYTHON_SETTINGS: JSON.stringify(meeting.pythonSettings ?? {}),
     QUEUE: queue,
     RESULT_EXTENDED: meeting.resultExtended === true ? '1' : '0',
     PYTHONUNBUFFERED: '1',

@@ -4,6 +4,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type AsyncResult, isLovageError, Lovage, type TaskMeta } from '@lovage/core';
+import { BrokerUrl } from '@lovage/core/transport';
 import { afterAll, beforeAll, describe, it, type TestContext } from 'vitest';
 import {
   at,
@@ -24,12 +25,13 @@ mkdirSync(join(folder, 'files'));
 const { LOVAGE_TEST_PYTHON: python, LOVAGE_TEST_REDIS_URL: redis, LOVAGE_TEST_AMQP_URL: amqp } = process.env;
 const { LOVAGE_TEST_POSTGRESQL_URL: postgresql, LOVAGE_TEST_MARIADB_URL: mariadb } = process.env;
 const { LOVAGE_TEST_MONGODB_URL: mongodb, LOVAGE_TEST_MEMCACHED_URL: memcached } = process.env;
-const { LOVAGE_TEST_DYNAMODB_URL: dynamodb } = process.env;
+const { LOVAGE_TEST_DYNAMODB_URL: dynamodb, LOVAGE_TEST_S3_URL: s3 } = process.env;
 
 interface Store {
   readonly name: string;
   readonly broker: string | undefined;
   readonly backend: string | undefined;
+  readonly pythonSettings?: Readonly<Record<string, unknown>>;
   /** Why some of what is tested does not exist there. */
   readonly without?: Readonly<Partial<Record<'sharing' | 'children' | 'nesting', string>>>;
 }
@@ -55,6 +57,7 @@ const STORES: readonly Store[] = [
   { name: 'filesystem', broker: redis, backend: `file://${join(folder, 'files')}` },
   { name: 'cache+memcached', broker: redis, backend: memcached },
   { name: 'dynamodb', broker: redis, backend: at(dynamodb, 'results') },
+  { name: 's3', broker: redis, backend: s3, pythonSettings: s3Settings() },
 ];
 
 /** Values as the Python client writes them. */
@@ -84,8 +87,22 @@ for (const store of STORES) {
       pythonQueue: `python-${randomUUID().slice(0, 8)}`,
       typescriptQueue: `typescript-${randomUUID().slice(0, 8)}`,
       resultExtended: true,
+      pythonSettings: store.pythonSettings ?? {},
     }),
   );
+}
+
+/** Celery reads settings, and nothing of an S3 URL. */
+function s3Settings(): Readonly<Record<string, unknown>> {
+  if (s3 === undefined) return {};
+  const { username, password, host, query } = new BrokerUrl(s3);
+  return {
+    s3_access_key_id: username,
+    s3_secret_access_key: password,
+    s3_bucket: host,
+    s3_endpoint_url: query['endpoint_url'],
+    s3_region: 'us-east-1',
+  };
 }
 
 afterAll(() => {
