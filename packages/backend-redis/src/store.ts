@@ -36,6 +36,9 @@ export class RedisStore implements KeyValueStore {
   #feedLink: Promise<RedisLink> | undefined;
   /** Writes that have to be read first, one batch after the other. */
   #careful: Promise<unknown> = Promise.resolve();
+  #head:
+    | { readonly guard: SuccessGuard | undefined; readonly args: readonly (string | number | Uint8Array)[] }
+    | undefined;
   #isClosed = false;
 
   constructor(link: RedisLink, openFeed: () => Promise<RedisLink>, chordOrdered = true) {
@@ -122,9 +125,7 @@ export class RedisStore implements KeyValueStore {
       positions.push(offset + index);
     }
     if (keys.length === 0) return;
-    const marks = guard?.marks.map((mark) => Buffer.from(mark, 'latin1')) ?? [];
-    const head = [guard?.windowBytes ?? 0, marks.length, ...marks];
-    const failed = (await WRITE.run(this.#link, keys.length, [...keys, ...head, ...args])) as readonly (
+    const failed = (await WRITE.run(this.#link, keys.length, [...keys, ...this.#headOf(guard), ...args])) as readonly (
       | number
       | Buffer
     )[];
@@ -132,6 +133,16 @@ export class RedisStore implements KeyValueStore {
       const position = positions[failed[at] as number] as number;
       outcomes[position] = refusedByRedis(keys[failed[at] as number] as string, failed[at + 1] as Buffer);
     }
+  }
+
+  /** What the script is told of the guard, made once: it is the same for all writes of a backend. */
+  #headOf(guard: SuccessGuard | undefined): readonly (string | number | Uint8Array)[] {
+    if (this.#head !== undefined && this.#head.guard === guard) return this.#head.args;
+    // A command without bytes is one text, which is cheaper to send.
+    const marks = guard?.marks.map((mark) => (/^[\x20-\x7e]*$/.test(mark) ? mark : Buffer.from(mark, 'latin1'))) ?? [];
+    const args = [guard?.windowBytes ?? 0, marks.length, ...marks];
+    this.#head = { guard, args };
+    return args;
   }
 
   /** For serializers that do not say at a value's beginning whether it is a SUCCESS: read, decide, write if unchanged. */
