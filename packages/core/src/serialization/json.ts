@@ -210,7 +210,8 @@ function originalOf(date: Date): string | undefined {
 }
 
 const ESCAPED_ASCII = /\\u00[2-7]/;
-const LONG_DIGITS = /\d{16}/;
+/** From so many digits on an integer may be beyond 2^53. */
+const LONG = 16;
 const LONG_INTEGER = /(?<![\d.])\d{16,}(?![\d.Ee])/;
 const PYTHON_LITERAL = /NaN|Infinity/;
 
@@ -235,20 +236,39 @@ export function decodeOwnJson(text: string): unknown {
 
 function decode(text: string, maxDepth: number, keepsUnknown: boolean): unknown {
   // Two characters are needed for each level, and a bracket.
-  if (text.length > 2 * maxDepth && hasMore(text, maxDepth)) checkDepth(text, maxDepth);
+  const mayBeDeep = text.length > 2 * maxDepth && hasMore(text, maxDepth);
+  const isLong = text.length > MOST_PARSED_UNCHECKED;
+  if (mayBeDeep && isLong) checkDepth(text, maxDepth);
   const value = parse(text, maxDepth);
-  const isSuspect = text.includes('__') || text.includes('"constructor"') || ESCAPED_ASCII.test(text);
+  if (mayBeDeep && !isLong) checkLevels(value, maxDepth);
+  const isSuspect =
+    text.includes('__') || text.includes('"constructor"') || (text.includes('\\u00') && ESCAPED_ASCII.test(text));
   return isSuspect ? revive(value, keepsUnknown) : value;
 }
 
 function parse(text: string, maxDepth: number): unknown {
-  if (LONG_DIGITS.test(text) && LONG_INTEGER.test(text)) return parseTolerantly(text, maxDepth);
+  if (hasLongDigits(text) && LONG_INTEGER.test(text)) return parseTolerantly(text, maxDepth);
   try {
     return JSON.parse(text);
   } catch (cause) {
     if (PYTHON_LITERAL.test(text)) return parseTolerantly(text, maxDepth);
     throw new DecodeError('The text is not JSON.', { cause });
   }
+}
+
+/** `/\d{16}/`, looking at every sixteenth character only: most texts have uuids, which make the expression slow. */
+function hasLongDigits(text: string): boolean {
+  const isDigit = (at: number): boolean => {
+    const code = text.charCodeAt(at);
+    return code >= 0x30 && code <= 0x39;
+  };
+  for (let end = LONG - 1; end < text.length; ) {
+    let start = end + 1;
+    while (start > end - LONG + 1 && isDigit(start - 1)) start--;
+    if (start === end - LONG + 1) return true;
+    end = start + LONG - 1;
+  }
+  return false;
 }
 
 /** True when more than `count` lists and objects begin, those in strings counted too: most texts have fewer. */
@@ -260,7 +280,34 @@ function hasMore(text: string, count: number): boolean {
   return false;
 }
 
-/** Before parsing, so that nothing behind runs out of stack. */
+/** In characters. What is nested as deep as so much text can be does no harm before {@link checkLevels} has seen it. */
+const MOST_PARSED_UNCHECKED = 256 * 1024;
+
+/** Level by level: `JSON.parse` does not recurse, and whatever comes behind may. Several times cheaper than the text. */
+function checkLevels(value: unknown, maxDepth: number): void {
+  let level: object[] = typeof value === 'object' && value !== null ? [value] : [];
+  for (let depth = 1; level.length > 0; depth++) {
+    if (depth > maxDepth) throw tooDeep(maxDepth);
+    const next: object[] = [];
+    for (const container of level) {
+      if (Array.isArray(container)) {
+        for (const item of container as unknown[]) if (typeof item === 'object' && item !== null) next.push(item);
+      } else {
+        for (const key in container) {
+          const item = (container as Record<string, unknown>)[key];
+          if (typeof item === 'object' && item !== null) next.push(item);
+        }
+      }
+    }
+    level = next;
+  }
+}
+
+function tooDeep(maxDepth: number): Error {
+  return new DecodeError(`The JSON is nested deeper than ${maxDepth} levels.`);
+}
+
+/** Before parsing, so that nothing behind runs out of memory or stack. */
 function checkDepth(text: string, maxDepth: number): void {
   let depth = 0;
   for (let index = 0; index < text.length; index++) {
@@ -270,7 +317,7 @@ function checkDepth(text: string, maxDepth: number): void {
         break;
       case 0x5b: // [
       case 0x7b: // {
-        if (++depth > maxDepth) throw new DecodeError(`The JSON is nested deeper than ${maxDepth} levels.`);
+        if (++depth > maxDepth) throw tooDeep(maxDepth);
         break;
       case 0x5d: // ]
       case 0x7d: // }
