@@ -19,12 +19,15 @@ export function runCounter(count, done) {
   };
 }
 
-/** Milliseconds of five rounds of each case, after two that are not counted. */
-export async function timed(cases, rounds = 5) {
+/**
+ * Milliseconds of nine rounds of each case, after twenty that are not counted: what a worker does for hours, not how its code
+ * is compiled in its first second.
+ */
+export async function timed(cases, rounds = 9, uncounted = 20) {
   const times = {};
   for (const [name, run] of Object.entries(cases)) {
     times[name] = [];
-    for (let round = -2; round < rounds; round++) {
+    for (let round = -uncounted; round < rounds; round++) {
       const began = performance.now();
       await run();
       if (round >= 0) times[name].push(performance.now() - began);

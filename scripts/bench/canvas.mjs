@@ -2,7 +2,7 @@
 //
 //   pnpm bench --canvas [--json FILE]
 //
-// From the call to the answer, one worker process each (Celery: two prefork children, one a core).
+// From the call to the answer, one worker process each (Celery: two prefork children, one a core), all of them warm.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
@@ -53,7 +53,7 @@ try {
 
 const CASES = { chord: 'chord of 100', chain: 'chain of 100', group: 'group of 1,000' };
 console.log(`${machine}\n`);
-console.log('| ms, median of 5 | ' + Object.keys(results).join(' | ') + ' | to BullMQ | to Celery |');
+console.log('| ms, median | ' + Object.keys(results).join(' | ') + ' | to BullMQ | to Celery |');
 console.log(
   `|---|${Object.keys(results)
     .map(() => '---')

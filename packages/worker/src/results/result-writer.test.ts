@@ -4,7 +4,10 @@ import type { ResultBackend, ResultWrite } from '@lovage/core/backend';
 import { ManualClock } from '../../test/support/manual-clock.ts';
 import { ResultWriter } from './result-writer.ts';
 
-const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
+/** What is written in one turn of the event loop is sent in the next. */
+const turn = async () => {
+  for (let times = 0; times < 2; times++) await new Promise<void>((resolve) => setImmediate(resolve));
+};
 const silentLogger: Logger = { debug() {}, info() {}, warn() {}, error() {} };
 const write = (id: string): ResultWrite => ({
   meta: { status: 'SUCCESS', result: 1, traceback: null, children: [], date_done: null, task_id: id },

@@ -79,9 +79,12 @@ export class ResultWriter {
   #schedule(): void {
     if (this.#scheduled || this.#flying >= BATCHES_AT_ONCE) return;
     this.#scheduled = true;
+    // What this turn sends goes first: the next task of a chain is on its way while the result of the last one is written.
     atTurnEnd(() => {
-      this.#scheduled = false;
-      this.#flush();
+      setImmediate(() => {
+        this.#scheduled = false;
+        this.#flush();
+      });
     });
   }
 
