@@ -2,30 +2,27 @@ import { hostname } from 'node:os';
 import {
   ClosedError,
   ConfigError,
-  defaultConcurrency,
   isLovageError,
   NotRegistered,
-  type Settings,
   UnsupportedError,
   workerDirectQueue,
   type Logger,
   type Lovage,
   type NamedQueueOptions,
-  type QueueDefinition,
 } from '@lovage/core';
 import { WorkerLostError } from '@lovage/core/protocol';
-import type { Connection, ConnectionSupervisor, Topology } from '@lovage/core/transport';
+import type { Connection, ConnectionSupervisor } from '@lovage/core/transport';
 import { systemClock, type Clock } from './clock.ts';
 import { Cluster, HEARTBEAT_SECONDS } from './cluster.ts';
+import { Consumption } from './consumer/consumption.ts';
 import { Dispatcher } from './consumer/dispatcher.ts';
 import { PrefetchWindow } from './consumer/prefetch.ts';
 import { parseRateLimit } from './consumer/rate-limit.ts';
-import { ConsumerSession } from './consumer/session.ts';
 import { DeadLetters } from './dead-letters.ts';
+import { Grace, within } from './grace.ts';
 import { AsyncPool } from './pools/async-pool.ts';
 import { ChildPool } from './pools/children/child-pool.ts';
 import { isInChild } from './pools/children/in-child.ts';
-import type { AppModule } from './pools/children/messages.ts';
 import { Autoscaler, checkRange, type AutoscaleRange } from './pools/autoscaler.ts';
 import type { Pool, PoolInfo } from './pools/pool.ts';
 import { Watchdog } from './pools/watchdog.ts';
@@ -40,130 +37,30 @@ import { Tracer } from './request/trace.ts';
 import type { Work } from './request/work.ts';
 import { Workflow } from './request/workflow.ts';
 import { ResultWriter } from './results/result-writer.ts';
+import {
+  checkOptionNames,
+  checkSlots,
+  concurrencyOf,
+  locateApp,
+  namePool,
+  positive,
+  type PoolName,
+  type StopKind,
+  type StopOptions,
+  type TerminateOptions,
+  type WorkerOptions,
+  type WorkerState,
+  type WorkInfo,
+} from './worker-options.ts';
 
-/** Options of a {@link Worker}. What is left out comes from the app's settings. */
-export interface WorkerOptions {
-  /** Queues to consume from (Celery's `-Q`). Default: all that are configured. */
-  readonly queues?: readonly string[];
-  /** Configured queues not to consume from (`-X`). */
-  readonly excludeQueues?: readonly string[];
-  /** How many tasks run at once. Default `workerConcurrency`: 100 for `async`. `solo` is always 1. */
-  readonly concurrency?: number;
-  /** Messages fetched ahead, for each task that may run at once; 0: no limit. Default `workerPrefetchMultiplier`: 1. */
-  readonly prefetchMultiplier?: number;
-  /**
-   * Where tasks run: `async` (also `eventlet`, `gevent`), `threads`, `processes` (also `prefork`) or `solo`. Default
-   * `workerPool`.
-   */
-  readonly pool?: string;
-  /**
-   * For `threads` and `processes`: the module from which each child loads the app, often `import.meta.url` of the file
-   * that makes it. It must not start a worker by itself.
-   */
-  readonly appModule?: string | URL | AppModule;
-  /** A child is replaced after so many tasks. Default `workerMaxTasksPerChild`: never. */
-  readonly maxTasksPerChild?: number;
-  /**
-   * A child that holds more KiB after a task is replaced: a process by its resident memory, a thread by its heap.
-   * Default `workerMaxMemoryPerChild`: never.
-   */
-  readonly maxMemoryPerChild?: number;
-  /** Let the pool grow to `max` and shrink to `min` slots with the work there is. Default: it keeps its size. */
-  readonly autoscale?: AutoscaleRange;
-  /** Node name: `name@host`. Default `celery@` and the host's name. */
-  readonly nodeName?: string;
-  /** Default: the app's. */
-  readonly logger?: Logger;
-  /**
-   * How often a message of an unknown task goes back to the broker, for a worker that knows it, before it is set aside.
-   * Default `workerUnknownTaskRetries`: 5, over about a minute and a half; 0: at once, as Celery does.
-   */
-  readonly unknownTaskRetries?: number;
-  /** Milliseconds for which a result that the store does not take is tried before the message goes back. Default 60000. */
-  readonly resultDeadlineMs?: number;
-  /**
-   * Handle `unhandledRejection` and `uncaughtException` of the process while the worker runs: they fail the task that
-   * they come from. Default true.
-   */
-  readonly guardProcess?: boolean;
-  /** Answer remote control. Default `workerEnableRemoteControl`. */
-  readonly remoteControl?: boolean;
-  /** Send task events from the start (`-E`); remote control switches them. Default `workerSendTaskEvents`. */
-  readonly taskEvents?: boolean;
-  /** Seconds between heartbeat events; 0: none (`--without-heartbeat`). Default 2. */
-  readonly heartbeatInterval?: number;
-  /** Hear what other workers tell (`--without-gossip`). Default true. */
-  readonly gossip?: boolean;
-  /** At the start ask other workers what is revoked (`--without-mingle`). Default true. */
-  readonly mingle?: boolean;
-  /**
-   * In `async` and `solo`: name the task that keeps the event loop from turning for so many milliseconds. Default 1000; 0:
-   * do not look.
-   */
-  readonly watchdogMs?: number;
-  /** File in which revokes survive a restart (`--statedb`). Default `workerStateDb`: none. */
-  readonly stateDb?: string;
-  /** Default: the system's. */
-  readonly clock?: Clock;
-  /** Numbers from 0 to 1. Default `Math.random`. */
-  readonly random?: () => number;
-}
-
-/**
- * `warm`: running tasks get the grace to finish. `soft`: they get `workerSoftShutdownTimeout`, then as `cold`.
- * `cold`: they are told to end at once. Source: celery/apps/worker.py.
- */
-export type StopKind = 'warm' | 'soft' | 'cold';
-
-export interface StopOptions {
-  /** Milliseconds that running tasks get. Default: `workerShutdownTimeout`, `workerSoftShutdownTimeout`, 0. */
-  readonly graceMs?: number;
-}
-
-/** Whether, and how hard, running tasks are ended with a revoke. */
-export interface TerminateOptions {
-  readonly terminate?: boolean;
-  /** What a child that does not end gets before SIGKILL. Default SIGTERM; SIGKILL: at once. */
-  readonly signal?: NodeJS.Signals;
-}
-
-/** `running`, then in this order. Each state has a deadline, so the last one is always reached. */
-export type WorkerState = 'new' | 'running' | 'draining' | 'returning' | 'closed';
-
-/** A task as the worker shows it to monitors. */
-export interface WorkInfo {
-  readonly id: string;
-  readonly task: string;
-  readonly queue: string;
-  /** Epoch milliseconds. */
-  readonly eta: number | undefined;
-}
-
-const OPTION_NAMES: ReadonlySet<string> = new Set<keyof WorkerOptions>([
-  'queues',
-  'excludeQueues',
-  'concurrency',
-  'prefetchMultiplier',
-  'pool',
-  'appModule',
-  'maxTasksPerChild',
-  'maxMemoryPerChild',
-  'autoscale',
-  'nodeName',
-  'logger',
-  'unknownTaskRetries',
-  'resultDeadlineMs',
-  'guardProcess',
-  'watchdogMs',
-  'stateDb',
-  'remoteControl',
-  'taskEvents',
-  'heartbeatInterval',
-  'gossip',
-  'mingle',
-  'clock',
-  'random',
-]);
+export type {
+  StopKind,
+  StopOptions,
+  TerminateOptions,
+  WorkerOptions,
+  WorkerState,
+  WorkInfo,
+} from './worker-options.ts';
 
 /** After the abort signals: for tasks to react, and for brokers and stores to take what is left. */
 const WATCHDOG_MS = 1000;
@@ -173,8 +70,7 @@ const CLOSING_STEP_MS = 300;
 /** What a stop may take beyond the grace. */
 const STOP_MS = 2000;
 const LAST_EVENTS_MS = 300;
-const CONSUME_AGAIN_FIRST_MS = 500;
-const CONSUME_AGAIN_LONGEST_MS = 10_000;
+const ASK_AGAIN_MS = 10_000;
 
 /**
  * Takes tasks from the broker, runs them and stores their results.
@@ -199,7 +95,7 @@ export class Worker implements AsyncDisposable {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #options: WorkerOptions;
-  #queues: readonly QueueDefinition[];
+  readonly #consumption: Consumption;
   readonly #revoked: Revokes;
   readonly #limits = new TimeLimits();
   readonly #autoscaler: Autoscaler | undefined;
@@ -220,27 +116,21 @@ export class Worker implements AsyncDisposable {
   /** What a store or broker that is away keeps from happening is given up. */
   #isTryingOver = false;
   #supervisor: ConnectionSupervisor | undefined;
-  #session: ConsumerSession | undefined;
   #unguard: (() => void) | undefined;
   #endPublishing: (() => void) | undefined;
   #stopping: Promise<void> | undefined;
-  /** Monotonic; when running tasks are told to end. */
-  #graceEnd = Number.POSITIVE_INFINITY;
-  #hurry: (() => void) | undefined;
+  readonly #grace: Grace;
   #failure: unknown;
   #wasReady = false;
 
   /** Throws `ConfigError` and `UnsupportedError` for what cannot work. */
   constructor(app: Lovage, options: WorkerOptions = {}) {
-    for (const name of Object.keys(options)) {
-      if (!OPTION_NAMES.has(name)) {
-        throw new ConfigError(`Unknown worker option "${name}". Expected one of: ${[...OPTION_NAMES].join(', ')}.`);
-      }
-    }
+    checkOptionNames(options);
     const { settings } = app;
     this.app = app;
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
+    this.#grace = new Grace(this.#clock);
     this.#random = options.random ?? Math.random;
     this.#logger = options.logger ?? app.logger;
     this.nodeName = options.nodeName ?? `celery@${hostname()}`;
@@ -265,10 +155,17 @@ export class Worker implements AsyncDisposable {
     );
     for (const task of app.tasks.values()) parseRateLimit(task.options.rateLimit);
     if (settings.workerDirect) app.queues.add(workerDirectQueue(this.nodeName));
-    this.#queues = app.queues.select({ queues: options.queues ?? [], exclude: options.excludeQueues ?? [] });
-    if (this.#queues.length === 0) {
+    const queues = app.queues.select({ queues: options.queues ?? [], exclude: options.excludeQueues ?? [] });
+    if (queues.length === 0) {
       throw new ConfigError('The worker has no queue to consume from: "excludeQueues" leaves none.');
     }
+    this.#consumption = new Consumption({
+      queues,
+      window: this.#window,
+      clock: this.#clock,
+      logger: this.#logger,
+      isRunning: () => this.#isRunning,
+    });
     this.#observers = new TaskObservers((error) =>
       this.#logger.error({ error }, 'What is told of a task could not be told.'),
     );
@@ -288,12 +185,12 @@ export class Worker implements AsyncDisposable {
 
   /** When it will have stopped at the latest, in `performance.now()` of the system's clock; Infinity before {@link stop}. */
   get stopsBy(): number {
-    return this.#graceEnd + STOP_MS;
+    return this.#grace.end + STOP_MS;
   }
 
   /** Names of the queues that it consumes from. */
   get queueNames(): readonly string[] {
-    return this.#queues.map(({ name }) => name);
+    return this.#consumption.queueNames;
   }
 
   /** Tasks that run, or ended and are not settled yet. */
@@ -341,10 +238,7 @@ export class Worker implements AsyncDisposable {
       cold: 0,
     };
     const end = this.#clock.monotonic() + Math.max(0, graceMs ?? defaults[kind]);
-    if (end < this.#graceEnd) {
-      this.#graceEnd = end;
-      this.#hurry?.();
-    }
+    this.#grace.shorten(end);
     if (this.#stopping === undefined) {
       this.app.signals.emit('workerShuttingDown', () => ({ worker: this, how: kind }));
     }
@@ -408,20 +302,22 @@ export class Worker implements AsyncDisposable {
   /** Consumes from one more queue; one that is not configured is made. Resolves when it does, or will on the next connection. */
   addConsumer(queue: string | NamedQueueOptions): Promise<void> {
     const definition = this.app.queues.add(queue);
-    if (this.#queues.some(({ name }) => name === definition.name)) return Promise.resolve();
-    return this.#setQueues([...this.#queues, definition], definition);
+    const { queues } = this.#consumption;
+    if (queues.some(({ name }) => name === definition.name)) return Promise.resolve();
+    return this.#consumption.setQueues([...queues, definition], definition);
   }
 
   /** Consumes from this queue no more. What came from it runs. */
   cancelConsumer(queue: string): Promise<void> {
     const name = this.app.queues.find(queue)?.name ?? queue;
-    if (!this.#queues.some((other) => other.name === name)) return Promise.resolve();
-    return this.#setQueues(this.#queues.filter((other) => other.name !== name));
+    const { queues } = this.#consumption;
+    if (!queues.some((other) => other.name === name)) return Promise.resolve();
+    return this.#consumption.setQueues(queues.filter((other) => other.name !== name));
   }
 
   /** A live connection to the broker is there. */
   get isConnected(): boolean {
-    return this.#session?.isLive === true;
+    return this.#consumption.session?.isLive === true;
   }
 
   /** Tasks started since the start. */
@@ -691,7 +587,7 @@ export class Worker implements AsyncDisposable {
         logger,
         startedAt: clock.monotonic(),
         dispatcher: () => this.#dispatcher,
-        queues: () => this.#queues,
+        queues: () => this.#consumption.queues,
         addQueue: (queue) => this.addConsumer(queue),
         cancelQueue: (name) => this.cancelConsumer(name),
       },
@@ -701,7 +597,7 @@ export class Worker implements AsyncDisposable {
   /** A worker that was up does not end because the broker refuses it for a while. */
   #askAgain(supervisor: ConnectionSupervisor): void {
     if (!this.#wasReady) return;
-    this.#clock.after(CONSUME_AGAIN_LONGEST_MS, () => {
+    this.#clock.after(ASK_AGAIN_MS, () => {
       if (this.#state === 'running') supervisor.connection().catch(() => {});
     });
   }
@@ -710,18 +606,11 @@ export class Worker implements AsyncDisposable {
   async #consume(connection: Connection): Promise<void> {
     const dispatcher = this.#dispatcher as Dispatcher;
     if (this.#state !== 'running') return;
-    if (this.#session !== undefined) this.#lose(this.#session);
-    const session = new ConsumerSession(connection, this.#clock, this.#logger, () => dispatcher.hasPlenty);
-    this.#session = session;
-    this.#window.detach();
-    connection.closed.then(
-      () => this.#lose(session),
-      () => this.#lose(session),
-    );
+    const session = this.#consumption.open(connection, dispatcher);
     const url = this.#supervisor?.status.url ?? '';
     await this.#cluster.prepare(connection, url);
     if (!this.#isRunning) return;
-    await session.change(() => this.#startConsumer(session, dispatcher));
+    await this.#consumption.start(session);
     if (!this.#isRunning) return;
     await this.#cluster.join(connection, url);
     if (!this.#isRunning) return;
@@ -742,84 +631,6 @@ export class Worker implements AsyncDisposable {
     this.#endPublishing = this.app.producer.publishOver(connection);
   }
 
-  /** Only within {@link ConsumerSession.change}. Does nothing when there is one. */
-  async #startConsumer(session: ConsumerSession, dispatcher: Dispatcher): Promise<void> {
-    if (session.consumer !== undefined) return;
-    const { connection } = session;
-    await connection.declare(joinTopologies(this.#queues));
-    if (this.#state !== 'running' || !session.isLive || this.#queues.length === 0) return;
-    const { size: prefetch, refill } = this.#window;
-    const consumer = await connection.consume(
-      this.queueNames,
-      (deliveries) => dispatcher.receive(session, deliveries),
-      {
-        prefetch,
-        refill,
-        onLeaseLost: (deliveries) => dispatcher.leaseLost(session, deliveries),
-      },
-    );
-    session.consumer = consumer;
-    this.#window.attach(consumer, [prefetch, refill]);
-    const ended = (error?: unknown): void => {
-      if (session.consumer !== consumer) return;
-      session.consumer = undefined;
-      if (session.isLive && this.#state === 'running') void this.#consumeAgain(session, dispatcher, error);
-    };
-    consumer.done.then(() => ended(), ended);
-    if ((this.#state as WorkerState) !== 'running') await consumer.cancel();
-  }
-
-  /** What is held of the former consumer stays ours to settle. An added queue that the broker refuses costs no other. */
-  async #setQueues(queues: readonly QueueDefinition[], added?: QueueDefinition): Promise<void> {
-    this.#queues = queues;
-    const session = this.#session;
-    const dispatcher = this.#dispatcher;
-    if (session === undefined || dispatcher === undefined) return;
-    await session.change(async () => {
-      if (!session.isLive || this.#state !== 'running') return;
-      try {
-        // While the former consumer goes on.
-        if (added !== undefined) await session.connection.declare(added.topology);
-        const former = session.consumer;
-        session.consumer = undefined;
-        this.#window.detach();
-        await former?.cancel();
-        await this.#startConsumer(session, dispatcher);
-      } catch (error) {
-        if (added !== undefined) this.#queues = this.#queues.filter((queue) => queue !== added);
-        if (session.consumer === undefined) void this.#consumeAgain(session, dispatcher, error);
-        throw error;
-      }
-    });
-  }
-
-  /** The consumer ended and its connection lives: a queue was removed, a broker node went. Nothing but `stop` ends this. */
-  async #consumeAgain(session: ConsumerSession, dispatcher: Dispatcher, cause: unknown): Promise<void> {
-    let error = cause;
-    for (let delayMs = CONSUME_AGAIN_FIRST_MS; ; delayMs = Math.min(CONSUME_AGAIN_LONGEST_MS, delayMs * 2)) {
-      await new Promise<void>((resolve) => {
-        this.#clock.after(delayMs, resolve);
-      });
-      if (!session.isLive || this.#state !== 'running' || session.consumer !== undefined) return;
-      this.#logger.warn({ error, queues: this.queueNames }, 'The broker ended the consumer. It is started again.');
-      try {
-        await session.change(() => this.#startConsumer(session, dispatcher));
-        return;
-      } catch (failure) {
-        error = failure;
-      }
-    }
-  }
-
-  #lose(session: ConsumerSession): void {
-    if (!session.isLive) return;
-    if (this.#session === session) {
-      this.#session = undefined;
-      this.#window.detach();
-    }
-    this.#dispatcher?.sessionLost(session);
-  }
-
   /** Nothing can make this worker work. */
   #fail(error: unknown): void {
     // A stop ends what is under way, and that is no failure.
@@ -832,7 +643,7 @@ export class Worker implements AsyncDisposable {
 
   async #stop(): Promise<void> {
     const dispatcher = this.#dispatcher;
-    const session = this.#session;
+    const { session } = this.#consumption;
     if (this.#state !== 'closed') this.#state = 'draining';
     this.#logger.info({ node: this.nodeName }, `${this.nodeName} stops: ${dispatcher?.attempts.size ?? 0} tasks run`);
     this.#cluster.leave();
@@ -841,16 +652,16 @@ export class Worker implements AsyncDisposable {
     cancelled.catch(() => {});
     if (dispatcher !== undefined) {
       dispatcher.returnUnstarted();
-      await this.#untilGraceEnds(dispatcher.idle());
+      await this.#grace.until(dispatcher.idle());
       this.#state = 'returning';
       await this.#return(dispatcher);
     }
     this.#state = 'returning';
     const flushed = session?.isLive === true ? session.settler.drained() : Promise.resolve();
     const left = this.#cluster.close(LAST_EVENTS_MS);
-    await this.#within(Promise.all([cancelled.catch(() => {}), flushed, left]), CLOSING_STEP_MS);
+    await within(this.#clock, Promise.all([cancelled.catch(() => {}), flushed, left]), CLOSING_STEP_MS);
     this.#endPublishing?.();
-    await this.#within(Promise.all([this.#supervisor?.close(), this.pool.close()]), CLOSING_STEP_MS);
+    await within(this.#clock, Promise.all([this.#supervisor?.close(), this.pool.close()]), CLOSING_STEP_MS);
     this.#autoscaler?.stop();
     this.#watchdog?.stop();
     this.#stateFile?.close();
@@ -872,113 +683,15 @@ export class Worker implements AsyncDisposable {
     const end = this.#clock.monotonic() + RETURNING_MS;
     if (dispatcher.attempts.size > 0) {
       dispatcher.interruptAll(new WorkerLostError('The worker stops and the task has not ended within its grace.'));
-      await this.#within(dispatcher.idle(), REACTION_MS);
+      await within(this.#clock, dispatcher.idle(), REACTION_MS);
       dispatcher.abandon([...dispatcher.attempts]);
     }
-    await this.#within(dispatcher.idle(), end - this.#clock.monotonic());
+    await within(this.#clock, dispatcher.idle(), end - this.#clock.monotonic());
     // Retryable: somebody else will have the message, and the task has not failed.
     this.#isTryingOver = true;
     this.#results?.stop(new ClosedError('The worker stopped before the result was stored.', { retryable: true }));
     dispatcher.returnEnding();
   }
-
-  async #untilGraceEnds(work: Promise<void>): Promise<void> {
-    let isOver = false;
-    void work.then(() => {
-      isOver = true;
-      this.#hurry?.();
-    });
-    while (!isOver) {
-      const leftMs = this.#graceEnd - this.#clock.monotonic();
-      if (leftMs <= 0) {
-        // What is idle already is told by a microtask.
-        await Promise.resolve();
-        break;
-      }
-      await new Promise<void>((resolve) => {
-        const cancel = this.#clock.after(Math.min(leftMs, 60_000), resolve);
-        this.#hurry = () => {
-          cancel();
-          resolve();
-        };
-        if (isOver) this.#hurry();
-      });
-    }
-    this.#hurry = undefined;
-  }
-
-  #within(work: Promise<unknown>, ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      const cancel = this.#clock.after(Math.max(0, ms), resolve);
-      const ended = (): void => {
-        cancel();
-        resolve();
-      };
-      work.then(ended, ended);
-    });
-  }
-}
-
-type PoolName = Settings['workerPool'];
-
-const POOL_NAMES: ReadonlyMap<string, PoolName> = new Map([
-  ['async', 'async'],
-  ['eventlet', 'async'],
-  ['gevent', 'async'],
-  ['threads', 'threads'],
-  ['processes', 'processes'],
-  ['prefork', 'processes'],
-  ['solo', 'solo'],
-]);
-
-function namePool(name: string): PoolName {
-  const pool = POOL_NAMES.get(name);
-  if (pool !== undefined) return pool;
-  throw new ConfigError(`There is no pool "${name}". Expected one of: ${[...POOL_NAMES.keys()].join(', ')}.`);
-}
-
-/** The setting's default belongs to the pool of the settings; another one has its own. */
-function concurrencyOf(pool: PoolName, { concurrency }: WorkerOptions, settings: Settings): number {
-  const { workerConcurrency, workerPool } = settings;
-  const isDefault = workerConcurrency === defaultConcurrency(workerPool);
-  const count = concurrency ?? (isDefault ? defaultConcurrency(pool) : workerConcurrency);
-  if (!Number.isInteger(count) || count < 1) {
-    throw new ConfigError(`The concurrency ${String(count)} is not one. Expected a whole number above 0.`);
-  }
-  checkSlots(pool, count);
-  return count;
-}
-
-/** Beyond, a machine does other things than tasks; a slip of the keyboard, and of remote control, must not reach there. */
-const MOST_SLOTS: Readonly<Record<string, number>> = { threads: 1000, processes: 1000 };
-const MOST_SLOTS_HERE = 100_000;
-
-function checkSlots(pool: string, slots: number): void {
-  const most = MOST_SLOTS[pool] ?? MOST_SLOTS_HERE;
-  if (slots <= most) return;
-  throw new ConfigError(`A pool "${pool}" of ${slots} slots is too large. Expected ${most} at most.`);
-}
-
-function locateApp(given: string | URL | AppModule | undefined, pool: string): AppModule {
-  if (given === undefined) {
-    throw new ConfigError(
-      `The pool "${pool}" runs tasks in children that load the app themselves. Say from where: new Worker(app, { pool: "${pool}", appModule: import.meta.url }), or use "lovage -A <module> worker -P ${pool}".`,
-    );
-  }
-  return typeof given === 'string' || given instanceof URL ? { module: String(given) } : given;
-}
-
-function positive(name: string, count: number | undefined): number | undefined {
-  if (count === undefined || (Number.isInteger(count) && count > 0)) return count;
-  throw new ConfigError(`The worker option ${name} ${String(count)} is not one. Expected a whole number above 0.`);
-}
-
-function joinTopologies(queues: readonly QueueDefinition[]): Topology {
-  return {
-    exchanges: queues.flatMap(({ topology }) => topology.exchanges ?? []),
-    queues: queues.flatMap(({ topology }) => topology.queues ?? []),
-    bindings: queues.flatMap(({ topology }) => topology.bindings ?? []),
-  };
 }
 
 function describeWork({ id, task, delivery, request }: Work): WorkInfo {

@@ -1,22 +1,14 @@
-import {
-  ConnectionLostError,
-  isLovageError,
-  LeaseLostError,
-  type Logger,
-  type Lovage,
-  type PublishError,
-} from '@lovage/core';
+import { ConnectionLostError, isLovageError, LeaseLostError, type Logger, type Lovage } from '@lovage/core';
 import {
   decodeTaskBody,
   decodeTaskHeaders,
-  describeError,
   NotRegistered,
   TaskRevokedError,
   WorkerLostError,
   type TaskBody,
   type TaskRequest,
 } from '@lovage/core/protocol';
-import type { Delivery, Publication } from '@lovage/core/transport';
+import type { Delivery } from '@lovage/core/transport';
 import type { Clock } from '../clock.ts';
 import type { DeadLetters, DeadReason } from '../dead-letters.ts';
 import { canLog } from '../log.ts';
@@ -25,23 +17,22 @@ import { Attempt } from '../request/attempt.ts';
 import type { TaskObservers } from '../request/observer.ts';
 import type { Revokes } from '../request/revokes.ts';
 import { decideSettlement, type Ending } from '../request/settlement.ts';
-import { publishSuccessors } from '../request/successors.ts';
 import type { TimeLimits } from '../request/time-limits.ts';
-import { isPolledPart, type Workflow } from '../request/workflow.ts';
+import type { Workflow } from '../request/workflow.ts';
 import type { Tracer } from '../request/trace.ts';
 import { Work } from '../request/work.ts';
 import type { ResultWriter } from '../results/result-writer.ts';
-import { describeState } from '../results/task-state.ts';
-import { claim, mayBeTwice, needsClaim } from './claim.ts';
+import { mayBeTwice, needsClaim } from './claim.ts';
 import { DeadlineHeap } from './deadline-heap.ts';
 import { Fifo } from './fifo.ts';
+import { handBack, putBack, unknownCount } from './later.ts';
+import { ifFirst, unlessDone, type Answer } from './once.ts';
 import type { PrefetchWindow } from './prefetch.ts';
 import { RateLimiter } from './rate-limit.ts';
 import type { ConsumerSession } from './session.ts';
+import { Unrun } from './unrun.ts';
 import { judge, type VerdictRules } from './verdict.ts';
 
-/** What a message of an unknown task has seen before: the header that counts it. */
-const UNKNOWN_COUNT = 'x-lovage-unknown-count';
 const FIRST_UNKNOWN_DELAY_MS = 5000;
 const LONGEST_UNKNOWN_DELAY_MS = 30_000;
 /** How long tasks are started without letting the event loop breathe. */
@@ -91,6 +82,7 @@ export class Dispatcher {
   readonly #attempts = new Set<Attempt>();
   /** Running tasks whose connection is lost, by id: their message comes again. */
   readonly #strays = new Map<string, Work>();
+  readonly #unrun: Unrun;
   /** What is under way and not an attempt: dead letters, hand-backs, look-ups. */
   readonly #background = new Set<Promise<unknown>>();
   readonly #totals = new Map<string, number>();
@@ -114,6 +106,7 @@ export class Dispatcher {
     this.#deduplicates = settings.workerDeduplicateSuccessfulTasks;
     this.#cancelsOnLoss = settings.workerCancelLongRunningTasksOnConnectionLoss;
     this.#limitsRates = !settings.workerDisableRateLimits;
+    this.#unrun = new Unrun({ ...options, isAccepting: () => this.#isAccepting });
     this.#held = new DeadlineHeap<Held>(options.clock, 'wall', (due) => this.#due(due));
     this.#limiter = new RateLimiter<Work>(options.clock, (released) => {
       for (const work of released) this.#ready.push(work);
@@ -303,7 +296,7 @@ export class Dispatcher {
     });
     if (outcome !== undefined) {
       work.settled = true;
-      if (outcome === 'reject') this.#reject(work);
+      if (outcome === 'reject') this.#track(this.#unrun.reject(work));
       else work.session.settle(work.delivery, outcome);
     }
     if (this.#ready.size > 0) this.pump();
@@ -383,7 +376,7 @@ export class Dispatcher {
         return;
       case 'revoked':
       case 'expired':
-        this.#revoke(work, verdict);
+        this.#track(this.#unrun.revoke(work, verdict));
         return;
       case 'hold':
         rules.held++;
@@ -396,9 +389,9 @@ export class Dispatcher {
       case 'run':
         this.#options.observers.received(work);
         if (delivery.redelivered && task.options.acksLate && (this.#deduplicates || mayBeTwice(work))) {
-          this.#track(this.#runUnlessDone(work));
+          this.#track(this.#runWhen(work, unlessDone(work, this.#options, this.#tracer)));
         } else if (needsClaim(work)) {
-          this.#track(this.#runIfFirst(work));
+          this.#track(this.#runWhen(work, ifFirst(work, this.#options)));
         } else {
           this.#admit(work);
         }
@@ -443,11 +436,11 @@ export class Dispatcher {
     const { app, pool, clock, revoked, limits } = this.#options;
     const { request, task, session, delivery } = work;
     if (!revoked.isEmpty && revoked.matches(request)) {
-      this.#revoke(work, 'revoked');
+      this.#track(this.#unrun.revoke(work, 'revoked'));
       return;
     }
     if (request.expires !== undefined && clock.now() > request.expires) {
-      this.#revoke(work, 'expired');
+      this.#track(this.#unrun.revoke(work, 'expired'));
       return;
     }
     let body: TaskBody;
@@ -497,59 +490,18 @@ export class Dispatcher {
         held.delivery.rest?.(false);
         const work = this.#workOf(held);
         if (work === undefined) unknown.push(held);
-        else if (needsClaim(work)) this.#track(this.#runIfFirst(work));
+        else if (needsClaim(work)) this.#track(this.#runWhen(work, ifFirst(work, this.#options)));
         else this.#admit(work);
       } catch (error) {
         this.#setAside(held.session, held.delivery, undefined, reasonOf(error), error);
       }
     }
-    for (const held of unknown) this.#track(this.#putBack(held.session, held.delivery, 0));
+    for (const held of unknown) this.#track(putBack(held.session, held.delivery, 0, this.#options.logger));
     this.#heldChanged();
     this.pump();
   }
 
   // Ends without a run.
-
-  #revoke(work: Work, reason: 'revoked' | 'expired'): void {
-    const { logger, observers } = this.#options;
-    const { task } = work;
-    logger.info({ task: task.name, taskId: work.id, reason }, `Discarding task ${task.name}[${work.id}]: ${reason}`);
-    observers.revoked(work, { terminated: false, expired: reason === 'expired' }, undefined);
-    this.#track(this.#revokeAndSettle(work, reason));
-  }
-
-  async #revokeAndSettle(work: Work, reason: 'revoked' | 'expired'): Promise<void> {
-    const { results, nodeName, app, clock, workflow } = this.#options;
-    const { request, task, session, delivery } = work;
-    const error = new TaskRevokedError(reason);
-    const body = this.#readBody(delivery);
-    const isIgnored = (request.ignoreResult ?? task.options.ignoreResult) && !isPolledPart(app, body);
-    const stores = results !== undefined && !isIgnored;
-    let failure: unknown;
-    if (stores) {
-      const state = describeState(
-        work,
-        { state: 'REVOKED', result: describeError(error).info, traceback: null, children: [] },
-        clock.now(),
-        app.settings.resultExtended ? { nodeName, body: undefined } : undefined,
-      );
-      failure = await new Promise<unknown>((resolve) => {
-        results.write(state, resolve);
-      });
-    }
-    if (failure === undefined && body !== undefined)
-      failure = await workflow.ended(request, body, 'REVOKED', error, stores);
-    session.settle(delivery, failure === undefined ? 'ack' : 'requeue');
-  }
-
-  /** The body of a message that will not be run; undefined: it cannot be read, and leads to nothing. */
-  #readBody(delivery: Delivery): TaskBody | undefined {
-    try {
-      return decodeTaskBody(delivery.message, this.#options.app.serializers);
-    } catch {
-      return undefined;
-    }
-  }
 
   #unknown(session: ConsumerSession, delivery: Delivery, request: TaskRequest): void {
     const { logger, unknownTaskRetries } = this.#options;
@@ -566,130 +518,30 @@ export class Dispatcher {
       `Task ${request.task}[${request.id}] is not registered here. Its message goes back to the broker in ${delayMs / 1000}s.`,
     );
     const { maxDelayMs } = session.connection.capabilities;
-    if (maxDelayMs > 0) this.#track(this.#putBack(session, delivery, Math.min(delayMs, maxDelayMs)));
+    if (maxDelayMs > 0) this.#track(putBack(session, delivery, Math.min(delayMs, maxDelayMs), logger));
     else this.#held.add(this.#options.clock.now() + delayMs, { session, delivery, isKnown: false });
   }
 
-  /** Publishes a message of an unknown task again, with its count raised, and settles the original then. */
-  async #putBack(session: ConsumerSession, delivery: Delivery, delayMs: number): Promise<void> {
-    const { message } = delivery;
-    const headers = { ...message.headers, [UNKNOWN_COUNT]: unknownCount(delivery) + 1 };
-    const publication = { exchange: '', routingKey: delivery.queue, message: { ...message, headers } };
-    try {
-      await session.connection.publish([delayMs > 0 ? { ...publication, delayMs } : publication]);
-      session.settle(delivery, 'ack');
-    } catch (error) {
-      this.#notPublished(session, error);
+  /** Runs it when the question has an answer; nobody else will, while its connection lives. */
+  async #runWhen(work: Work, question: Promise<Answer>): Promise<void> {
+    const answer = await question;
+    const { session, delivery } = work;
+    if (answer !== 'run') session.settle(delivery, answer);
+    else if (!session.isLive) return;
+    else if (this.#isAccepting) {
+      this.#admit(work);
+      this.pump();
+    } else {
       session.settle(delivery, 'requeue');
     }
   }
 
-  /** Publishes messages whose time is far with a delay, and settles the originals then. */
   async #handBack(session: ConsumerSession, works: readonly Work[]): Promise<void> {
-    const { clock } = this.#options;
-    const { maxDelayMs } = session.connection.capabilities;
-    const now = clock.now();
-    const batch = works.map(
-      ({ delivery, request }): Publication => ({
-        exchange: '',
-        routingKey: delivery.queue,
-        message: delivery.message,
-        delayMs: Math.max(1, Math.min(maxDelayMs, Math.ceil((request.eta as number) - now))),
-      }),
-    );
-    const failed = new Set<number>();
-    try {
-      await session.connection.publish(batch);
-    } catch (error) {
-      this.#notPublished(session, error);
-      if (isLovageError(error, 'ERR_PUBLISH'))
-        for (const { index } of (error as PublishError).failures) failed.add(index);
-      else works.forEach((_, index) => failed.add(index));
-    }
-    works.forEach((work, index) => {
-      if (!failed.has(index)) session.settle(work.delivery, 'ack');
-      else if (session.isLive && this.#isAccepting) this.#hold(work);
+    for (const work of await handBack(session, works, this.#options)) {
+      if (session.isLive && this.#isAccepting) this.#hold(work);
       else session.settle(work.delivery, 'requeue');
-    });
+    }
     this.#heldChanged();
-  }
-
-  #notPublished(session: ConsumerSession, error: unknown): void {
-    if (session.isLive && !isLovageError(error, 'ERR_CONNECTION_LOST')) {
-      this.#options.logger.error({ error }, 'Messages could not be published for later. They stay where they are.');
-    }
-  }
-
-  /** A second message with the same id is dropped, where one may have been sent. */
-  async #runIfFirst(work: Work): Promise<void> {
-    const { app, logger, nodeName } = this.#options;
-    const { session, delivery, task } = work;
-    let isFirst: boolean;
-    try {
-      isFirst = await claim(app, work, nodeName);
-    } catch (error) {
-      // The claim may have been written: the message is marked as redelivered then, and is not asked again.
-      logger.warn({ error, task: task.name, taskId: work.id }, 'The store of claims is out of reach.');
-      session.settle(delivery, 'requeue');
-      return;
-    }
-    if (!session.isLive) return;
-    if (!isFirst) {
-      logger.info({ task: task.name, taskId: work.id }, `Task ${task.name}[${work.id}] was sent twice. It runs once.`);
-      session.settle(delivery, 'ack');
-    } else if (this.#isAccepting) {
-      this.#admit(work);
-      this.pump();
-    } else {
-      session.settle(delivery, 'requeue');
-    }
-  }
-
-  /** R20: a redelivered message whose task is done is not run again; what should follow it is sent if it never was. */
-  async #runUnlessDone(work: Work): Promise<void> {
-    const { app, logger, workflow } = this.#options;
-    const { session, delivery, request, task } = work;
-    let hasSucceeded = false;
-    let isDone = false;
-    try {
-      const backend = await app.resultBackend();
-      const [meta] = backend?.capabilities.shared === true ? await backend.load([request.id]) : [];
-      if (meta?.status === 'SUCCESS') {
-        hasSucceeded = true;
-        const body = decodeTaskBody(delivery.message, app.serializers);
-        const follows = body.callbacks.length + body.chain.length > 0;
-        if (follows && (meta.children ?? []).length === 0) {
-          const attempt = new Attempt(this.#tracer, this.#tracer, work, body, 0, undefined);
-          await publishSuccessors(app, attempt, meta.result);
-        }
-        const failure = await workflow.succeeded(request, body, meta.result);
-        if (failure !== undefined) throw failure;
-        isDone = true;
-      }
-    } catch (error) {
-      if (hasSucceeded && isLovageError(error) && error.retryable) {
-        logger.warn(
-          { error, task: task.name, taskId: work.id },
-          `Task ${task.name}[${work.id}] is done already and goes back to the broker: what follows it could not be sent.`,
-        );
-        session.settle(delivery, 'requeue');
-        return;
-      }
-      logger.warn(
-        { error, task: task.name, taskId: work.id },
-        `It is not known whether task ${task.name}[${work.id}] is done already. It runs again.`,
-      );
-    }
-    if (!session.isLive) return;
-    if (isDone) {
-      logger.info({ task: task.name, taskId: work.id }, `Task ${task.name}[${work.id}] is done already`);
-      session.settle(delivery, 'ack');
-    } else if (this.#isAccepting) {
-      this.#admit(work);
-      this.pump();
-    } else {
-      session.settle(delivery, 'requeue');
-    }
   }
 
   #setAside(
@@ -699,86 +551,7 @@ export class Dispatcher {
     reason: DeadReason,
     error: unknown,
   ): void {
-    this.#track(this.#setAsideAndSettle(session, delivery, request, reason, error));
-  }
-
-  async #setAsideAndSettle(
-    session: ConsumerSession,
-    delivery: Delivery,
-    request: TaskRequest | undefined,
-    reason: DeadReason,
-    error: unknown,
-  ): Promise<void> {
-    const { logger, deadLetters } = this.#options;
-    const hasPlace = deadLetters.hasPlaceFor(delivery.queue);
-    logger.error(
-      {
-        error,
-        reason,
-        queue: delivery.queue,
-        ...(request === undefined ? {} : { task: request.task, taskId: request.id }),
-      },
-      `A message cannot be run (${reason}) and is ${hasPlace ? 'set aside' : 'rejected'}.`,
-    );
-    const isSafe = await deadLetters.put(
-      session.connection,
-      delivery,
-      reason,
-      error,
-      () => session.isLive && this.#isAccepting,
-    );
-    if (!isSafe && hasPlace) {
-      session.settle(delivery, 'requeue');
-      return;
-    }
-    if (request !== undefined) {
-      const body = this.#readBody(delivery);
-      await this.#storeFailure(delivery, request, body, error);
-      if (body !== undefined) await this.#options.workflow.setAside(request, body, error);
-    }
-    session.settle(delivery, isSafe ? 'ack' : 'reject');
-  }
-
-  /** A queue's own dead letter place is the broker's to serve; without one the message must not vanish. */
-  #reject({ session, delivery }: Work): void {
-    const { app, deadLetters } = this.#options;
-    if (app.queues.find(delivery.queue)?.queue.deadLetter !== undefined || !deadLetters.hasPlaceFor(delivery.queue)) {
-      session.settle(delivery, 'reject');
-      return;
-    }
-    const reason = 'The task rejected its message.';
-    const putting = deadLetters.put(
-      session.connection,
-      delivery,
-      'rejected',
-      reason,
-      () => session.isLive && this.#isAccepting,
-    );
-    this.#track(putting.then((isSafe) => session.settle(delivery, isSafe ? 'ack' : 'requeue')));
-  }
-
-  /** So that whoever waits for the task learns of it. The message itself is safe by now. */
-  async #storeFailure(
-    delivery: Delivery,
-    request: TaskRequest,
-    body: TaskBody | undefined,
-    error: unknown,
-  ): Promise<void> {
-    const { results, clock, logger, app, nodeName } = this.#options;
-    if (results === undefined || (request.ignoreResult === true && !isPolledPart(app, body))) return;
-    const state = describeState(
-      { delivery, request },
-      { state: 'FAILURE', result: describeError(error).info, traceback: null, children: [] },
-      clock.now(),
-      app.settings.resultExtended ? { nodeName, body: undefined } : undefined,
-    );
-    await new Promise<void>((resolve) => {
-      results.write(state, (failure) => {
-        if (failure !== undefined)
-          logger.error({ error: failure, taskId: request.id }, 'A failure could not be stored.');
-        resolve();
-      });
-    });
+    this.#track(this.#unrun.setAside({ session, delivery, request, reason, error }));
   }
 
   // Bookkeeping.
@@ -826,11 +599,6 @@ export class Dispatcher {
   #checkIdle(): void {
     if (this.#idle.length > 0 && this.#isIdle()) for (const resolve of this.#idle.splice(0)) resolve();
   }
-}
-
-function unknownCount({ message }: Delivery): number {
-  const count = message.headers[UNKNOWN_COUNT];
-  return typeof count === 'number' && Number.isInteger(count) && count > 0 ? count : 0;
 }
 
 function reasonOf(error: unknown): DeadReason {
