@@ -1,3 +1,5 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { brokerFaults, unknownApp } from '../support/faults.ts';
 import type { VerbCase, VerbRows } from '../support/verbs.ts';
 
@@ -36,6 +38,33 @@ export default {
       piped: { out: /^verbs@here / },
       terminal: { out: /lovage events {3}1 workers online[^]*q quit/ },
       err: '',
+    },
+    {
+      args: ['events', '--camera', './camera.mjs', '-F', '0.2'],
+      before: ({ folder }) =>
+        writeFileSync(
+          join(folder, 'camera.mjs'),
+          `let shots = 0;
+          export default async ({ workers }, app) => {
+            if (shots++ === 0) throw new Error('no film');
+            console.log('seen by ' + app.name + ': ' + [...workers.keys()].join());
+          };`,
+        ),
+      act: async (running, { terminal }) => {
+        await running.said(/: verbs@here/, 'out');
+        if (terminal) running.type('\x03');
+        else running.child.kill('SIGTERM');
+      },
+      code: 0,
+      out: /seen by \S+: verbs@here/,
+      err: /The camera failed: no film/,
+    },
+    {
+      args: ['events', '--camera', './tasks.ts'],
+      code: 2,
+      out: '',
+      err: /is no function. Expected a module/,
+      terminal: false,
     },
     { args: ['events', '-F', 'often'], code: 2, out: '', err: /"often" is not a number/ },
     ...brokerFaults('events', '--dump'),
