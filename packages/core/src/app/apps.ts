@@ -10,6 +10,8 @@ export interface SharedDefinition {
   readonly fn: TaskFunction;
   /** Where it was declared. */
   readonly file: string | undefined;
+  /** Another file that has declared another function under this name. */
+  readonly rival?: string | undefined;
   /** What `every` was called with. */
   readonly periodic: readonly (readonly unknown[])[];
 }
@@ -99,19 +101,28 @@ export function sharedTasks(): Iterable<SharedDefinition> {
 }
 
 /**
- * Makes a task one of every app, made already or later. Declared again in the same file it takes the place of the former:
- * the file was loaded anew. Throws `ConfigError` when another file has declared the name.
+ * Makes a task one of every app, made already or later. Declared again it takes the place of the former: a module may be
+ * loaded anew, and bundlers put one into several files. See {@link refuseRivals}.
  */
 export function shareTask(definition: SharedDefinition): void {
   const known = apps.tasks.get(definition.name);
-  if (known !== undefined && known.file !== definition.file) {
+  const isRival = known !== undefined && known.file !== definition.file && String(known.fn) !== String(definition.fn);
+  apps.tasks.set(
+    definition.name,
+    isRival ? { ...definition, rival: known.file ?? 'a place without a file' } : definition,
+  );
+  apps.revision++;
+}
+
+/** Throws `ConfigError` when two files have declared different tasks under one name: who runs them must not guess. */
+export function refuseRivals(): void {
+  for (const { name, file, rival } of apps.tasks.values()) {
+    if (rival === undefined) continue;
     throw new ConfigError(
-      `A shared task named "${definition.name}" is declared in ${known.file ?? 'another place'} already, and again in ${definition.file ?? 'a place without a file'}. Give each a name of its own, or install one version of the package that declares it.`,
-      { facts: { task: definition.name } },
+      `A shared task named "${name}" is declared in ${rival}, and another one in ${file ?? 'a place without a file'}. Give each a name of its own, or install one version of the package that declares it.`,
+      { facts: { task: name } },
     );
   }
-  apps.tasks.set(definition.name, definition);
-  apps.revision++;
 }
 
 /** Makes a shared task periodic in every app. */

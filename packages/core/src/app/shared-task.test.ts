@@ -124,28 +124,39 @@ describe('a shared task', () => {
     expect(() => sharedTask('shared.x', { priority: 10 }, () => 1)).toThrow('priority 10');
   });
 
-  test('declared by two files is an error, by the same file once more the new one', async () => {
+  test('declared once more is the new one; by two files as different ones it is an error of workers', async () => {
     sharedTask('shared.again', () => 'old');
     const app = appOf('a').setDefault();
     const again = async (): Promise<unknown> => (await app.tasks.get('shared.again')?.delay())?.get();
     expect(await again()).toBe('old');
-    sharedTask('shared.again', () => 'new');
+    const fresh = (): string => 'new';
+    sharedTask('shared.again', fresh);
     expect(await again()).toBe('new');
+    await app.importTasks();
 
     const folder = mkdtempSync(join(tmpdir(), 'lovage-shared-'));
     try {
-      writeFileSync(
-        join(folder, 'lib.mjs'),
-        `export const declare = (sharedTask) => sharedTask('shared.again', () => 1);`,
-      );
-      const { declare } = (await import(pathToFileURL(join(folder, 'lib.mjs')).href)) as {
-        readonly declare: (by: typeof sharedTask) => void;
+      const declares = (fn: string): string => `export const declare = (share) => share('shared.again', ${fn});`;
+      writeFileSync(join(folder, 'bundled.mjs'), declares(String(fresh)));
+      writeFileSync(join(folder, 'other.mjs'), declares("() => 'other'"));
+      const load = async (file: string): Promise<void> => {
+        const module = (await import(pathToFileURL(join(folder, file)).href)) as {
+          readonly declare: (by: typeof sharedTask) => void;
+        };
+        module.declare(sharedTask);
       };
-      expect(() => declare(sharedTask)).toThrow(
-        /"shared\.again" is declared in .*shared-task\.test\.ts already, and again in .*lib\.mjs/,
+      await load('bundled.mjs');
+      await app.importTasks();
+      await load('other.mjs');
+      expect(await again()).toBe('other');
+      await expect(app.importTasks()).rejects.toThrow(
+        /"shared\.again" is declared in .*bundled\.mjs, and another one in .*other\.mjs\. Give each a name/,
       );
     } finally {
       rmSync(folder, { recursive: true });
+      // The second one has no other file before it.
+      sharedTask('shared.again', fresh);
+      sharedTask('shared.again', fresh);
     }
   });
 });

@@ -3,7 +3,7 @@ import { dirname, isAbsolute, relative, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ConfigError } from '../errors.ts';
 import { compiledName, importModule, locateModule, packageFolder } from '../internal/module-files.ts';
-import { knownApps } from './apps.ts';
+import { knownApps, refuseRivals } from './apps.ts';
 import type { Lovage } from './lovage.ts';
 
 /** Patterns that were given together. */
@@ -60,6 +60,7 @@ export class TaskModules {
     }
     this.#hasImports = true;
     this.#refuseTwins(before);
+    refuseRivals();
   }
 
   #besideApp(name: string): string | undefined {
