@@ -108,7 +108,11 @@ async function round({ index, broker, signals, pool, isShort, afterMs }) {
   });
   await once(fill, 'exit');
   const first = worker(`redis://${link.host}:${link.port}/0`);
-  await first.isReady;
+  const early = first.exit.then(([code]) => {
+    throw new Error(`Round ${index}: the worker ended with ${code} before it was ready. ${first.output()}`);
+  });
+  await Promise.race([first.isReady, early]);
+  early.catch(() => {});
   await sleep(afterMs);
   if (broker === 'down') {
     await link.refuse();

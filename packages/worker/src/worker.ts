@@ -65,8 +65,8 @@ export type {
 /** After the abort signals: for tasks to react, and for brokers and stores to take what is left. */
 const WATCHDOG_MS = 1000;
 const REACTION_MS = 700;
-const RETURNING_MS = 1100;
-const CLOSING_STEP_MS = 300;
+const RETURNING_MS = 1000;
+const CLOSING_STEP_MS = 250;
 /** What a stop may take beyond the grace. */
 const STOP_MS = 2000;
 const LAST_EVENTS_MS = 300;

@@ -272,7 +272,7 @@ describe('a child that hangs', () => {
       return false;
     }
   };
-  function hanging(code: string) {
+  function hanging(code: string, aliveTimeoutMs = 2 ** 31 - 1) {
     const module = join(dir, 'hanging.mjs');
     writeFileSync(module, code);
     // Children see the built packages, as those of a host do.
@@ -291,7 +291,7 @@ describe('a child that hangs', () => {
       logger: { debug: line, info: line, warn: line, error: line },
       maxTasksPerChild: undefined,
       maxMemoryKiB: undefined,
-      aliveTimeoutMs: 2 ** 31 - 1,
+      aliveTimeoutMs,
       limits: [0, 0],
     });
     const started = pool.start();
@@ -305,6 +305,16 @@ describe('a child that hangs', () => {
   }
   const hangs = `import { appendFileSync } from 'node:fs'; const hang = () => {
     appendFileSync(process.env.POOLS_NOTES, 'hangs\\n'); for (;;); };\n`;
+
+  test('before it shows a sign of life is replaced, also when it is the first', async () => {
+    const core = new URL('../../core/dist/index.js', import.meta.url).href;
+    const code = `import { Lovage } from ${JSON.stringify(core)}; export const app = new Lovage('a');`;
+    const { clock, lines, started } = hanging(code, 4000);
+    clock.advance(4000);
+    await until(() => lines.some((line) => line.includes('no sign of life in 4s')));
+    clock.advance(1000);
+    await started;
+  });
 
   test('while it loads the app is told, with the module', async () => {
     const { clock, lines } = hanging(`${hangs} hang();`);

@@ -70,6 +70,8 @@ export class ChildPool implements Pool, ChildOwner {
   readonly #orphans = new Map<PoolJob, { readonly tries: number; isWaiting: boolean }>();
   /** What is done when a child keeps its pool waiting: for a sign of life, for the app, for its end. */
   readonly #alarms = new Map<Child, () => void>();
+  /** Those that were ended because they showed no sign of life. */
+  readonly #silent = new Set<Child>();
   #size: number;
   #number = 0;
   /** Children in a row that did not come up. */
@@ -260,6 +262,13 @@ export class ChildPool implements Pool, ChildOwner {
     if (index >= 0) this.#idle.splice(index, 1);
     if (this.#children.size === 0) this.#onEmpty?.();
     if (this.#isClosed) return;
+    if (this.#silent.delete(child)) {
+      // A busy machine, more likely than code that cannot run: the worker does not end by it.
+      this.#tryLater(
+        `A child of the pool "${this.name}" has shown no sign of life in ${this.#options.aliveTimeoutMs / 1000}s.`,
+      );
+      return;
+    }
     if (broken !== undefined || (!wasUp && !child.isRetiring && child.jobs === 0)) {
       this.#notUp(broken ?? `it ${how} before it was ready`);
       return;
@@ -289,7 +298,7 @@ export class ChildPool implements Pool, ChildOwner {
 
   /** A child did not come up: the others go on, and the next try waits. */
   #notUp(reason: string): void {
-    const { logger, clock, app } = this.#options;
+    const { app } = this.#options;
     const message = `A child of the pool "${this.name}" could not load the app from ${app.module}: ${reason}`;
     if (!this.#wasReady && this.#started !== undefined) {
       // The first of all: nothing says that it would ever work.
@@ -298,6 +307,11 @@ export class ChildPool implements Pool, ChildOwner {
       this.#isClosed = true;
       return;
     }
+    this.#tryLater(message);
+  }
+
+  #tryLater(message: string): void {
+    const { logger, clock } = this.#options;
     const delayMs = Math.min(LONGEST_BACK_OFF_MS, FIRST_BACK_OFF_MS * 2 ** this.#failures++);
     logger.error({ delayMs, children: this.#children.size }, `${message}\nTrying again in ${delayMs / 1000}s.`);
     this.#cancelRetry ??= clock.after(delayMs, () => {
@@ -344,7 +358,10 @@ export class ChildPool implements Pool, ChildOwner {
       this,
     );
     this.#children.add(child);
-    this.#await(child, aliveTimeoutMs, () => child.kill('SIGKILL'));
+    this.#await(child, aliveTimeoutMs, () => {
+      this.#silent.add(child);
+      child.kill('SIGKILL');
+    });
   }
 
   #await(child: Child, ms: number, alarm: () => void): void {
