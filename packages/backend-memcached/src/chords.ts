@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   type ChordKeys,
   countedChordKeys,
@@ -16,6 +17,9 @@ import type { Servers } from './servers.ts';
 const DONE = 'done';
 const COUNTING = 'counting';
 const COUNTED = 'counted';
+/** So often, and so far apart, it is looked whether somebody else counts a part. */
+const COUNT_LOOKS = 4;
+const COUNT_PAUSE_MS = 50;
 /** How long a chord that is done is remembered where results are kept for ever. */
 const A_DAY = 86_400;
 
@@ -109,8 +113,10 @@ export class MemcachedChords implements KeyValueChords {
     countResults: () => Promise<number>,
   ): Promise<number> {
     const mark = `${parts}.${taskId}`;
-    const isNew = await this.#add(mark, COUNTING, ttlSeconds);
-    if (!isNew) {
+    if (!(await this.#add(mark, COUNTING, ttlSeconds))) {
+      // Whoever counts it right now is done in a moment.
+      for (let looks = 1; (await this.#text(mark)) === COUNTING && looks < COUNT_LOOKS; looks++)
+        await sleep(COUNT_PAUSE_MS);
       const counted = Number((await this.#text(counter)) ?? '0');
       if ((await this.#text(mark)) === COUNTED || counted >= (await countResults())) return counted;
     }

@@ -23,9 +23,14 @@ export function flagsOf(value: StoredValue): number {
 /** Flags of a number in digits, which the server can count up. */
 export const INTEGER_FLAGS: number = INTEGER;
 
-/** Throws for what is marked as packed and is not. */
+/** What is marked as packed and is not is given as it is: whoever decodes it says that it cannot be read. */
 export function valueOf({ value, flags }: Item): StoredValue {
-  return (flags & COMPRESSED) === 0 ? value : inflateSync(value, { maxOutputLength: LARGEST_UNPACKED });
+  if ((flags & COMPRESSED) === 0) return value;
+  try {
+    return inflateSync(value, { maxOutputLength: LARGEST_UNPACKED });
+  } catch {
+    return value;
+  }
 }
 
 /**

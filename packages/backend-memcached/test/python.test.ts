@@ -125,6 +125,21 @@ print('0')`);
     expect(await celery(`print(app.backend.client.get('chord-unlock-${group}'))`)).toBe(2);
   });
 
+  test('a part that runs in two workers at once counts once', async () => {
+    const ids = Array.from({ length: 10 }, () => randomUUID());
+    const group = await beginChord(...ids);
+    const other = await openStore(url);
+    const stores = [chords, other.chords as ChordStore];
+    await store.store(ids.map((id) => ({ meta: meta(id, 'SUCCESS', id) })));
+    await Promise.all(
+      ids.flatMap((taskId) =>
+        stores.map((each) => each.part(group, { taskId, index: undefined, state: 'SUCCESS', result: taskId })),
+      ),
+    );
+    expect(await celery(`print(app.backend.client.get('chord-unlock-${group}'))`)).toBe(10);
+    await other.close();
+  });
+
   test('a part whose worker died in mid-count is counted when it comes again', async () => {
     const ids = [randomUUID(), randomUUID()] as const;
     const group = await beginChord(...ids);

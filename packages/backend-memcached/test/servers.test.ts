@@ -6,6 +6,7 @@ import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createServer as createTlsServer } from 'node:tls';
+import { deflateSync } from 'node:zlib';
 import { freePort, type ServerProcess, startServerProcess } from '@lovage/conformance';
 import { isLovageError, type ResultBackend } from '@lovage/core/backend';
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
@@ -147,6 +148,26 @@ describe.skipIf(url === '')('items', () => {
       expect(await store.load([id])).toEqual([undefined]);
       await store.forget([id]);
     }
+  });
+
+  test('what Python’s clients pack is read, and what only says that it is packed is a result that cannot be read', async () => {
+    const store = await opened(url);
+    const [packed, broken, whole] = [randomUUID(), randomUUID(), randomUUID()];
+    const socket = connect(Number(new URL(url.replace('cache+memcached', 'http')).port), '127.0.0.1');
+    for (const [id, data] of [
+      [packed, deflateSync(JSON.stringify(meta(packed, 'SUCCESS', 7)))],
+      [broken, Buffer.from('not packed')],
+    ] as const) {
+      socket.write(`set celery-task-meta-${id} 24 60 ${data.length}\r\n`);
+      socket.write(Buffer.concat([data, Buffer.from('\r\n')]));
+      await once(socket, 'data');
+    }
+    socket.destroy();
+    await store.store([{ meta: meta(whole, 'SUCCESS', 8) }]);
+    const seen = await store.load([packed, broken, whole]);
+    expect(seen.map((each) => each?.status)).toEqual(['SUCCESS', 'FAILURE', 'SUCCESS']);
+    expect(seen[0]?.result).toBe(7);
+    expect(seen[1]?.result).toMatchObject({ exc_type: 'DecodeError' });
   });
 
   test('a result is kept for longer than thirty days, or for ever', async () => {

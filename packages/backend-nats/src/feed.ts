@@ -1,5 +1,5 @@
 import type { KeyFeed, StoredValue } from '@lovage/core/backend';
-import type { NatsLink } from '@lovage/nats';
+import { type NatsLink, toLovageError } from '@lovage/nats';
 import type { Msg, Subscription } from '@nats-io/transport-node';
 import type { Bucket } from './bucket.ts';
 
@@ -18,13 +18,14 @@ export class BucketFeed implements KeyFeed {
   }
 
   async watch(keys: readonly string[], listener: (key: string, value: StoredValue) => void): Promise<void> {
-    const { connection } = this.#link;
+    const { connection, endpoint } = this.#link;
+    let refusal: Error | undefined;
     try {
       for (const key of keys) {
         if (this.#subscriptions.has(key)) continue;
         const subscription = connection.subscribe(this.#bucket.toldAt(key) as string, {
           callback: (error, message) => {
-            if (error !== null) this.#link.fail(error);
+            if (error !== null) refusal ??= error;
             else if (!isMark(message)) listener(key, message.data);
           },
         });
@@ -32,11 +33,15 @@ export class BucketFeed implements KeyFeed {
       }
       // The server has seen the subscriptions when it answers what was sent after them.
       await connection.flush();
+      if (refusal === undefined) return;
     } catch (error) {
       this.unwatch(keys);
       this.#link.fail(error);
       throw this.#link.loss ?? error;
     }
+    // A user who may not listen there: another connection would be told the same.
+    this.unwatch(keys);
+    throw toLovageError(refusal, 'open', endpoint.url);
   }
 
   unwatch(keys: readonly string[]): void {

@@ -228,6 +228,15 @@ describe.skipIf(!hasNatsServer)('servers', () => {
     expect(await store.load(['a'])).toEqual([undefined]);
   });
 
+  test('that refuse to be listened to or written to are an AuthError, at once', async () => {
+    const rights = 'permissions: { publish: { deny: "$KV.>" }, subscribe: { deny: "lovage.>" } }';
+    const strict = await startNats(`authorization { users: [{ user: u, password: hush, ${rights} }] }`);
+    onTestFinished(() => strict.stop());
+    const store = await opened(`nats://u:hush@127.0.0.1:${strict.port}`);
+    await expect(store.subscribe(['a'], () => {})).rejects.toMatchObject({ code: 'ERR_AUTH' });
+    await expect(store.store([{ meta: meta('a', 'SUCCESS') }])).rejects.toMatchObject({ code: 'ERR_AUTH' });
+  });
+
   test('that hold replicas are read so that what was confirmed is seen, and chords end', async () => {
     const [routes, ports] = [
       await Promise.all([freePort(), freePort(), freePort()]),
