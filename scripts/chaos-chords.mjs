@@ -1,9 +1,10 @@
 // The kill test of chords: workers are killed with SIGKILL, and the result store is killed and started again, while chords
 // run. Every chord must end, with the sum of its parts, and every body has one id.
 //
-//   node scripts/chaos-chords.mjs [amqp|redis] [--chords 1000] [--size 10] [--restarts 2] [--every 2]
+//   node scripts/chaos-chords.mjs [amqp|redis|nats|memcached] [--chords 1000] [--size 10] [--restarts 2] [--every 2]
 //
-// amqp: RabbitMQ is the broker, Redis the store; redis: one server is both, so that the broker is killed as well.
+// amqp: RabbitMQ is the broker, Redis the store; redis, nats: one server is both, so that the broker is killed as well;
+// memcached: the store beside RabbitMQ, and is not killed, for it keeps nothing.
 // stuck: chords whose body has no result. wrong: bodies with another sum. ids: bodies that ran, by their id.
 // sentTwice: bodies that ran again though their message was not a redelivery. Whoever sent them could not know whether it was
 // done (a server that was killed while it took the message, a worker between the broker's answer and noting it), and sent
@@ -34,19 +35,27 @@ const WORKERS = 3;
 const CONCURRENCY = 20;
 const DEADLINE_MS = 400_000;
 
+const { redis, amqp, nats, memcached } = {
+  redis: (env) => env.LOVAGE_TEST_REDIS_DURABLE_URL,
+  amqp: (env) => env.LOVAGE_TEST_AMQP_URL,
+  nats: (env) => env.LOVAGE_TEST_NATS_URL,
+  memcached: (env) => env.LOVAGE_TEST_MEMCACHED_URL,
+};
 const SCENARIOS = {
-  redis: { services: ['redis-durable'], broker: (env) => env.LOVAGE_TEST_REDIS_DURABLE_URL },
-  amqp: { services: ['redis-durable', 'amqp'], broker: (env) => env.LOVAGE_TEST_AMQP_URL },
+  redis: { services: ['redis-durable'], broker: redis, store: redis, killed: 'redis-durable' },
+  amqp: { services: ['redis-durable', 'amqp'], broker: amqp, store: redis, killed: 'redis-durable' },
+  nats: { services: ['nats'], broker: nats, store: nats, killed: 'nats' },
+  memcached: { services: ['memcached', 'amqp'], broker: amqp, store: memcached },
 };
 
-async function scenario(name, { services, broker }) {
+async function scenario(name, { services, broker, store, killed }) {
   const dir = mkdtempSync(join(tmpdir(), 'lovage-chords-'));
   // A server of its own, whatever the environment names: it is killed.
-  delete process.env.LOVAGE_TEST_REDIS_DURABLE_URL;
+  for (const variable of ['LOVAGE_TEST_REDIS_DURABLE_URL', 'LOVAGE_TEST_NATS_URL']) delete process.env[variable];
   const running = await startServices(services);
   const env = {
     BROKER: broker(running.env),
-    BACKEND: running.env.LOVAGE_TEST_REDIS_DURABLE_URL,
+    BACKEND: store(running.env),
     QUEUE: `chords-${process.pid}`,
     LEDGER: join(dir, 'bodies'),
   };
@@ -79,9 +88,9 @@ async function scenario(name, { services, broker }) {
     }
   })();
   const restarting = (async () => {
-    for (; restarts < RESTARTS && !isOver; restarts++) {
+    for (; killed !== undefined && restarts < RESTARTS && !isOver; restarts++) {
       await sleep(4000 + Math.random() * 3000);
-      if (!isOver) await running.restart('redis-durable');
+      if (!isOver) await running.restart(killed);
     }
   })();
 

@@ -33,13 +33,18 @@ interface Store {
   readonly backend: string | undefined;
   readonly pythonSettings?: Readonly<Record<string, unknown>>;
   /** Why some of what is tested does not exist there. */
-  readonly without?: Readonly<Partial<Record<'sharing' | 'children' | 'nesting', string>>>;
+  readonly without?: Readonly<Partial<Record<'sharing' | 'states' | 'extras' | 'children' | 'nesting', string>>>;
 }
 
 const TABLES = { children: 'no column' };
 const STORES: readonly Store[] = [
   { name: 'redis', broker: redis, backend: redis },
-  { name: 'rpc', broker: amqp, backend: 'rpc://', without: { sharing: 'for the sender alone' } },
+  {
+    name: 'rpc',
+    broker: amqp,
+    backend: 'rpc://',
+    without: { sharing: 'for the sender alone', states: 'Celery tells the end alone', extras: 'not said' },
+  },
   { name: 'db+sqlite', broker: redis, backend: `db+sqlite:///${join(folder, 'results.db')}`, without: TABLES },
   {
     name: 'db+postgresql',
@@ -170,23 +175,18 @@ function results({ name, without = {} }: Store, meeting: Meeting): void {
     assert.deepEqual(await client.peek(randomUUID()), { state: 'PENDING', result: null });
   });
 
-  cell(
-    'STARTED with pid and host name, then PROGRESS, then SUCCESS',
-    'Python writes',
-    async () => {
-      const gate = join(folder, randomUUID());
-      const result = await runPython('py.stages', gate);
-      await until(async () => (await result.state()) === 'STARTED');
-      const { pid, hostname } = (await result.result()) as { pid: number; hostname: string };
-      assert.ok(pid > 0 && hostname.startsWith('python@'), `${pid} ${hostname}`);
-      writeFileSync(`${gate}.1`, '');
-      await until(async () => (await result.state()) === 'PROGRESS');
-      assert.deepEqual(await result.result(), { progress: 0.5 });
-      writeFileSync(`${gate}.2`, '');
-      assert.equal(await result.get(get), 'done');
-    },
-    without.sharing,
-  );
+  cell('STARTED with pid and host name, then PROGRESS, then SUCCESS', 'Python writes', async () => {
+    const gate = join(folder, randomUUID());
+    const result = await runPython('py.stages', gate);
+    await until(async () => (await result.state()) === 'STARTED');
+    const { pid, hostname } = (await result.result()) as { pid: number; hostname: string };
+    assert.ok(pid > 0 && hostname.startsWith('python@'), `${pid} ${hostname}`);
+    writeFileSync(`${gate}.1`, '');
+    await until(async () => (await result.state()) === 'PROGRESS');
+    assert.deepEqual(await result.result(), { progress: 0.5 });
+    writeFileSync(`${gate}.2`, '');
+    assert.equal(await result.get(get), 'done');
+  });
   cell(
     'STARTED with pid and host name, then PROGRESS, then SUCCESS',
     'TypeScript writes',
@@ -202,21 +202,16 @@ function results({ name, without = {} }: Store, meeting: Meeting): void {
       writeFileSync(`${gate}.2`, '');
       assert.equal((await client.get(id)).result, 'done');
     },
-    without.sharing,
+    without.states,
   );
 
-  cell(
-    'RETRY with its exception',
-    'Python writes',
-    async () => {
-      const result = await runPython('py.later');
-      await until(async () => (await result.state()) === 'RETRY');
-      const error = await result.result();
-      assert.deepEqual(exceptionOf(error), { type: 'ValueError', args: ['not yet', 1], module: 'builtins' });
-      assert.match((await result.traceback()) ?? '', /ValueError/);
-    },
-    without.sharing,
-  );
+  cell('RETRY with its exception', 'Python writes', async () => {
+    const result = await runPython('py.later');
+    await until(async () => (await result.state()) === 'RETRY');
+    const error = await result.result();
+    assert.deepEqual(exceptionOf(error), { type: 'ValueError', args: ['not yet', 1], module: 'builtins' });
+    assert.match((await result.traceback()) ?? '', /ValueError/);
+  });
   cell(
     'RETRY with its exception',
     'TypeScript writes',
@@ -226,7 +221,7 @@ function results({ name, without = {} }: Store, meeting: Meeting): void {
       const { exception, args } = (await client.peek(id)).result as { exception: string; args: unknown };
       assert.deepEqual([exception, args], ['ValueError', ['not yet']]);
     },
-    without.sharing,
+    without.states,
   );
 
   const raised: readonly (readonly [row: string, kind: string, type: string, args: readonly unknown[]])[] = [
@@ -289,16 +284,11 @@ function results({ name, without = {} }: Store, meeting: Meeting): void {
     ['REJECTED: the state before it stays', 'reject'],
   ] as const) {
     const ended = /ignored|rejected|it stops here/;
-    cell(
-      row,
-      'Python writes',
-      async () => {
-        const result = await runPython('py.stop', kind);
-        await until(() => ended.test(linesOf(workers.python, result.id)));
-        assert.equal(await result.state(), 'PROGRESS');
-      },
-      without.sharing,
-    );
+    cell(row, 'Python writes', async () => {
+      const result = await runPython('py.stop', kind);
+      await until(() => ended.test(linesOf(workers.python, result.id)));
+      await until(async () => (await result.state()) === 'PROGRESS');
+    });
     cell(
       row,
       'TypeScript writes',
@@ -307,7 +297,7 @@ function results({ name, without = {} }: Store, meeting: Meeting): void {
         await until(() => ended.test(linesOf(workers.typescript, id)));
         assert.deepEqual(await client.peek(id), { state: 'PROGRESS', result: { progress: 1 } });
       },
-      without.sharing,
+      without.states,
     );
   }
 
@@ -354,7 +344,7 @@ function results({ name, without = {} }: Store, meeting: Meeting): void {
       await result.get(get);
       assertRecent((await result.dateDone())?.toISOString());
     },
-    meeting.backend === 'rpc://' ? 'not said' : undefined,
+    without.extras,
   );
   cell('when it was done', 'TypeScript writes', async () => {
     const { dateDone } = await client.get(await runTypescript('ts.add', 1, 2));
@@ -377,7 +367,7 @@ function results({ name, without = {} }: Store, meeting: Meeting): void {
         worker: 'python',
       });
     },
-    without.sharing,
+    without.extras,
   );
   cell(
     'result_extended: name, args, kwargs, worker, retries, queue',
@@ -388,7 +378,7 @@ function results({ name, without = {} }: Store, meeting: Meeting): void {
       assert.ok(typeof worker === 'string' && worker !== '');
       assert.deepEqual(rest, { name: 'ts.add', args: [1, 2], kwargs: {}, retries: 0, queue: meeting.typescriptQueue });
     },
-    without.sharing,
+    without.extras,
   );
 
   cell(
