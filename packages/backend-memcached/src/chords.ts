@@ -16,7 +16,6 @@ import type { Servers } from './servers.ts';
 
 const DONE = 'done';
 const COUNTING = 'counting';
-const COUNTED = 'counted';
 /** So often, and so far apart, it is looked whether somebody else counts a part. */
 const COUNT_LOOKS = 4;
 const COUNT_PAUSE_MS = 50;
@@ -42,8 +41,10 @@ export class MemcachedChords implements KeyValueChords {
   }
 
   async begin(keys: ChordKeys, _size: number, ttlSeconds: number | undefined): Promise<void> {
-    const { counter } = countedChordKeys(keys);
+    const { counter, group } = countedChordKeys(keys);
     await this.#add(counter, '0', ttlSeconds, INTEGER_FLAGS);
+    const early = earlyKey(group);
+    await (await this.#servers.of(early)).delete(early);
   }
 
   async part(
@@ -52,16 +53,19 @@ export class MemcachedChords implements KeyValueChords {
     ttlSeconds: number | undefined,
   ): Promise<readonly StoredValue[] | undefined> {
     const { counter, group, taskKey } = countedChordKeys(keys);
-    const claim = await this.#text(keys.claim);
+    const [claim, before] = [await this.#text(keys.claim), await this.#text(counter)];
     if (claim === DONE) return undefined;
     const header = await this.#header(group);
     if (header === undefined) {
-      // Not begun yet; or a Python worker, which removes both when it has sent the body.
-      if ((await this.#text(counter)) === undefined) {
-        await this.#count(keys, counter, taskId, ttlSeconds, () => Promise.resolve(1));
-        return undefined;
+      // Not begun yet; or ended by a Python worker, which removes group and counter when it has sent the body.
+      if (before !== undefined && (await this.#text(earlyKey(group))) === undefined) {
+        throw new NotFoundError(
+          `The saved group "${group}" of a chord no longer exists, so its parts cannot be joined.`,
+        );
       }
-      throw new NotFoundError(`The saved group "${group}" of a chord no longer exists, so its parts cannot be joined.`);
+      await this.#add(earlyKey(group), '1', ttlSeconds);
+      await this.#count(keys, counter, taskId, ttlSeconds, () => Promise.resolve(1));
+      return undefined;
     }
     const ids = [...header, ...(await this.#added(keys))];
     const count = await this.#count(keys, counter, taskId, ttlSeconds, async () => {
@@ -102,8 +106,9 @@ export class MemcachedChords implements KeyValueChords {
   }
 
   /**
-   * Counts a part, once, and gives how many are counted. A part that comes again after its worker died in mid-count is
-   * counted if there are more results than counts.
+   * Counts a part, once, and gives the how many-th it is: of one that is not the last another worker, which may be a Python
+   * one, ends the chord. A part that comes again after its worker died in mid-count is counted if there are more results
+   * than counts.
    */
   async #count(
     { parts }: ChordKeys,
@@ -114,22 +119,26 @@ export class MemcachedChords implements KeyValueChords {
   ): Promise<number> {
     const mark = `${parts}.${taskId}`;
     if (!(await this.#add(mark, COUNTING, ttlSeconds))) {
+      let marked = await this.#text(mark);
       // Whoever counts it right now is done in a moment.
-      for (let looks = 1; (await this.#text(mark)) === COUNTING && looks < COUNT_LOOKS; looks++)
+      for (let looks = 1; marked === COUNTING && looks < COUNT_LOOKS; looks++) {
         await sleep(COUNT_PAUSE_MS);
+        marked = await this.#text(mark);
+      }
+      if (marked !== undefined && marked !== COUNTING) return Number(marked);
       const counted = Number((await this.#text(counter)) ?? '0');
-      if ((await this.#text(mark)) === COUNTED || counted >= (await countResults())) return counted;
+      if (counted >= (await countResults())) return counted;
     }
     const link = await this.#servers.of(counter);
     let count = await link.increment(counter);
     if (count === undefined) {
-      // A sender that died before it could begin the chord, or a counter that was evicted.
+      // It has not begun yet, or its counter was evicted.
       await this.#add(counter, '0', ttlSeconds, INTEGER_FLAGS);
       count = (await link.increment(counter)) ?? 1;
     }
     await Promise.all([
       link.touch(counter, exptimeOf(ttlSeconds)),
-      (await this.#servers.of(mark)).store('set', command(mark, COUNTED, ttlSeconds)),
+      (await this.#servers.of(mark)).store('set', command(mark, String(count), ttlSeconds)),
     ]);
     return count;
   }
@@ -162,6 +171,11 @@ export class MemcachedChords implements KeyValueChords {
     const link = await this.#servers.of(key);
     return (await link.store('add', { ...command(key, text, ttlSeconds), flags })) === 'STORED';
   }
+}
+
+/** There before the chord has begun, when a part has ended already. */
+function earlyKey(group: string): string {
+  return `${group}.e`;
 }
 
 function command(key: string, text: string, ttlSeconds: number | undefined): StoreCommand {

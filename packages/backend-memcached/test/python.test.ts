@@ -174,4 +174,15 @@ print('0')`);
     await chords.begin(group, 2);
     await expect(part(group, randomUUID(), 1)).rejects.toThrow(/no longer exists/);
   });
+
+  test('a part that comes again after Python ended the chord ends it no second time', async () => {
+    const [one, two] = [randomUUID(), randomUUID()];
+    const group = await beginChord(one, two);
+    expect(await part(group, one, 1)).toBeUndefined();
+    await celery(`
+app.backend.store_result('${two}', 2, 'SUCCESS')
+app.backend.client.incr('chord-unlock-${group}')
+print('0')`);
+    expect(await part(group, one, 1)).toBeUndefined();
+  });
 });
