@@ -1,4 +1,5 @@
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { CommandError, EXIT } from './exit-codes.ts';
 
 /** Writes the process id into the file, unless that of a running process is there; gives what removes it. */
@@ -13,12 +14,18 @@ export function takePidfile(file: string): () => void {
     }
     rmSync(file);
   }
-  // "wx" follows no link that somebody put there meanwhile.
-  writeFileSync(file, `${process.pid}\n`, { flag: 'wx', mode: 0o600 });
+  try {
+    mkdirSync(dirname(file), { recursive: true });
+    // "wx" follows no link that somebody put there meanwhile.
+    writeFileSync(file, `${process.pid}\n`, { flag: 'wx', mode: 0o600 });
+  } catch (cause) {
+    const message = cause instanceof Error ? cause.message : String(cause);
+    throw new CommandError(`The file ${file} of --pidfile cannot be written: ${message}`, EXIT.failed, { cause });
+  }
   return () => rmSync(file, { force: true });
 }
 
-function isRunning(pid: number): boolean {
+export function isRunning(pid: number): boolean {
   try {
     process.kill(pid, 0);
     return true;

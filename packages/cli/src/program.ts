@@ -4,12 +4,14 @@ import { beatCommand } from './commands/beat.ts';
 import { callCommand } from './commands/call.ts';
 import { eventsCommand } from './commands/events.ts';
 import { migrateCommand } from './commands/migrate.ts';
+import { multiCommand, shieldMulti } from './commands/multi.ts';
 import { purgeCommand } from './commands/purge.ts';
 import { controlCommand, inspectCommand, statusCommand } from './commands/remote.ts';
 import { reportCommand } from './commands/report.ts';
 import { resultCommand } from './commands/result.ts';
 import { scheduleCommand } from './commands/schedule.ts';
 import { workerCommand } from './commands/worker.ts';
+import { reportFailure } from './daemon.ts';
 import { CommandError, EXIT } from './exit-codes.ts';
 import { packageVersion } from './version.ts';
 
@@ -67,6 +69,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 69 broker, store or workers out of 
     inspectCommand(),
     controlCommand(),
     eventsCommand(),
+    multiCommand(),
     migrateCommand(),
     purgeCommand(),
     reportCommand(),
@@ -86,12 +89,16 @@ function settled(command: Command, program: Command): Command {
 /** Runs the command line and gives its exit code; errors are printed for people, never as a bare stack. */
 export async function main(argv: readonly string[]): Promise<number> {
   try {
-    await createProgram().parseAsync(argv as string[], { from: 'user' });
+    const program = createProgram();
+    await program.parseAsync(shieldMulti(argv, program) as string[], { from: 'user' });
     return Number(process.exitCode ?? EXIT.ok);
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
-    process.stderr.write(`${describe(error)}\n`);
-    return exitCodeOf(error);
+    const text = describe(error);
+    const exitCode = exitCodeOf(error);
+    process.stderr.write(`${text}\n`);
+    reportFailure(text, exitCode);
+    return exitCode;
   }
 }
 

@@ -1,13 +1,14 @@
 import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { globalOptions, openApp } from '../context.ts';
+import { addDaemonOptions, daemonize, type DaemonOptions, reportStarted } from '../daemon.ts';
 import { loadScheduler } from '../load-scheduler.ts';
 import { LOG_LEVELS } from '../logging.ts';
 import { takePidfile } from '../pidfile.ts';
 import { logLevel, setUpLogging } from '../set-up-logging.ts';
 import { number } from './call.ts';
 
-interface BeatCommandOptions {
+interface BeatCommandOptions extends DaemonOptions {
   readonly loglevel: string;
   readonly logfile?: string;
   readonly pidfile?: string;
@@ -19,7 +20,7 @@ interface BeatCommandOptions {
 
 /** `lovage beat`: sends periodic tasks until a signal says stop. */
 export function beatCommand(): Command {
-  return new Command('beat')
+  const command = new Command('beat')
     .description('Send periodic tasks at their times; of several on one schedule one leads')
     .addOption(new Option('-l, --loglevel <level>', LOG_LEVELS.join(', ')).default('warning').argParser(logLevel))
     .option('-f, --logfile <file>', 'write the log to this file')
@@ -42,10 +43,12 @@ Examples:
 A worker can run one too: lovage -A ./tasks worker -B`,
     )
     .action(run);
+  return addDaemonOptions(command, '--detach');
 }
 
 async function run(options: BeatCommandOptions, command: Command): Promise<void> {
   const globals = globalOptions(command);
+  if (await daemonize(options, options.logfile)) return;
   const app = await openApp(globals, { needsTasks: true });
   try {
     await app.loadTransports();
@@ -62,6 +65,7 @@ async function run(options: BeatCommandOptions, command: Command): Promise<void>
     });
     const pidfile = options.pidfile ?? beatPidfile;
     const removePidfile = pidfile === undefined ? undefined : takePidfile(resolve(pidfile));
+    reportStarted();
     const stop = (): void => void beat.stop();
     const signals = ['SIGTERM', 'SIGINT', 'SIGQUIT'] as const;
     for (const signal of signals) process.once(signal, stop);

@@ -6,6 +6,7 @@ import { importInstalled } from '@lovage/core/transport';
 import { HealthServer, Worker, type StopKind } from '@lovage/worker';
 import { Command, Option } from 'commander';
 import { globalOptions, openApp, projectOf, type GlobalOptions } from '../context.ts';
+import { addDaemonOptions, daemonize, type DaemonOptions, reportStarted } from '../daemon.ts';
 import { CommandError, EXIT } from '../exit-codes.ts';
 import { loadScheduler } from '../load-scheduler.ts';
 import { LOG_LEVELS } from '../logging.ts';
@@ -15,7 +16,7 @@ import { logLevel, setUpLogging } from '../set-up-logging.ts';
 import { number } from './call.ts';
 import { list, purgeQueues } from './purge.ts';
 
-interface WorkerCommandOptions {
+interface WorkerCommandOptions extends DaemonOptions {
   readonly hostname?: string;
   readonly loglevel: string;
   readonly logfile?: string;
@@ -23,6 +24,7 @@ interface WorkerCommandOptions {
   readonly concurrency?: number;
   readonly pool?: string;
   readonly prefetchMultiplier?: number;
+  readonly disablePrefetch?: boolean;
   readonly queues?: readonly string[];
   readonly excludeQueues?: readonly string[];
   readonly include?: readonly string[];
@@ -60,6 +62,7 @@ export function workerCommand(): Command {
     .option('--max-tasks-per-child <n>', 'replace a thread or process after so many tasks', number)
     .option('--max-memory-per-child <KiB>', 'replace a thread or process that holds more after a task', number)
     .option('--prefetch-multiplier <n>', 'messages fetched ahead for each slot', number)
+    .option('--disable-prefetch', 'fetch a message only when a task can start')
     .option('-Q, --queues <names>', 'consume from these, separated by commas', list)
     .option('-X, --exclude-queues <names>', 'consume from all but these', list)
     .option('-I, --include <modules>', 'more modules of tasks to load', list)
@@ -89,6 +92,7 @@ stops at once, a third one kills; QUIT (or TERM with REMAP_SIGTERM=SIGQUIT) stop
 to the broker.`,
     )
     .action(run);
+  addDaemonOptions(command, '-D, --detach');
   // Celery's switch for what is always so here: scripts may keep it.
   command.addOption(new Option('-O <strategy>', 'fair is the only one').hideHelp());
   return command;
@@ -96,9 +100,13 @@ to the broker.`,
 
 async function run(options: WorkerCommandOptions, command: Command): Promise<void> {
   const globals = globalOptions(command);
+  const nodeName = expandNodeName(options.hostname);
+  const logfile = options.logfile === undefined ? undefined : expandFileName(options.logfile, nodeName);
+  if (await daemonize(options, logfile)) return;
   // Over what the app says, before it is read; children read them too.
   if (options.timeLimit !== undefined) process.env.LOVAGE_TASK_TIME_LIMIT = String(options.timeLimit);
   if (options.softTimeLimit !== undefined) process.env.LOVAGE_TASK_SOFT_TIME_LIMIT = String(options.softTimeLimit);
+  if (options.disablePrefetch === true) process.env.LOVAGE_WORKER_DISABLE_PREFETCH = 'true';
   const app = await openApp(globals, { needsTasks: true, ...(options.include && { include: options.include }) });
   let worker: Worker | undefined;
   try {
@@ -127,11 +135,10 @@ async function work(
   onWorker: (worker: Worker) => void,
 ): Promise<void> {
   await app.loadTransports();
-  const logger = setUpLogging(
-    app,
-    { level: options.loglevel, logfile: options.logfile ?? app.settings.workerLogfile },
-    globals,
-  );
+  const nodeName = expandNodeName(options.hostname);
+  const file = options.logfile ?? app.settings.workerLogfile;
+  const logfile = file === undefined ? undefined : expandFileName(file, nodeName);
+  const logger = setUpLogging(app, { level: options.loglevel, logfile }, globals);
   const idle = settingsWithoutEffect(app.settings);
   if (idle.length > 0) logger.warn({ settings: idle.join(', ') }, 'these settings are known and have no effect here');
   if (options.purge === true) {
@@ -139,7 +146,6 @@ async function work(
     const dropped = await purgeQueues(app, names);
     logger.info({ dropped: Object.values(dropped).reduce((sum, count) => sum + count, 0) }, 'queues emptied');
   }
-  const nodeName = expandNodeName(options.hostname);
   const worker = new Worker(app, {
     logger,
     nodeName,
@@ -165,10 +171,11 @@ async function work(
     },
   });
   const pidfile = options.pidfile ?? app.settings.workerPidfile;
-  const removePidfile = pidfile === undefined ? undefined : takePidfile(resolve(pidfile));
+  const removePidfile = pidfile === undefined ? undefined : takePidfile(resolve(expandFileName(pidfile, nodeName)));
   const forget = stopOnSignals(worker);
   const ports: { close(): Promise<void> }[] = [];
   onWorker(worker);
+  reportStarted();
   let beat: Beat | undefined;
   try {
     if (options.healthPort !== undefined) {
