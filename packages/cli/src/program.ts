@@ -10,6 +10,7 @@ import { controlCommand, inspectCommand, statusCommand } from './commands/remote
 import { reportCommand } from './commands/report.ts';
 import { resultCommand } from './commands/result.ts';
 import { scheduleCommand } from './commands/schedule.ts';
+import { upgradeCommand } from './commands/upgrade.ts';
 import { workerCommand } from './commands/worker.ts';
 import { reportFailure } from './daemon.ts';
 import { CommandError, EXIT } from './exit-codes.ts';
@@ -73,6 +74,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 69 broker, store or workers out of 
     migrateCommand(),
     purgeCommand(),
     reportCommand(),
+    upgradeCommand(),
   ]) {
     program.addCommand(settled(command, program));
   }

@@ -35,7 +35,20 @@ const read = (file: string): string => readFileSync(join(folder.path, file), 'ut
 
 test('multi starts workers, stops them and says what is down', async () => {
   const files = ['--pidfile=run/%n.pid', '--logfile=log/%n.log'];
-  const start = ['multi', 'start', 'mail', 'images', '-A', './tasks.ts', '-l', 'info', '-c', '2', '-Q:images', 'images'];
+  const start = [
+    'multi',
+    'start',
+    'mail',
+    'images',
+    '-A',
+    './tasks.ts',
+    '-l',
+    'info',
+    '-c',
+    '2',
+    '-Q:images',
+    'images',
+  ];
   const begun = await run(...start, ...files);
   expect(begun).toMatchObject({ code: 0, err: '' });
   expect(begun.out).toMatch(/^> Starting nodes\.\.\.\n/);
@@ -74,4 +87,3 @@ test('what keeps a command in the background from starting is said in the foregr
   expect(beat).toEqual({ code: 0, out: '', err: '' });
   expect(process.kill(Number(read('run/beat.pid')), 'SIGTERM')).toBe(true);
 });
-

@@ -42,7 +42,9 @@ export function multiCommand(): Command {
     .argument('[verb]', 'see below')
     .argument('[arguments...]', 'nodes, and options of the worker')
     .addHelpText('after', HELP)
-    .action((verb: string | undefined, args: readonly string[], _: object, command: Command) => run(verb, args, command));
+    .action((verb: string | undefined, args: readonly string[], _: object, command: Command) =>
+      run(verb, args, command),
+    );
 }
 
 /**

@@ -26,7 +26,10 @@ describe('nodes', () => {
     ['Leslie -E', [node('Leslie@host.example', ' -E')]],
     ['-E Leslie', [node('Leslie@host.example', ' -E')]],
     ['2 -c 3', [node('celery1@host.example', ' -c 3'), node('celery2@host.example', ' -c 3')]],
-    ['2 --concurrency 3', [node('celery1@host.example', ' --concurrency=3'), node('celery2@host.example', ' --concurrency=3')]],
+    [
+      '2 --concurrency 3',
+      [node('celery1@host.example', ' --concurrency=3'), node('celery2@host.example', ' --concurrency=3')],
+    ],
     ['1 --range-prefix=worker -c 3', [node('worker1@host.example', ' -c 3')]],
     ['image video -c 3', [node('image@host.example', ' -c 3'), node('video@host.example', ' -c 3')]],
     ['1 --hostname=worker.example.com', [node('celery1@worker.example.com', '')]],
@@ -66,9 +69,16 @@ describe('nodes', () => {
   });
 
   test('the parser leaves what stands behind multi alone', () => {
-    expect(shieldMulti(['-A', 'multi', 'multi', 'start', '2', '-b:2', 'x'], program)).toEqual(
-      ['-A', 'multi', 'multi', '--', 'start', '2', '-b:2', 'x'],
-    );
+    expect(shieldMulti(['-A', 'multi', 'multi', 'start', '2', '-b:2', 'x'], program)).toEqual([
+      '-A',
+      'multi',
+      'multi',
+      '--',
+      'start',
+      '2',
+      '-b:2',
+      'x',
+    ]);
     expect(shieldMulti(['multi', '--help'], program)).toEqual(['multi', '--help']);
     expect(shieldMulti(['call', 'multi', '-a', '[]'], program)).toEqual(['call', 'multi', '-a', '[]']);
   });

@@ -64,7 +64,8 @@ export function readNodes(args: readonly string[], context: NodeContext): readon
     const pidfile = all.get('--pidfile') ?? all.get('-p') ?? PIDFILE;
     const logfile = all.get('--logfile') ?? all.get('-f') ?? LOGFILE;
     for (const done of ['--executable', '--pidfile', '-p', '--logfile', '-f', '-n', '--hostname']) all.delete(done);
-    const isGlobal = (option: string): boolean => globals.some(({ short, long }) => option === short || option === long);
+    const isGlobal = (option: string): boolean =>
+      globals.some(({ short, long }) => option === short || option === long);
     const pick = (wanted: boolean): readonly string[] =>
       [...all].filter(([option]) => isGlobal(option) === wanted).flatMap((entry) => written(entry, node));
     return {
@@ -120,4 +121,3 @@ export function pidOf({ pidfile }: MultiNode): number | undefined {
   const pid = Number(readFileSync(pidfile, 'utf8'));
   return Number.isInteger(pid) && pid > 0 && isRunning(pid) ? pid : undefined;
 }
-

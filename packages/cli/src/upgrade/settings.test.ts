@@ -1,0 +1,215 @@
+import { describe, expect, test } from 'vitest';
+import { renderConfig } from './config-file.ts';
+import { readPythonSettings } from './python-settings.ts';
+import { readScriptSettings } from './script-settings.ts';
+
+function python(source: string, options?: { readonly django: boolean }): string {
+  return renderConfig(readPythonSettings(source, options), 'celeryconfig.py');
+}
+
+/** The one setting of a line, without its name. */
+function value(code: string): string {
+  const { settings, todos } = readPythonSettings(`BROKER_TRANSPORT_OPTIONS = ${code}\n`);
+  return settings[0]?.code ?? `TODO ${todos[0]?.reason}`;
+}
+
+describe('Python values', () => {
+  test.each([
+    ['1_000', '1_000'],
+    ['.5', '0.5'],
+    ['0x1f', '0x1f'],
+    ['-1.5e3', '-1.5e3'],
+    ['-2 ** 2', '-(2 ** 2)'],
+    ['7 // 2', 'Math.floor(7 / 2)'],
+    ['True', 'true'],
+    ['None', 'null'],
+    ["'it''s'", "'its'"],
+    [
+      `"a'b\\n\\x41\\u00e4\\
+c"`,
+      "'a\\'b\\nA\u00e4c'",
+    ],
+    [`r'\\d'`, "'\\\\d'"],
+    [
+      `"""two
+lines"""`,
+      "'two\\nlines'",
+    ],
+    ["b'x'", 'TODO brokerTransportOptions: Bytes have no counterpart.'],
+    ["('a', 'b')", "['a', 'b']"],
+    ["['a'] + ['b'] + []", "['a', 'b']"],
+    ["{'a', 'b'}", "['a', 'b']"],
+    ["{'a-b': 1, 'c': {}}", "{ 'a-b': 1, c: {} }"],
+    ['dict(a=1, **{})', 'TODO brokerTransportOptions: Spread arguments have no counterpart.'],
+    ['timedelta(days=1, hours=2)', '93600'],
+    ['datetime.timedelta(0, 30)', '30'],
+    ["os.environ.get('A', 'x')", "process.env.A ?? 'x'"],
+    ["os.getenv('A') or os.environ.get('B', 'x')", "process.env.A || (process.env.B ?? 'x')"],
+    ["int(os.environ['A-B'])", "Number(process.env['A-B'])"],
+    ["1 if 'A' in os.environ else 2", "'A' in process.env ? 1 : 2"],
+    ["not os.getenv('A')", '!process.env.A'],
+    ['f\'{os.getenv("A")}/{{x}}`\'', '`${process.env.A}/{x}\\``'],
+    ["f'{1:02}'", 'TODO brokerTransportOptions: A format has no counterpart.'],
+    ['[x for x in y]', 'TODO brokerTransportOptions: ArrayComprehensionExpression has no counterpart.'],
+    ["load('x')", 'TODO brokerTransportOptions: "load(...)" is not known here.'],
+    ['UNKNOWN', 'TODO brokerTransportOptions: "UNKNOWN" is not known here.'],
+  ])('%s', (code, expected) => {
+    expect(value(code)).toBe(expected);
+  });
+});
+
+test('a module of settings, old names and new', () => {
+  expect(
+    python(`import os
+from celery.schedules import crontab
+from kombu import Exchange, Queue
+
+default = 'main'
+HOST = os.environ.get('REDIS_HOST', 'localhost')
+
+# Where messages go.
+BROKER_URL = f'redis://{HOST}:6379/0'
+result_backend = BROKER_URL  # the same
+CELERYD_TASK_TIME_LIMIT = 60 * 5
+CELERY_DEFAULT_QUEUE = default
+CELERY_ACCEPT_CONTENT = ['json', 'pickle']
+BROKER_POOL_LIMIT = None
+CELERY_QUEUES = (
+    Queue('default', Exchange('default', type='direct'), routing_key='default'),
+    Queue('videos', Exchange('media'), routing_key='media.video', queue_arguments={'x-max-priority': 10}),
+    Broadcast('all'),
+)
+CELERY_ROUTES = {'feed.*': {'queue': 'feeds', 'routing_key': 'feed.import'}}
+CELERYBEAT_SCHEDULE = {
+    'birthdays': {
+        'task': 'people.birthdays',
+        'schedule': crontab(minute=0, hour='*/3,10-19'),
+        'kwargs': {'routing_key': 'own'},
+        'options': {'routing_key': 'hi'},
+    },
+    'often': {'task': 't', 'schedule': solar('sunset', -37.8, 144.9)},
+}
+CELERY_TASK_SERIALISER = 'json'
+if DEBUG:
+    CELERY_ALWAYS_EAGER = True
+`),
+  ).toBe(`// Rewritten from celeryconfig.py by "lovage upgrade settings".
+import { solar } from '@lovage/beat';
+import { crontab, defineConfig } from '@lovage/core';
+
+const HOST = process.env.REDIS_HOST ?? 'localhost';
+const BROKER_URL = \`redis://\${HOST}:6379/0\`;
+const default_ = 'main';
+
+export default defineConfig({
+  // Where messages go.
+  brokerUrl: BROKER_URL,
+  // the same
+  resultBackend: BROKER_URL,
+  taskTimeLimit: 60 * 5,
+  taskDefaultQueue: default_,
+  // TODO: Pickle is never decoded here. Let Python write JSON first.
+  acceptContent: ['json', 'pickle'],
+  // Without effect here: One connection carries what a process publishes. (BROKER_POOL_LIMIT)
+  // brokerPoolLimit: null,
+  taskQueues: [
+    { name: 'default', exchange: { name: 'default', type: 'direct' }, routingKey: 'default' },
+    {
+      name: 'videos',
+      exchange: { name: 'media' },
+      routingKey: 'media.video',
+      queueArguments: { 'x-max-priority': 10 },
+    },
+    { name: 'all', broadcast: true },
+  ],
+  taskRoutes: { 'feed.*': { queue: 'feeds', routingKey: 'feed.import' } },
+  beatSchedule: {
+    birthdays: {
+      task: 'people.birthdays',
+      schedule: crontab({ minute: 0, hour: '*/3,10-19' }),
+      kwargs: { routing_key: 'own' },
+      options: { routingKey: 'hi' },
+    },
+    often: { task: 't', schedule: solar('sunset', -37.8, 144.9) },
+  },
+  // TODO: There is no setting "CELERY_TASK_SERIALISER". Did you mean "CELERY_TASK_SERIALIZER"? Line 30 was:
+  // CELERY_TASK_SERIALISER = 'json'
+  // TODO: CELERY_ALWAYS_EAGER depends on more than a value. Line 31 was:
+  // if DEBUG:
+  //     CELERY_ALWAYS_EAGER = True
+});
+`);
+});
+
+test("Django's own names are left alone", () => {
+  const source = `TIME_ZONE = 'UTC'\nDATABASES = {}\nCELERY_TASK_ALWAYS_EAGER = True\nCELERY_TIMEZONE = TIME_ZONE\n`;
+  const { settings, todos } = readPythonSettings(source, { django: true });
+  expect(settings.map(({ name, code }) => [name, code])).toEqual([
+    ['taskAlwaysEager', 'true'],
+    ['timezone', 'TIME_ZONE'],
+  ]);
+  expect(todos).toEqual([]);
+});
+
+test('app.conf, class bodies, several targets; the last value holds', () => {
+  const { settings, todos } = readPythonSettings(
+    `app.conf.task_serializer = 'json'\napp.conf.update(worker_concurrency=2, timezone='UTC')\nclass Config:\n    task_serializer = 'yaml'\ntask_time_limit = task_soft_time_limit = 3\nimports = 'a', 'b'\nimports += ('c',)\ntask_routes = ('app.Router',)\n`,
+  );
+  expect(settings.map(({ name, code }) => [name, code])).toEqual([
+    ['workerConcurrency', '2'],
+    ['timezone', "'UTC'"],
+    ['taskSerializer', "'yaml'"],
+    ['taskTimeLimit', '3'],
+    ['taskSoftTimeLimit', '3'],
+    ['imports', "['a', 'b']"],
+  ]);
+  expect(todos.map(({ line, reason }) => [line, reason])).toEqual([
+    [7, 'imports depends on more than a value.'],
+    [8, 'taskRoutes: A router is a function or an object here, not the name of a Python class: import it and give it.'],
+  ]);
+});
+
+test('an object of TypeScript keeps its values, and the module what it has besides', () => {
+  const source = `import { hostname } from 'node:os';
+
+const host: string = hostname();
+export const settings: object = {
+  // the broker
+  BROKER_URL: \`redis://\${host}\`,
+  'CELERYD_CONCURRENCY': 4,
+  task_routes: {
+    a: { queue: 'b' },
+  },
+  nope: 1,
+  ...other,
+};
+`;
+  expect(
+    renderConfig(readScriptSettings(source), 'old.ts'),
+  ).toBe(`// Rewritten from old.ts by "lovage upgrade settings".
+import { defineConfig } from '@lovage/core';
+
+import { hostname } from 'node:os';
+
+const host: string = hostname();
+
+export default defineConfig({
+  // the broker
+  brokerUrl: \`redis://\${host}\`,
+  workerConcurrency: 4,
+  taskRoutes: {
+    a: { queue: 'b' },
+  },
+  // TODO: There is no setting "nope". Line 11 was:
+  // nope: 1
+  // TODO: It is no plain setting. Line 12 was:
+  // ...other
+});
+`);
+});
+
+test('exports of JavaScript are settings too', () => {
+  const { settings, preamble } = readScriptSettings(`const x = 1;\nexports.CELERYD_CONCURRENCY = x;\n`);
+  expect(settings.map(({ name, code }) => [name, code])).toEqual([['workerConcurrency', 'x']]);
+  expect(preamble).toEqual(['const x = 1;']);
+});
