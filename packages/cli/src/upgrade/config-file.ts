@@ -5,7 +5,7 @@ export function renderConfig({ settings, todos, preamble, imports }: UpgradedSet
   const modules = new Map(imports);
   modules.set('@lovage/core', new Set(['defineConfig', ...(imports.get('@lovage/core') ?? [])]));
   const head = [...modules]
-    .toSorted()
+    .toSorted(([a], [b]) => (a < b ? -1 : 1))
     .map(([from, names]) => `import { ${[...names].toSorted().join(', ')} } from '${from}';`);
   const rows = [
     ...settings.map((setting) => ({ line: setting.line, text: renderSetting(setting) })),
