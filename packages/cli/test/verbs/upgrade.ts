@@ -1,0 +1,49 @@
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect } from 'vitest';
+import type { VerbCase, VerbRows } from '../support/verbs.ts';
+
+const SETTINGS = `BROKER_URL = 'sqla+sqlite:///shop.db'\nCELERYD_CONCURRENCY = 3\nCELERY_IMPORTS = load()\n`;
+const OUTPUT = 'upgraded/lovage.config.ts';
+const upgrade = ['upgrade', 'settings', 'celeryconfig.py', '-o', OUTPUT];
+
+const fill: VerbCase['before'] = ({ folder }) => writeFileSync(join(folder, 'celeryconfig.py'), SETTINGS);
+const fresh: VerbCase['before'] = (context) => {
+  rmSync(join(context.folder, 'upgraded'), { recursive: true, force: true });
+  return fill(context);
+};
+
+export default {
+  'upgrade settings': [
+    {
+      args: upgrade,
+      before: fresh,
+      code: 0,
+      out: /^Wrote 2 settings to .*upgraded\/lovage\.config\.ts\.\r?\n {2}line 3: to do: imports: "load\(\.\.\.\)"/,
+      err: '',
+      after: (_, { folder }) => {
+        const text = readFileSync(join(folder, OUTPUT), 'utf8');
+        expect(text).toContain("  brokerUrl: 'sqla+sqlite:///shop.db',\n  workerConcurrency: 3,\n");
+        expect(text).toContain('// CELERY_IMPORTS = load()');
+      },
+    },
+    { args: upgrade, before: fill, code: 1, out: '', err: /is there already.*--force/ },
+    {
+      args: [...upgrade, '--force'],
+      code: 0,
+      out: /^Kept what was there as .*\.orig\./,
+      after: (_, { folder }) => expect(existsSync(join(folder, `${OUTPUT}.orig`))).toBe(true),
+    },
+    { args: [...upgrade, '--check', '--json'], before: fill, code: 1, out: /^\{"written":null,.*"line":3/, err: '' },
+    { args: ['upgrade', 'settings', 'celeryconfig.py', '-o', '-'], before: fill, code: 0, out: /^\/\/ Rewritten/ },
+    { args: ['upgrade', 'settings', 'nothing.py'], code: 1, out: '', err: /cannot be read/ },
+    {
+      args: ['upgrade', 'settings', 'empty.py'],
+      before: ({ folder }) => writeFileSync(join(folder, 'empty.py'), 'DEBUG = True\n'),
+      code: 1,
+      out: '',
+      err: /has no settings/,
+    },
+    { args: ['upgrade', 'settings'], code: 2, out: '', err: /missing required argument 'file'/ },
+  ],
+} satisfies VerbRows;
