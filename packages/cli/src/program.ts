@@ -1,16 +1,21 @@
 import { isLovageError, type ErrorCode } from '@lovage/core';
 import { Command, CommanderError, Option } from 'commander';
+import { amqpCommand } from './commands/amqp.ts';
 import { beatCommand } from './commands/beat.ts';
 import { callCommand } from './commands/call.ts';
 import { eventsCommand } from './commands/events.ts';
+import { graphCommand } from './commands/graph.ts';
+import { listCommand } from './commands/list.ts';
 import { migrateCommand } from './commands/migrate.ts';
 import { multiCommand, shieldMulti } from './commands/multi.ts';
 import { purgeCommand } from './commands/purge.ts';
+import { queuesCommand } from './commands/queues.ts';
 import { controlCommand, inspectCommand, statusCommand } from './commands/remote.ts';
 import { reportCommand } from './commands/report.ts';
 import { resultCommand } from './commands/result.ts';
 import { scheduleCommand } from './commands/schedule.ts';
 import { upgradeCommand } from './commands/upgrade.ts';
+import { shellCommand } from './commands/shell.ts';
 import { workerCommand } from './commands/worker.ts';
 import { reportFailure } from './daemon.ts';
 import { CommandError, EXIT } from './exit-codes.ts';
@@ -70,9 +75,14 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 69 broker, store or workers out of 
     inspectCommand(),
     controlCommand(),
     eventsCommand(),
+    shellCommand(),
     multiCommand(),
     migrateCommand(),
     purgeCommand(),
+    queuesCommand(),
+    amqpCommand(),
+    listCommand(),
+    graphCommand(),
     reportCommand(),
     upgradeCommand(),
   ]) {

@@ -26,6 +26,8 @@ export interface MigrationOptions {
   readonly queues: readonly QueuePair[];
   /** Messages to move at most. */
   readonly limit?: number;
+  /** No more than what waits at the start: what comes back meanwhile is not moved again. */
+  readonly presentOnly?: boolean;
   /** It ends when no message came for so long. */
   readonly idleMs: number;
   /** It does not end by itself. */
@@ -99,6 +101,7 @@ export class Migration {
   #consumer: Consumer | undefined;
   #prefetch = 0;
   #connection: Connection | undefined;
+  #limit = Number.POSITIVE_INFINITY;
   #taken = 0;
   #moved = 0;
   #skipped = 0;
@@ -124,8 +127,10 @@ export class Migration {
     const missing = queues.filter(({ from }) => !present.some((pair) => pair.from === from)).map(({ from }) => from);
     for (const pair of present) await declareAt(to, pair);
     this.#total = present.reduce((sum, { from }) => sum + (counts.get(from) ?? 0), 0);
+    const { limit = Number.POSITIVE_INFINITY, presentOnly = false } = this.#options;
+    this.#limit = presentOnly ? Math.min(limit, this.#total) : limit;
     this.#progress();
-    if (present.length > 0) await this.#work(present);
+    if (present.length > 0 && this.#limit > 0) await this.#work(present);
     const names = present.map(({ from }) => from);
     const left = await source
       .connection({ timeoutMs: reconnectMs })
@@ -172,11 +177,11 @@ export class Migration {
   }
 
   #take(connection: Connection, deliveries: readonly Delivery[], targets: ReadonlyMap<string, string>): void {
-    const { limit = Number.POSITIVE_INFINITY, wants = () => true } = this.#options;
+    const { wants = () => true } = this.#options;
     this.#lastAt = performance.now();
     const batch: Delivery[] = [];
     for (const delivery of deliveries) {
-      if (this.#ending || this.#taken >= limit) this.#kept.push(delivery);
+      if (this.#ending || this.#taken >= this.#limit) this.#kept.push(delivery);
       else if (delivery.malformed !== undefined) this.#fail(delivery, delivery.malformed);
       else if (!wants(delivery)) {
         this.#skipped++;
@@ -290,13 +295,13 @@ export class Migration {
   }
 
   async #untilDone(names: readonly string[]): Promise<void> {
-    const { limit = Number.POSITIVE_INFINITY, idleMs, forever = false, signal, source, reconnectMs } = this.#options;
+    const { idleMs, forever = false, signal, source, reconnectMs } = this.#options;
     for (let patience = 1; ; ) {
       await new Promise((resolve) => {
         setTimeout(resolve, Math.min(LOOK_MS, idleMs));
       });
       if (signal.aborted || this.#failure !== undefined) return;
-      if (this.#moved >= limit) return;
+      if (this.#moved >= this.#limit) return;
       if (source.live === undefined) {
         await source.connection({ timeoutMs: reconnectMs, signal }).catch((error: unknown) => {
           if (!signal.aborted) throw error;
@@ -326,9 +331,8 @@ export class Migration {
   }
 
   #progress(): void {
-    const { limit, onProgress } = this.#options;
-    const total = limit === undefined || this.#total === undefined ? this.#total : Math.min(limit, this.#total);
-    onProgress?.({ moved: this.#moved, total });
+    const total = this.#total === undefined ? undefined : Math.min(this.#limit, this.#total);
+    this.#options.onProgress?.({ moved: this.#moved, total });
   }
 }
 
