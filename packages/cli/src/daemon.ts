@@ -37,11 +37,11 @@ interface StartReport {
 
 /**
  * Begins a command that may run in the background. True: it does, as another process, and this one is done. Else this
- * process has become the user that was asked for.
+ * process has become the user that was asked for. `workdir`: where the command will be, for the file.
  */
-export async function daemonize(options: DaemonOptions, logfile: string | undefined): Promise<boolean> {
+export async function daemonize(options: DaemonOptions, logfile: string | undefined, workdir = '.'): Promise<boolean> {
   if (options.detach === true && !isInside) {
-    await startInside(options.executable ?? process.execPath, logfile);
+    await startInside(options.executable ?? process.execPath, logfile && resolve(workdir, logfile));
     return true;
   }
   dropPrivileges(options);
@@ -50,7 +50,7 @@ export async function daemonize(options: DaemonOptions, logfile: string | undefi
 
 /** The same command line once more, without a terminal. Resolves when it says that it has started. */
 async function startInside(executable: string, logfile: string | undefined): Promise<void> {
-  const output = logfile === undefined ? 'ignore' : openLog(resolve(logfile));
+  const output = logfile === undefined ? 'ignore' : openLog(logfile);
   const child = spawn(executable, [...process.execArgv, ...process.argv.slice(1)], {
     detached: true,
     stdio: ['ignore', output, output, 'ipc'],

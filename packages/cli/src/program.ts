@@ -6,6 +6,7 @@ import { callCommand } from './commands/call.ts';
 import { eventsCommand } from './commands/events.ts';
 import { graphCommand } from './commands/graph.ts';
 import { listCommand } from './commands/list.ts';
+import { logtoolCommand } from './commands/logtool.ts';
 import { migrateCommand } from './commands/migrate.ts';
 import { multiCommand, shieldMulti } from './commands/multi.ts';
 import { purgeCommand } from './commands/purge.ts';
@@ -85,6 +86,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 69 broker, store or workers out of 
     graphCommand(),
     reportCommand(),
     upgradeCommand(),
+    logtoolCommand(),
   ]) {
     program.addCommand(settled(command, program));
   }

@@ -48,7 +48,7 @@ A worker can run one too: lovage -A ./tasks worker -B`,
 
 async function run(options: BeatCommandOptions, command: Command): Promise<void> {
   const globals = globalOptions(command);
-  if (await daemonize(options, options.logfile)) return;
+  if (await daemonize(options, options.logfile, globals.workdir)) return;
   const app = await openApp(globals, { needsTasks: true });
   try {
     await app.loadTransports();

@@ -1,28 +1,40 @@
+import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { styleText } from 'node:util';
-import type { ClusterState, Lovage, ReceivedEvent } from '@lovage/core';
-import { Command } from 'commander';
+import type { ClusterState, Logger, Lovage, ReceivedEvent } from '@lovage/core';
+import { Command, Option } from 'commander';
 import { globalOptions, openApp, wantsColour } from '../context.ts';
+import { addDaemonOptions, daemonize, type DaemonOptions, reportStarted } from '../daemon.ts';
 import { CommandError, EXIT } from '../exit-codes.ts';
-import { importExport } from '../load-app.ts';
 import { clean, timeText } from '../events-view/frame.ts';
+import { importExport } from '../load-app.ts';
+import { takePidfile } from '../pidfile.ts';
+import { logLevel, setUpLogging } from '../set-up-logging.ts';
+import { until } from '../stop-signals.ts';
 import { number } from './call.ts';
 
-interface EventsOptions {
+interface EventsOptions extends DaemonOptions {
   readonly dump?: boolean;
   readonly json?: boolean;
-  readonly frequency: number;
   readonly camera?: string;
+  readonly loglevel: string;
+  readonly logfile?: string;
+  readonly pidfile?: string;
+  readonly frequency: number;
 }
 
 /** `lovage events`: watches what workers and tasks do. */
 export function eventsCommand(): Command {
-  return new Command('events')
+  const command = new Command('events')
     .description('Watch workers and tasks: a live view at a terminal, or every event as a line')
     .option('-d, --dump', 'print events as they come; what is done without a terminal too')
     .option('-j, --json', 'print events as JSON, one a line')
-    .option('-F, --frequency <seconds>', 'between two drawings of the live view, or two snapshots', number, 1)
-    .option('-c, --camera <file>', 'take snapshots: call the default export of a module, or its :name, with the state')
+    .option('-c, --camera <module>', 'call its default export, or the one that ":name" picks, with what is known')
+    .option('-F, --frequency <seconds>', 'between two drawings of the live view, or two calls of the camera', number, 1)
+    .addOption(new Option('--freq <seconds>', 'the same').argParser(number).hideHelp())
+    .addOption(new Option('-l, --loglevel <level>', 'of the camera').default('warning').argParser(logLevel))
+    .option('-f, --logfile <file>', 'of the camera')
+    .option('--pidfile <file>', 'of the camera')
     .addHelpText(
       'after',
       `
@@ -32,72 +44,86 @@ Examples:
   lovage -A ./tasks events
   lovage -A ./tasks events --dump
   lovage -A ./tasks events --json | jq 'select(.type == "task-failed")'
-  lovage -A ./tasks events --camera ./camera.ts --frequency 10
+  lovage -A ./tasks events -c ./camera.ts -F 10 --detach --logfile camera.log
 
-A camera is (state, app) => ...: state.workers and state.tasks are what was heard so far, and a promise is waited for before
-the next snapshot. What it throws is told, and the next snapshot is taken all the same.
+A camera is a function: export default async (state, app) => { ... state.tasks, state.workers ... }
 
 Workers send task events when they were started with -E, or after: lovage control enable_events`,
     )
-    .action(async (options: EventsOptions, command: Command) => {
-      const globals = globalOptions(command);
-      const app = await openApp(globals);
-      const end = new AbortController();
-      const stop = (): void => end.abort();
-      process.once('SIGINT', stop);
-      process.once('SIGTERM', stop);
-      try {
-        if (!(options.frequency > 0)) {
-          throw new CommandError('The frequency is not above 0. Expected seconds, for example -F 1', EXIT.usage);
-        }
-        if (options.camera !== undefined) {
-          const camera = await openCamera(options.camera, process.cwd());
-          await takeSnapshots(app, camera, options.frequency * 1000, end.signal);
-          return;
-        }
-        const isTerminal = process.stdout.isTTY === true && process.stdin.isTTY === true;
-        if (options.dump === true || options.json === true || !isTerminal) {
-          const colour = wantsColour(globals, process.stdout);
-          const show = options.json === true ? showJson : (event: ReceivedEvent): string => showLine(event, colour);
-          for await (const event of app.events.receive({ signal: end.signal }))
-            process.stdout.write(`${show(event)}\n`);
-          return;
-        }
-        const state: ClusterState = app.events.state();
-        const { watch } = await import('../events-view/watch.ts');
-        const listening = await app.events.listen({ '*': (event) => state.event(event) });
-        await watch({ app, state, intervalMs: options.frequency * 1000, signal: end.signal });
-        await listening.close();
-      } finally {
-        process.off('SIGINT', stop);
-        process.off('SIGTERM', stop);
-        await app.close();
-      }
-    });
+    .action(run);
+  return addDaemonOptions(command, '--detach');
 }
 
-/** What `--camera` calls. Source: celery/events/snapshot.py, Polaroid. */
+async function run(options: EventsOptions & { readonly freq?: number }, command: Command): Promise<void> {
+  const globals = globalOptions(command);
+  const { dump = false, json = false, camera, logfile, freq } = options;
+  const seconds = freq ?? options.frequency;
+  if (!(seconds > 0)) {
+    throw new CommandError('The frequency is not above 0. Expected seconds, for example -F 1', EXIT.usage);
+  }
+  if (camera === undefined && options.detach === true) {
+    throw new CommandError('Only a camera runs in the background: give it with -c.', EXIT.usage);
+  }
+  if (await daemonize(options, logfile, globals.workdir)) return;
+  const app = await openApp(globals);
+  const stop = until('SIGINT', 'SIGTERM');
+  try {
+    const isTerminal = process.stdout.isTTY === true && process.stdin.isTTY === true;
+    if (camera !== undefined) {
+      const logger = setUpLogging(app, { level: options.loglevel, logfile }, globals);
+      const removePidfile = options.pidfile === undefined ? undefined : takePidfile(resolve(options.pidfile));
+      try {
+        await takeSnapshots(app, await loadCamera(camera), { intervalMs: seconds * 1000, signal: stop.signal, logger });
+      } finally {
+        removePidfile?.();
+      }
+    } else if (dump || json || !isTerminal) {
+      const colour = wantsColour(globals, process.stdout);
+      const show = json ? showJson : (event: ReceivedEvent): string => showLine(event, colour);
+      for await (const event of app.events.receive({ signal: stop.signal })) process.stdout.write(`${show(event)}\n`);
+    } else {
+      const state: ClusterState = app.events.state();
+      const { watch } = await import('../events-view/watch.ts');
+      const listening = await app.events.listen({ '*': (event) => state.event(event) });
+      await watch({ app, state, intervalMs: seconds * 1000, signal: stop.signal });
+      await listening.close();
+    }
+  } finally {
+    stop.forget();
+    await app.close();
+  }
+}
+
 type Camera = (state: ClusterState, app: Lovage) => unknown;
 
-async function openCamera(reference: string, workdir: string): Promise<Camera> {
-  const camera = await importExport(reference, workdir);
+async function loadCamera(reference: string): Promise<Camera> {
+  const camera = await importExport(reference, process.cwd());
   if (typeof camera === 'function') return camera as Camera;
   throw new CommandError(
-    `The camera ${reference} is no function. Expected a module whose default export is (state, app) => ..., or FILE:NAME.`,
-    EXIT.usage,
+    `The camera ${reference} is no function. Expected a default export that takes the state; add ":name" to pick another export.`,
+    EXIT.config,
   );
 }
 
-/** One more at the end, so that nothing heard is lost. */
-async function takeSnapshots(app: Lovage, camera: Camera, intervalMs: number, signal: AbortSignal): Promise<void> {
+/** Source: celery/events/snapshot.py, Polaroid. */
+async function takeSnapshots(
+  app: Lovage,
+  camera: Camera,
+  {
+    intervalMs,
+    signal,
+    logger,
+  }: { readonly intervalMs: number; readonly signal: AbortSignal; readonly logger: Logger },
+): Promise<void> {
   const state = app.events.state();
   const listening = await app.events.listen({ '*': (event) => state.event(event) });
+  reportStarted();
   while (!signal.aborted) {
-    await sleep(intervalMs, undefined, { signal }).catch(() => undefined);
+    await sleep(intervalMs, undefined, { signal }).catch(() => undefined); // a last one when it is stopped
     try {
       await camera(state, app);
     } catch (error) {
-      process.stderr.write(`The camera failed: ${error instanceof Error ? error.message : String(error)}\n`);
+      logger.error({ err: error }, 'The camera threw.');
     }
   }
   await listening.close();

@@ -102,7 +102,7 @@ async function run(options: WorkerCommandOptions, command: Command): Promise<voi
   const globals = globalOptions(command);
   const nodeName = expandNodeName(options.hostname);
   const logfile = options.logfile === undefined ? undefined : expandFileName(options.logfile, nodeName);
-  if (await daemonize(options, logfile)) return;
+  if (await daemonize(options, logfile, globals.workdir)) return;
   // Over what the app says, before it is read; children read them too.
   if (options.timeLimit !== undefined) process.env.LOVAGE_TASK_TIME_LIMIT = String(options.timeLimit);
   if (options.softTimeLimit !== undefined) process.env.LOVAGE_TASK_SOFT_TIME_LIMIT = String(options.softTimeLimit);

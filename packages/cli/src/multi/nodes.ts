@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
+import { resolve } from 'node:path';
 import type { Option } from 'commander';
 import { CommandError, EXIT } from '../exit-codes.ts';
 import { expandFileName, expandNodeName } from '../node-name.ts';
@@ -84,7 +85,8 @@ export function readNodes(args: readonly string[], context: NodeContext): readon
         ...parsed.extra,
         ...(append === undefined ? [] : [expanded(append, node)]),
       ],
-      pidfile: expandFileName(pidfile, node),
+      // The worker writes it where it goes to.
+      pidfile: resolve(all.get('--workdir') ?? '.', expandFileName(pidfile, node)),
     };
   });
 }

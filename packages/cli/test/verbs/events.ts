@@ -40,32 +40,22 @@ export default {
       err: '',
     },
     {
-      args: ['events', '--camera', './camera.mjs', '-F', '0.2'],
+      title: 'a camera',
+      args: ['events', '-c', './camera.mjs', '-F', '0.3'],
       before: ({ folder }) =>
         writeFileSync(
           join(folder, 'camera.mjs'),
-          `let shots = 0;
-          export default async ({ workers }, app) => {
-            if (shots++ === 0) throw new Error('no film');
-            console.log('seen by ' + app.name + ': ' + [...workers.keys()].join());
-          };`,
+          'export default (state, app) => console.log(app.name, [...state.workers.keys()].join());\n',
         ),
-      act: async (running, { terminal }) => {
-        await running.said(/: verbs@here/, 'out');
-        if (terminal) running.type('\x03');
-        else running.child.kill('SIGTERM');
+      act: async (running) => {
+        await running.said(/shop verbs@here/, 'out');
+        running.child.kill('SIGTERM');
       },
       code: 0,
-      out: /seen by \S+: verbs@here/,
-      err: /The camera failed: no film/,
+      err: '',
     },
-    {
-      args: ['events', '--camera', './tasks.ts'],
-      code: 2,
-      out: '',
-      err: /is no function. Expected a module/,
-      terminal: false,
-    },
+    { args: ['events', '-c', './tasks.ts:nothing'], code: 78, out: '', err: /is no function/ },
+    { args: ['events', '--detach'], code: 2, out: '', err: /Only a camera runs in the background/ },
     { args: ['events', '-F', 'often'], code: 2, out: '', err: /"often" is not a number/ },
     ...brokerFaults('events', '--dump'),
     unknownApp('events', '--dump'),
