@@ -22,6 +22,7 @@ const CHECKS = [
   ['generated tables', ...node('scripts/option-tables.mjs', '--check')],
   ['packages', ...node('scripts/check-packages.mjs')],
   ['an application installs', ...node('scripts/check-install.mjs', 'sqlite', 'amqp')],
+  ['a new project answers within a minute', ...node('scripts/check-init.mjs')],
   ['new packages', ...node('scripts/check-scaffold.mjs')],
   ['unit and type tests', ...vitest('unit')],
 ];

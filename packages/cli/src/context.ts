@@ -5,6 +5,8 @@ import { CommandError, EXIT } from './exit-codes.ts';
 import { loadProject, type LoadedProject, type Project } from './load-app.ts';
 import { createLogger, type LogFormat } from './logging.ts';
 
+export { wantsColour } from './colour.ts';
+
 /** Options that stand before the command, as in Celery. Each is read from the environment too. */
 export interface GlobalOptions {
   readonly app?: string;
@@ -73,17 +75,13 @@ export function configOf(app: Lovage): Omit<LoadedProject, 'app'> | undefined {
   return opened.get(app);
 }
 
-function changeFolder(folder: string): void {
+/** For `--workdir`. */
+export function changeFolder(folder: string): void {
   try {
     process.chdir(folder);
   } catch (cause) {
     throw new CommandError(`The folder ${folder} of --workdir cannot be entered.`, EXIT.usage, { cause });
   }
-}
-
-/** Colours only for a person at a terminal who has not said no. */
-export function wantsColour({ color }: GlobalOptions, stream: { readonly isTTY?: boolean }): boolean {
-  return color && stream.isTTY === true && !process.env.NO_COLOR;
 }
 
 /** Prints a value for people, or as one JSON document with `--json`. */

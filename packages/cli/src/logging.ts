@@ -2,7 +2,7 @@ import type { Logger } from '@lovage/core';
 import { pino } from 'pino';
 
 export const LOG_LEVELS = ['debug', 'info', 'warning', 'error', 'critical', 'fatal'] as const;
-export type LogFormat = 'line' | 'json';
+export type LogFormat = 'line' | 'json' | 'pretty';
 
 const PINO_LEVELS: Readonly<Record<string, string>> = {
   debug: 'debug',
@@ -31,7 +31,7 @@ const COLOURS: Readonly<Record<number, string>> = {
 export interface LoggingOptions {
   /** Celery's names, any case. */
   readonly level: string;
-  /** `line` is Celery's own format, `json` one object a line. */
+  /** `line` is Celery's own format, `json` one object a line, `pretty` a short line for somebody who develops. */
   readonly format: LogFormat;
   readonly colour: boolean;
   readonly logfile?: string | undefined;
@@ -44,7 +44,8 @@ export function createLogger({ level, format, colour, logfile }: LoggingOptions)
   // A closed pipe must not end the worker.
   destination.on('error', () => undefined);
   if (format === 'json') return pino({ ...options, timestamp: pino.stdTimeFunctions.isoTime }, destination);
-  return pino(options, { write: (line: string) => destination.write(`${formatLine(line, colour)}\n`) });
+  const show = format === 'pretty' ? prettyLine : formatLine;
+  return pino(options, { write: (line: string) => destination.write(`${show(line, colour)}\n`) });
 }
 
 /** For commands that are no daemons: warnings for people, on standard error; errors end the command and are told there. */
@@ -58,23 +59,58 @@ export function commandLogger({
   return createLogger({ level: quiet ? 'critical' : 'warning', format: logFormat, colour: false });
 }
 
+interface LogLine {
+  readonly level: number;
+  readonly time: number;
+  readonly msg?: string;
+  readonly err?: { readonly stack?: string; readonly message?: string };
+}
+
 function formatLine(line: string, colour: boolean): string {
-  const { level, time, msg, err, ...fields } = JSON.parse(line) as {
-    level: number;
-    time: number;
-    msg?: string;
-    err?: { stack?: string; message?: string };
-  } & Record<string, unknown>;
+  const { level, time, msg, err, ...fields } = JSON.parse(line) as LogLine;
   const stamp = new Date(time).toISOString().replace('T', ' ').replace('.', ',').replace('Z', '');
   const head = `[${stamp}: ${NAMES[level] ?? level}/MainProcess]`;
-  const details = Object.entries(fields)
-    .map(([key, value]) => ` ${key}=${showValue(value)}`)
-    .join('');
-  const text = `${head} ${escapeControls(msg ?? '')}${details === '' ? '' : ` (${escapeControls(details.trim())})`}`;
+  const details = showFields(fields);
+  const text = `${head} ${escapeControls(msg ?? '')}${details === '' ? '' : ` (${details})`}`;
   const shown = colour && COLOURS[level] !== undefined ? `${COLOURS[level]}${text}\u001B[0m` : text;
-  return err === undefined
-    ? shown
-    : `${shown}\n${escapeControls(err.stack ?? err.message ?? '', CONTROLS_BUT_NEWLINES)}`;
+  return `${shown}${showError(err)}`;
+}
+
+/** `20:15:27.123 INFO  message  key=value`: the level coloured, what is beside the message dimmed. */
+function prettyLine(line: string, colour: boolean): string {
+  const { level, time, msg, err, ...fields } = JSON.parse(line) as LogLine;
+  const paint = (code: string, text: string): string => (colour && text !== '' ? `${code}${text}\u001B[0m` : text);
+  const at = new Date(time);
+  const stamp = [at.getHours(), at.getMinutes(), at.getSeconds()]
+    .map((part) => String(part).padStart(2, '0'))
+    .join(':');
+  const name = (NAMES[level] ?? String(level)).padEnd(7);
+  // What the message says is not said again.
+  const rest = Object.entries(fields).filter(([, value]) => !(msg ?? '').includes(showValue(value)));
+  const details = showFields(Object.fromEntries(rest));
+  return (
+    [
+      paint(DIM, `${stamp}.${String(at.getMilliseconds()).padStart(3, '0')}`),
+      paint(COLOURS[level] ?? GREEN, name),
+      escapeControls(msg ?? ''),
+      ...(details === '' ? [] : [paint(DIM, details)]),
+    ].join(' ') + showError(err)
+  );
+}
+
+const DIM = '\u001B[2m';
+const GREEN = '\u001B[32m';
+
+function showFields(fields: object): string {
+  return escapeControls(
+    Object.entries(fields)
+      .map(([key, value]) => `${key}=${showValue(value)}`)
+      .join(' '),
+  );
+}
+
+function showError(err: LogLine['err']): string {
+  return err === undefined ? '' : `\n${escapeControls(err.stack ?? err.message ?? '', CONTROLS_BUT_NEWLINES)}`;
 }
 
 function showValue(value: unknown): string {

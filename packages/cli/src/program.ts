@@ -1,31 +1,33 @@
-import { isLovageError, type ErrorCode } from '@lovage/core';
+import type { ErrorCode } from '@lovage/core';
 import { Command, CommanderError, Option } from 'commander';
-import { amqpCommand } from './commands/amqp.ts';
-import { beatCommand } from './commands/beat.ts';
-import { callCommand } from './commands/call.ts';
-import { eventsCommand } from './commands/events.ts';
-import { graphCommand } from './commands/graph.ts';
-import { listCommand } from './commands/list.ts';
-import { logtoolCommand } from './commands/logtool.ts';
-import { migrateCommand } from './commands/migrate.ts';
-import { multiCommand, shieldMulti } from './commands/multi.ts';
-import { purgeCommand } from './commands/purge.ts';
-import { queuesCommand } from './commands/queues.ts';
-import { controlCommand, inspectCommand, statusCommand } from './commands/remote.ts';
-import { reportCommand } from './commands/report.ts';
-import { resultCommand } from './commands/result.ts';
-import { scheduleCommand } from './commands/schedule.ts';
-import { upgradeCommand } from './commands/upgrade.ts';
-import { shellCommand } from './commands/shell.ts';
-import { workerCommand } from './commands/worker.ts';
-import { reportFailure } from './daemon.ts';
+import { wantsColour } from './colour.ts';
 import { CommandError, EXIT } from './exit-codes.ts';
+import { leaveToOthers, OF_PYTHON } from './left-to-others.ts';
+import type { LogFormat } from './logging.ts';
+import { PROJECT, VERBS } from './verbs.ts';
 import { packageVersion } from './version.ts';
 
-/** The `lovage` command. Options have Celery's names and letters; global ones may stand on either side of the verb. */
-export function createProgram(): Command {
+/**
+ * The `lovage` command. Options have Celery's names and letters; global ones may stand on either side of the verb. With
+ * `only` the other verbs are there by name alone, and their modules are not read.
+ */
+export async function createProgram(only?: string): Promise<Command> {
+  const program = globalCommand();
+  const verbs = await Promise.all(
+    VERBS.map(async ({ name, summary, group, load }) => {
+      const isWanted = only === undefined || only === name;
+      const command = isWanted ? await load() : new Command(name);
+      return command.summary(summary).helpGroup(group);
+    }),
+  );
+  for (const verb of verbs) program.addCommand(settled(verb, program));
+  return program;
+}
+
+function globalCommand(): Command {
   const program = new Command('lovage')
     .description('A distributed task queue for TypeScript that speaks with Python Celery')
+    .usage('[options] COMMAND [options of the command]')
     .addOption(
       new Option('-A, --app <module>', 'the app: a file, folder or package, with ":name" for an export').env(
         'LOVAGE_APP',
@@ -39,15 +41,20 @@ export function createProgram(): Command {
     .addOption(new Option('-b, --broker <url>', "broker URL, over the app's own"))
     .addOption(new Option('--result-backend <url>', "result store URL, over the app's own"))
     .addOption(new Option('--workdir <folder>', 'change to this folder first'))
-    .addOption(new Option('-C, --no-color', 'no colours'))
+    .addOption(new Option('-C, --no-color', 'no colours; so does the variable NO_COLOR'))
     .addOption(new Option('-q, --quiet', 'less output'))
     .addOption(
       new Option('--log-format <format>', 'how log lines look; default: line at a terminal, else json').choices([
         'line',
         'json',
-      ]),
+        'pretty',
+      ] satisfies LogFormat[]),
     )
     .version(packageVersion(), '--version', 'print the version')
+    .helpOption('-h, --help', 'show this help')
+    .addHelpCommand(
+      new Command('help').argument('[command]').summary('help of a command, as --help').helpGroup(PROJECT),
+    )
     .showSuggestionAfterError()
     .showHelpAfterError('(add --help for the options)')
     .exitOverride()
@@ -55,42 +62,27 @@ export function createProgram(): Command {
       'after',
       `
 Examples:
+  lovage init shop                                a new project in the folder shop
+  lovage dev                                      its worker and beat, started again when a file changes
   lovage -A ./tasks worker -l info -c 10          run a worker
-  lovage -A ./tasks beat -l info                  send periodic tasks
   lovage -A ./tasks call tasks.add -a '[2, 2]'    call a task
   lovage -A ./tasks result TASK_ID                print its result
   lovage -A ./tasks status                        which workers are online
-  lovage -A ./tasks inspect active                what they do
   lovage -A ./tasks control rate_limit t 10/m     tell them what to do
   lovage -b amqp://localhost purge -Q slow        empty a queue
 
+lovage COMMAND --help has examples of each. With a lovage.config.ts that names the app, -A is not needed.
+
 Exit codes: 0 done, 1 failed, 2 wrong usage, 69 broker, store or workers out of reach, 78 app or setting wrong.`,
     );
-  for (const command of [
-    workerCommand(),
-    beatCommand(),
-    scheduleCommand(),
-    callCommand(),
-    resultCommand(),
-    statusCommand(),
-    inspectCommand(),
-    controlCommand(),
-    eventsCommand(),
-    shellCommand(),
-    multiCommand(),
-    migrateCommand(),
-    purgeCommand(),
-    queuesCommand(),
-    amqpCommand(),
-    listCommand(),
-    graphCommand(),
-    reportCommand(),
-    upgradeCommand(),
-    logtoolCommand(),
-  ]) {
-    program.addCommand(settled(command, program));
-  }
-  return program;
+  const paint = (code: number) => (text: string) => `\u001B[${code}m${text}\u001B[0m`;
+  const [bold, cyan] = [paint(1), paint(36)];
+  return leaveToOthers(program, OF_PYTHON)
+    .configureHelp({ styleTitle: bold, styleSubcommandText: cyan, styleOptionText: cyan })
+    .configureOutput({
+      getOutHasColors: () => wantsColour(program.opts(), process.stdout),
+      getErrHasColors: () => wantsColour(program.opts(), process.stderr),
+    });
 }
 
 /** With the program's settings, which a command made apart from it, and its own commands, do not have. */
@@ -100,26 +92,52 @@ function settled(command: Command, program: Command): Command {
   return command;
 }
 
+/** Where the verb is: the first word that is neither an option of the program nor the value of one. */
+function verbIndex(argv: readonly string[]): number {
+  const takesValue = new Set(
+    globalCommand().options.flatMap(({ required, short, long }) => (required ? [short, long] : [])),
+  );
+  let index = 0;
+  while (index < argv.length && argv[index]?.startsWith('-') === true) index += takesValue.has(argv[index]) ? 2 : 1;
+  return index;
+}
+
+/** The program with as much of it as this command line needs, and the command line as its parser has to see it. */
+export async function programFor(argv: readonly string[]): Promise<{ program: Command; argv: readonly string[] }> {
+  const at = verbIndex(argv);
+  const verb = argv[at];
+  // A word that is no verb needs the module of none: the error names the nearest.
+  const program = await createProgram(
+    verb === 'completion' ? undefined : ((verb === 'help' ? argv[at + 1] : verb) ?? ''),
+  );
+  if (verb !== 'multi') return { program, argv };
+  const { shieldMulti } = await import('./commands/multi.ts');
+  return { program, argv: shieldMulti(argv, at) };
+}
+
 /** Runs the command line and gives its exit code; errors are printed for people, never as a bare stack. */
 export async function main(argv: readonly string[]): Promise<number> {
   try {
-    const program = createProgram();
-    await program.parseAsync(shieldMulti(argv, program) as string[], { from: 'user' });
+    const { program, argv: words } = await programFor(argv);
+    await program.parseAsync(words as string[], { from: 'user' });
     return Number(process.exitCode ?? EXIT.ok);
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
-    const text = describe(error);
-    const exitCode = exitCodeOf(error);
-    process.stderr.write(`${text}\n`);
-    reportFailure(text, exitCode);
+    const { message, exitCode } = await describe(error);
+    const isColoured = wantsColour({ color: !argv.includes('-C') && !argv.includes('--no-color') }, process.stderr);
+    process.stderr.write(`${isColoured ? message.replace(/^Error:/, '\u001B[31;1mError:\u001B[0m') : message}\n`);
+    const { reportFailure } = await import('./daemon.ts');
+    reportFailure(message, exitCode);
     return exitCode;
   }
 }
 
-function describe(error: unknown): string {
-  if (error instanceof CommandError) return `Error: ${error.message}`;
-  if (isLovageError(error)) return `Error: ${error.message} (${error.code})`;
-  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+async function describe(error: unknown): Promise<{ readonly message: string; readonly exitCode: number }> {
+  if (error instanceof CommandError) return { message: `Error: ${error.message}`, exitCode: error.exitCode };
+  const { isLovageError } = await import('@lovage/core');
+  if (isLovageError(error))
+    return { message: `Error: ${error.message} (${error.code})`, exitCode: exitCodeOf(error.code) };
+  return { message: error instanceof Error ? (error.stack ?? error.message) : String(error), exitCode: EXIT.failed };
 }
 
 const UNAVAILABLE: ReadonlySet<ErrorCode> = new Set([
@@ -138,9 +156,7 @@ const CONFIG: ReadonlySet<ErrorCode> = new Set([
   'ERR_BACKEND_DISABLED',
 ]);
 
-function exitCodeOf(error: unknown): number {
-  if (error instanceof CommandError) return error.exitCode;
-  if (!isLovageError(error)) return EXIT.failed;
-  if (UNAVAILABLE.has(error.code)) return EXIT.unavailable;
-  return CONFIG.has(error.code) ? EXIT.config : EXIT.failed;
+function exitCodeOf(code: ErrorCode): number {
+  if (UNAVAILABLE.has(code)) return EXIT.unavailable;
+  return CONFIG.has(code) ? EXIT.config : EXIT.failed;
 }

@@ -226,6 +226,17 @@ describe('exit codes', () => {
     }
   });
 
+  test('help and wrong words read the code of no verb', async () => {
+    const hook = `import { writeSync } from 'node:fs';
+      export const load = (url, context, next) => { writeSync(1, url + '\\n'); return next(url, context); };`;
+    const spy = `import { register } from 'node:module'; register('data:text/javascript,${encodeURIComponent(hook).replaceAll("'", '%27')}');`;
+    const env = { NODE_OPTIONS: `--import="data:text/javascript,${encodeURIComponent(spy)}"` };
+    const read = async (...args: string[]): Promise<string> => (await start(args, env).ended).out;
+    for (const args of [['--help'], ['--version'], ['wroker']])
+      expect(await read(...args)).not.toMatch(/\/(?:core|worker|beat|pino|jiti|commands)\//);
+    expect(await read('report', '--help')).toMatch(/\/commands\/report\.js\n/);
+  });
+
   test('help says what there is, with examples', async () => {
     const { out } = await run('--help');
     for (const word of ['worker', 'call', 'result', 'purge', 'report', 'Examples:', 'Exit codes:'])

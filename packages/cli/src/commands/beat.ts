@@ -64,12 +64,13 @@ async function run(options: BeatCommandOptions, command: Command): Promise<void>
       ...(options.lease === undefined ? {} : { leaseSeconds: options.lease }),
     });
     const pidfile = options.pidfile ?? beatPidfile;
-    const removePidfile = pidfile === undefined ? undefined : takePidfile(resolve(pidfile));
-    reportStarted();
+    let removePidfile: (() => void) | undefined;
     const stop = (): void => void beat.stop();
     const signals = ['SIGTERM', 'SIGINT', 'SIGQUIT'] as const;
     for (const signal of signals) process.once(signal, stop);
     try {
+      if (pidfile !== undefined) removePidfile = takePidfile(resolve(pidfile));
+      reportStarted();
       await beat.start();
       await beat.done;
     } finally {

@@ -7,6 +7,7 @@ import { globalOptions, openApp, wantsColour } from '../context.ts';
 import { addDaemonOptions, daemonize, type DaemonOptions, reportStarted } from '../daemon.ts';
 import { CommandError, EXIT } from '../exit-codes.ts';
 import { clean, timeText } from '../events-view/frame.ts';
+import { leaveToOthers } from '../left-to-others.ts';
 import { importExport } from '../load-app.ts';
 import { takePidfile } from '../pidfile.ts';
 import { logLevel, setUpLogging } from '../set-up-logging.ts';
@@ -51,7 +52,9 @@ A camera is a function: export default async (state, app) => { ... state.tasks, 
 Workers send task events when they were started with -E, or after: lovage control enable_events`,
     )
     .action(run);
-  return addDaemonOptions(command, '--detach');
+  return leaveToOthers(addDaemonOptions(command, '--detach'), {
+    '-r, --maxrate <rate>': 'The camera is called once in -F seconds.',
+  });
 }
 
 async function run(options: EventsOptions & { readonly freq?: number }, command: Command): Promise<void> {

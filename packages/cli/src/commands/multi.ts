@@ -48,24 +48,13 @@ export function multiCommand(): Command {
 }
 
 /**
- * Options behind `multi` are the nodes', global ones too: they are kept from the parser by a `--`. Without one,
+ * Options behind `multi`, which is the word at this index, are the nodes', global ones too: they are kept from the parser by a `--`. Without one,
  * `-b:2 URL` would be the broker ":2".
  */
-export function shieldMulti(argv: readonly string[], program: Command): readonly string[] {
-  const at = commandIndex(argv, program);
+export function shieldMulti(argv: readonly string[], at: number): readonly string[] {
   const next = argv[at + 1];
-  if (argv[at] !== 'multi' || next === undefined || next === '--help' || next === '-h') return argv;
+  if (next === undefined || next === '--help' || next === '-h') return argv;
   return [...argv.slice(0, at + 1), '--', ...argv.slice(at + 1)];
-}
-
-function commandIndex(argv: readonly string[], program: Command): number {
-  for (let at = 0; at < argv.length; at++) {
-    const arg = argv[at] as string;
-    if (!arg.startsWith('-')) return at;
-    const option = program.options.find(({ short, long }) => arg === short || arg === long);
-    if (option?.required === true) at++;
-  }
-  return argv.length;
 }
 
 interface Output {

@@ -19,6 +19,16 @@ export function purgeCommand(): Command {
     .option('-Q, --queues <names>', 'only these, separated by commas', list)
     .option('-X, --exclude-queues <names>', 'all but these', list)
     .option('-j, --json', 'print JSON')
+    .addHelpText(
+      'after',
+      `
+At a terminal it asks first; a script has to give --force. What workers hold already is not in a queue, and stays.
+
+Examples:
+  lovage -A ./tasks purge                          the app's queues
+  lovage -A ./tasks purge -Q mail,images
+  lovage -b redis://localhost purge -f --json`,
+    )
     .action(async ({ force = false, queues, excludeQueues, json = false }: PurgeOptions, command: Command) => {
       const app = await openApp(globalOptions(command));
       try {

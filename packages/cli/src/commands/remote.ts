@@ -59,6 +59,16 @@ export function statusCommand(): Command {
     .option('-t, --timeout <seconds>', 'wait so long for answers', number, 1)
     .option('-d, --destination <nodes>', 'ask only these, separated by commas', list)
     .option('-j, --json', 'print JSON')
+    .addHelpText(
+      'after',
+      `
+Exit code 69 when none answered in time.
+
+Examples:
+  lovage -A ./tasks status
+  lovage -A ./tasks status -d celery@web1,celery@web2 -t 5
+  lovage -A ./tasks status --json | jq keys`,
+    )
     .action(async (options: RemoteOptions, command: Command) => {
       const globals = globalOptions(command);
       const app = await openApp(globals);
@@ -137,7 +147,7 @@ function selection({ timeout, destination, pattern }: RemoteOptions): {
 }
 
 function commandInfo(kind: Kind, name: string | undefined): CommandInfo {
-  const names = commandsOf(kind);
+  const names = commandNames(kind);
   if (name === undefined) {
     throw new CommandError(`Which command? Expected one of: ${names.join(', ')}.`, EXIT.usage);
   }
@@ -188,7 +198,8 @@ function readArgument(text: string, type: CommandInfo['positional'][number][1]):
   }
 }
 
-function commandsOf(kind: Kind): readonly string[] {
+/** The commands that workers take, of one kind. */
+export function commandNames(kind: Kind): readonly string[] {
   return Object.entries(CONTROL_COMMANDS)
     .filter(([, info]) => info.kind === kind && info.isHidden !== true)
     .map(([name]) => name)
@@ -196,7 +207,7 @@ function commandsOf(kind: Kind): readonly string[] {
 }
 
 function commandList(kind: Kind): string {
-  const rows = commandsOf(kind).map((name) => {
+  const rows = commandNames(kind).map((name) => {
     const { usage = '', help = '' } = CONTROL_COMMANDS[name] ?? {};
     return [`  ${name} ${usage}`.trimEnd(), help] as const;
   });

@@ -20,7 +20,16 @@ export function resultCommand(): Command {
     .option('--traceback', 'print the traceback instead of the error')
     .option('-w, --wait [seconds]', 'wait until the task has ended', number)
     .option('-j, --json', 'print JSON')
-    .addHelpText('after', '\nExit code 1 when the task failed, was revoked, or has not ended yet.')
+    .addHelpText(
+      'after',
+      `
+Exit code 1 when the task failed, was revoked, or has not ended yet.
+
+Examples:
+  lovage -A ./tasks result 0c1a7e94-...
+  lovage -A ./tasks result 0c1a7e94-... --wait 10          until it has ended
+  lovage --result-backend redis://localhost result 0c1a7e94-... --traceback`,
+    )
     .action(async (taskId: string, { traceback = false, wait, json = false }: ResultOptions, command: Command) => {
       const app = await openApp(globalOptions(command));
       try {

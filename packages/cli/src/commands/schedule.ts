@@ -14,21 +14,22 @@ interface ScheduleOptions {
 /** `lovage schedule`: shows and changes periodic tasks, while beats run. */
 export function scheduleCommand(): Command {
   const group = new Command('schedule').description('Show periodic tasks, run one now, pause and resume them');
-  const verb = (name: string, description: string): Command =>
+  const verb = (name: string, description: string, example: string): Command =>
     group
       .command(name)
       .description(description)
       .option('-s, --schedule <place>', 'where the schedule is kept, as for beat: a path or a URL')
       .option('-S, --scheduler <module>', 'as for beat: its default export gives periodic tasks')
-      .option('-j, --json', 'print JSON');
-  verb('list', 'all periodic tasks, and when they run').action((options: ScheduleOptions, command: Command) =>
+      .option('-j, --json', 'print JSON')
+      .addHelpText('after', `\nExamples:\n  lovage -A ./tasks schedule ${name} ${example}`);
+  verb('list', 'all periodic tasks, and when they run', '--json').action((options: ScheduleOptions, command: Command) =>
     withTasks(options, command, async (tasks) => {
       const all = await tasks.list();
       const now = Date.now();
       print(all, options.json === true, all.map((one) => renderTask(one, now)).join('\n') || 'no periodic tasks');
     }),
   );
-  verb('next', 'the next times of one')
+  verb('next', 'the next times of one', 'report -n 3')
     .argument('<name>', 'its name in the schedule')
     .option('-n, --count <n>', 'how many', number, 5)
     .action((name: string, options: ScheduleOptions, command: Command) =>
@@ -40,7 +41,7 @@ export function scheduleCommand(): Command {
         print(instants, options.json === true, text);
       }),
     );
-  verb('run', 'send one now, besides its schedule')
+  verb('run', 'send one now, besides its schedule', 'report')
     .argument('<name>', 'its name in the schedule')
     .action((name: string, options: ScheduleOptions, command: Command) =>
       withTasks(options, command, async (tasks) => {
@@ -52,7 +53,11 @@ export function scheduleCommand(): Command {
     ['pause', 'paused'],
     ['resume', 'resumed'],
   ] as const) {
-    verb(act, act === 'pause' ? 'stop sending one until it is resumed' : 'go on sending one, from now')
+    verb(
+      act,
+      act === 'pause' ? 'stop sending one until it is resumed' : 'go on sending one, from now',
+      'report -s redis://localhost/2',
+    )
       .argument('<name>', 'its name in the schedule')
       .action((name: string, options: ScheduleOptions, command: Command) =>
         withTasks(options, command, async (tasks) => {

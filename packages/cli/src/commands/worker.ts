@@ -24,7 +24,6 @@ interface WorkerCommandOptions extends DaemonOptions {
   readonly concurrency?: number;
   readonly pool?: string;
   readonly prefetchMultiplier?: number;
-  readonly disablePrefetch?: boolean;
   readonly queues?: readonly string[];
   readonly excludeQueues?: readonly string[];
   readonly include?: readonly string[];
@@ -39,6 +38,10 @@ interface WorkerCommandOptions extends DaemonOptions {
   readonly heartbeatInterval?: number;
   readonly beat?: boolean;
   readonly schedule?: string;
+  readonly scheduleFilename?: string;
+  readonly scheduler?: string;
+  readonly stopWithParent?: boolean;
+  readonly disablePrefetch?: boolean;
   readonly healthPort?: number;
   readonly metricsPort?: number;
   readonly autoscale?: { readonly max: number; readonly min: number };
@@ -76,6 +79,9 @@ export function workerCommand(): Command {
     .option('--without-heartbeat', 'send no heartbeat events')
     .option('-B, --beat', 'run a beat in this process too, for periodic tasks')
     .option('-s, --schedule <place>', 'of -B: a path or the URL of a store (default: beatScheduleFilename)')
+    .option('--scheduler <module>', 'of -B: its default export gives periodic tasks, as for beat')
+    .addOption(new Option('--schedule-filename <place>', 'the same').hideHelp())
+    .addOption(new Option('--stop-with-parent', 'stop when the process that has started this one is gone').hideHelp())
     .option('--health-port <port>', 'answer probes over HTTP: /livez and /readyz', number)
     .option('--metrics-port <port>', 'serve Prometheus metrics over HTTP; needs @lovage/prometheus', number)
     .option('--heartbeat-interval <seconds>', 'between heartbeat events (default: 2)', number)
@@ -94,7 +100,9 @@ to the broker.`,
     .action(run);
   addDaemonOptions(command, '-D, --detach');
   // Celery's switch for what is always so here: scripts may keep it.
-  command.addOption(new Option('-O <strategy>', 'fair is the only one').hideHelp());
+  command.addOption(
+    new Option('-O, --optimization <profile>', 'fair is the only one').choices(['fair', 'default']).hideHelp(),
+  );
   return command;
 }
 
@@ -171,13 +179,15 @@ async function work(
     },
   });
   const pidfile = options.pidfile ?? app.settings.workerPidfile;
-  const removePidfile = pidfile === undefined ? undefined : takePidfile(resolve(expandFileName(pidfile, nodeName)));
-  const forget = stopOnSignals(worker);
+  let removePidfile: (() => void) | undefined;
+  // Before the pidfile, which tells others whom to signal.
+  const forget = stopOnSignals(worker, options.stopWithParent === true);
   const ports: { close(): Promise<void> }[] = [];
   onWorker(worker);
-  reportStarted();
   let beat: Beat | undefined;
   try {
+    if (pidfile !== undefined) removePidfile = takePidfile(resolve(expandFileName(pidfile, nodeName)));
+    reportStarted();
     if (options.healthPort !== undefined) {
       const health = new HealthServer(worker);
       ports.push(health);
@@ -186,7 +196,7 @@ async function work(
     }
     if (options.metricsPort !== undefined) ports.push(await serveMetrics(app, worker, options.metricsPort));
     const isReady = await ready(worker);
-    if (options.beat === true && isReady) beat = await startBeat(app, logger, options.schedule);
+    if (options.beat === true && isReady) beat = await startBeat(app, logger, options);
     await worker.done;
   } finally {
     await beat?.stop();
@@ -208,9 +218,10 @@ async function ready(worker: Worker): Promise<boolean> {
 }
 
 /** Loaded when it is asked for: most workers run none. */
-async function startBeat(app: Lovage, logger: Logger, schedule: string | undefined): Promise<Beat> {
+async function startBeat(app: Lovage, logger: Logger, options: WorkerCommandOptions): Promise<Beat> {
   const { Beat } = await import('@lovage/beat');
-  const scheduler = await loadScheduler(app, undefined);
+  const schedule = options.schedule ?? options.scheduleFilename;
+  const scheduler = await loadScheduler(app, options.scheduler);
   const beat = new Beat(app, {
     logger,
     isEmbedded: true,
@@ -234,7 +245,7 @@ function selection({ queues, excludeQueues }: WorkerCommandOptions): Parameters<
 }
 
 /** Celery's ladder. Source: celery/apps/worker.py, install_worker_*_handler. */
-function stopOnSignals(worker: Worker): () => void {
+function stopOnSignals(worker: Worker, withParent: boolean): () => void {
   let interrupts = 0;
   const stop = (kind: StopKind): void => {
     // `done` tells how it ended; this promise says the same.
@@ -251,6 +262,11 @@ function stopOnSignals(worker: Worker): () => void {
     },
   };
   for (const [signal, handler] of Object.entries(handlers)) process.on(signal, handler);
+  if (withParent) {
+    // The channel tells of the parent's death; it alone keeps nobody alive.
+    process.once('disconnect', () => stop('warm'));
+    process.channel?.unref();
+  }
   return () => {
     for (const [signal, handler] of Object.entries(handlers)) process.off(signal, handler);
   };

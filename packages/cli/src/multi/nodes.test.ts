@@ -1,10 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import { createProgram } from '../program.ts';
-import { shieldMulti } from '../commands/multi.ts';
+import { createProgram, programFor } from '../program.ts';
 import { workerCommand } from '../commands/worker.ts';
 import { readNodes } from './nodes.ts';
 
-const program = createProgram();
+const program = await createProgram('multi');
 
 function show(line: string, before: readonly string[] = []): readonly string[] {
   const nodes = readNodes(line.split(' '), {
@@ -68,18 +67,11 @@ describe('nodes', () => {
     expect(() => show(line)).toThrow(message);
   });
 
-  test('the parser leaves what stands behind multi alone', () => {
-    expect(shieldMulti(['-A', 'multi', 'multi', 'start', '2', '-b:2', 'x'], program)).toEqual([
-      '-A',
-      'multi',
-      'multi',
-      '--',
-      'start',
-      '2',
-      '-b:2',
-      'x',
-    ]);
-    expect(shieldMulti(['multi', '--help'], program)).toEqual(['multi', '--help']);
-    expect(shieldMulti(['call', 'multi', '-a', '[]'], program)).toEqual(['call', 'multi', '-a', '[]']);
+  test.each([
+    ['-A multi multi start 2 -b:2 x', '-A multi multi -- start 2 -b:2 x'],
+    ['multi --help', 'multi --help'],
+    ['call multi -a []', 'call multi -a []'],
+  ])('the parser of "%s" gets "%s"', async (given, expected) => {
+    expect((await programFor(given.split(' '))).argv).toEqual(expected.split(' '));
   });
 });

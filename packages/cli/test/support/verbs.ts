@@ -21,14 +21,15 @@ export interface VerbContext {
 
 /**
  * One call of a verb. It runs twice, piped and on a terminal, and has to end alike, with no escape sequence in what is
- * piped; `piped` and `terminal` say what is expected besides, or `false` that it does not run so.
+ * piped; `piped` and `terminal` say what is expected besides, or `false` that it does not run so. What ends with wrong
+ * usage, a wrong setting or an unreachable broker (2, 78, 69) runs on a terminal only if `terminal` is there.
  */
 export interface VerbCase extends Expected {
   readonly args: readonly string[] | ((context: VerbContext) => readonly string[]);
   /** Told apart from other cases of the same arguments. */
   readonly title?: string;
   readonly piped?: Expected | false;
-  readonly terminal?: Expected | false;
+  readonly terminal?: Expected | boolean;
   /** Puts the project into the state that the call needs, each time. */
   readonly before?: (context: VerbContext) => void | Promise<void>;
   /** What the command ends by, where it does not by itself: keys typed or a signal sent, at the sight of a text. */

@@ -22,7 +22,7 @@ export default {
       args: ['beat', '-S', 'django_celery_beat.schedulers:DatabaseScheduler'],
       code: 2,
       out: '',
-      err: /is a scheduler of Python/,
+      err: /is a scheduler of Python\. Expected a module/,
     },
     { args: ['beat', '-s', 'nonsense://x'], code: 78, out: '', err: /nonsense/ },
     missingTransport('beat'),

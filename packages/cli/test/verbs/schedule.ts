@@ -19,7 +19,7 @@ export default {
     {
       args: ['schedule', 'next', 'report', '-n', '2'],
       code: 0,
-      out: /^(?:\w+day, .* at 07:00:00 CES?T \(.*\)\n){2}$/,
+      out: /^(?:\w+day, .* at 07:00:00 Europe\/Paris \(.*\)\n){2}$/,
     },
     { args: ['schedule', 'next', 'report', '--json'], code: 0, out: /^\["20\d\d-/ },
     { args: ['schedule', 'next', 'report', '-n', 'many'], code: 2, out: '', err: /"many" is not a number/ },
@@ -31,13 +31,13 @@ export default {
     unknown('run'),
   ],
   'schedule pause': [
-    { args: ['schedule', 'pause', 'report'], code: 0, out: 'report is paused\n', err: '' },
-    { args: ['schedule', 'pause', 'report', '--json'], code: 0, out: '{"paused":"report"}\n' },
+    { args: ['schedule', 'pause', 'paused'], code: 0, out: 'paused is paused\n', err: '' },
+    { args: ['schedule', 'pause', 'paused', '--json'], code: 0, out: '{"paused":"paused"}\n' },
     { args: ['schedule', 'pause'], code: 2, out: '', err: /missing required argument 'name'/ },
     unknown('pause'),
   ],
   'schedule resume': [
-    { args: ['schedule', 'resume', 'report'], code: 0, out: 'report is resumed\n', err: '' },
+    { args: ['schedule', 'resume', 'paused'], code: 0, out: 'paused is resumed\n', err: '' },
     unknown('resume'),
   ],
 } satisfies VerbRows;
