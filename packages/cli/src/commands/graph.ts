@@ -34,7 +34,7 @@ Examples:
     .command('bindings')
     .description('Which exchange leads to which queue, by which routing key')
     .option('--api <url>', "of RabbitMQ's management plugin (default: http://HOST:15672)")
-    .addHelpText('after', '\nExample:\n  lovage -A ./tasks graph bindings | dot -Tsvg > bindings.svg')
+    .addHelpText('after', '\nExamples:\n  lovage -A ./tasks graph bindings | dot -Tsvg > bindings.svg')
     .action((options: { readonly api?: string }, command: Command) =>
       withBroker(command, async ({ app, connection }) => {
         const { knownBindings } = await import('../broker/bindings.ts');

@@ -20,7 +20,11 @@ export function logtoolCommand(): Command {
       .command(name)
       .description(description)
       .argument('[files...]', 'in their order (default: standard input)')
-      .option('-j, --json', 'print JSON');
+      .option('-j, --json', 'print JSON')
+      .addHelpText(
+        'after',
+        `\nExamples:\n  lovage logtool ${name} worker-1.log worker-2.log\n  journalctl -u lovage -o cat | lovage logtool ${name} --json`,
+      );
   const entries =
     (wants: (entry: LogEntry, isError: boolean) => boolean, part: (entry: LogEntry) => string) =>
     async (files: readonly string[], { json = false }: LogtoolOptions): Promise<void> => {

@@ -28,18 +28,22 @@ interface QueuesOptions {
 /** `lovage queues`: what waits in queues and in their dead letters, and where it goes. */
 export function queuesCommand(): Command {
   const group = new Command('queues').description('Count, look into, move, empty and delete queues; dead letters too');
-  const verb = (name: string, description: string): Command =>
-    group.command(name).description(description).option('-j, --json', 'print JSON');
-  verb('list', 'The queues of the app, with the messages that wait and the dead ones')
+  const verb = (name: string, description: string, example: string): Command =>
+    group
+      .command(name)
+      .description(description)
+      .option('-j, --json', 'print JSON')
+      .addHelpText('after', `\nExamples:\n  lovage -A ./tasks queues ${name} ${example}`);
+  verb('list', 'The queues of the app, with the messages that wait and the dead ones', '-Q celery,mail')
     .option('-Q, --queues <names>', 'these instead, separated by commas', names)
     .action(list);
-  verb('show', 'The first messages of a queue; they stay in it')
+  verb('show', 'The first messages of a queue; they stay in it', 'mail --dead')
     .argument('<queue>')
     .option('-n, --limit <n>', 'so many at most', number, 10)
     .option('--dead', 'those that were set aside, and why')
     .addHelpText('after', '\nA look counts as a delivery: a worker sets a message aside after "deliveryLimit" of them.')
     .action(show);
-  verb('move', 'Move messages to another queue')
+  verb('move', 'Move messages to another queue', 'mail slow -T tasks.newsletter')
     .argument('<from>')
     .argument('<to>')
     .option('-n, --limit <n>', 'so many at most', number)
@@ -48,7 +52,7 @@ export function queuesCommand(): Command {
     .action((from: string, to: string, options: QueuesOptions, command: Command) =>
       move({ from, to }, options, command),
     );
-  verb('requeue', 'Send dead messages back to their queue')
+  verb('requeue', 'Send dead messages back to their queue', 'mail -n 100')
     .argument('<queue>', 'the queue that they came from')
     .argument('[ids...]', 'only these task ids')
     .option('-n, --limit <n>', 'so many at most', number)
@@ -56,12 +60,12 @@ export function queuesCommand(): Command {
     .action((queue: string, ids: readonly string[], options: QueuesOptions, command: Command) =>
       move({ from: queue, to: queue, isDead: true }, { ...options, ...(ids.length > 0 && { ids }) }, command),
     );
-  verb('purge', 'Drop all messages of queues. There is no way back')
+  verb('purge', 'Drop all messages of queues. There is no way back', 'mail images')
     .argument('<queues...>')
     .option('--dead', 'those that were set aside')
     .option('-f, --force', 'do not ask')
     .action(purge);
-  verb('delete', 'Delete queues with all their messages. There is no way back')
+  verb('delete', 'Delete queues with all their messages. There is no way back', 'old-queue --if-empty')
     .argument('<queues...>')
     .option('--if-empty', 'only those without messages')
     .option('--if-unused', 'only those without consumers, where the broker counts them')
