@@ -122,8 +122,9 @@ describe('Beat', () => {
         .slice(1)
         .map((at, index) => at - (instants(name)[index] as number));
     expect(new Set(gaps('all'))).toEqual(new Set([50]));
-    expect(gaps('once').filter((gap) => gap > 50).length).toBe(1);
-    expect(gaps('skip').filter((gap) => gap > 50).length).toBe(1);
+    // A busy machine may join two instants at other times too, but leaves no such gap.
+    expect(gaps('once').filter((gap) => gap > 400).length).toBe(1);
+    expect(gaps('skip').filter((gap) => gap > 300).length).toBe(1);
     expect(new Set(sent.map(({ id }) => id)).size).toBe(sent.length);
   });
 

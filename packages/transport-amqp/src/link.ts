@@ -218,6 +218,8 @@ export class Link {
         () => reject(new TimeoutError(`RabbitMQ did not ${what} within ${ms} ms.`, { facts: facts ?? {} })),
         ms,
       );
+      // The open socket keeps the process; what was asked of a connection that is closed since is never answered.
+      timer.unref();
     });
     try {
       return await Promise.race([run(), deadline]);
