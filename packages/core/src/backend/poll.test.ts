@@ -8,14 +8,18 @@ function bench() {
   const delays: number[] = [];
   const asked: string[][] = [];
   let fails = false;
+  let time = 0;
+  let readMs = 0;
   let due: (() => void) | undefined;
   const poll = new ResultPoll({
     logger: silentLogger,
     load: async (taskIds) => {
       asked.push([...taskIds]);
+      time += readMs;
       if (fails) throw new Error('away');
       return taskIds.map((taskId) => kept.get(taskId));
     },
+    now: () => time,
     after: (ms, callback) => {
       delays.push(ms);
       due = callback;
@@ -31,6 +35,9 @@ function bench() {
     isWaiting: () => due !== undefined,
     set: (task_id: string, status: string, result: unknown = null) =>
       void kept.set(task_id, { task_id, status, result, traceback: null, children: [], date_done: null }),
+    slow: (ms: number) => {
+      readMs = ms;
+    },
     fail: (value: boolean) => {
       fails = value;
     },
@@ -55,6 +62,18 @@ test('reads less and less often, and soon again after a change or a new subscrip
   await tick();
   poll.subscribe(['2'], () => {});
   expect(delays.slice(-3)).toEqual([10, 20, 5]);
+});
+
+test('pauses for as long as reading took, up to the longest pause', async () => {
+  const { poll, delays, tick, set, slow } = bench();
+  poll.subscribe(['1'], () => {});
+  slow(120);
+  set('1', 'STARTED');
+  await tick();
+  await tick();
+  slow(2000);
+  await tick();
+  expect(delays).toEqual([5, 120, 240, 500]);
 });
 
 test('tells changes, each once, and reads what is final no more', async () => {

@@ -12,6 +12,8 @@ export interface ResultPollOptions {
   readonly longestMs?: number;
   /** For tests: calls back once; the function returned takes it back. */
   readonly after?: (ms: number, callback: () => void) => () => void;
+  /** For tests: milliseconds, from whenever. */
+  readonly now?: () => number;
 }
 
 interface Polled {
@@ -38,7 +40,7 @@ export class ResultPoll {
   #isWoken = false;
 
   constructor(options: ResultPollOptions) {
-    this.#options = { shortestMs: 5, longestMs: 500, after: afterTimeout, ...options };
+    this.#options = { shortestMs: 5, longestMs: 500, after: afterTimeout, now: () => performance.now(), ...options };
     this.#delayMs = this.#options.shortestMs;
   }
 
@@ -91,6 +93,7 @@ export class ResultPoll {
     this.#isWoken = false;
     const open = [...this.#polled].filter(([, { isFinal }]) => !isFinal).map(([taskId]) => taskId);
     let isChanged = false;
+    const startedAt = this.#options.now();
     try {
       for (let start = 0; start < open.length; start += READ_AT_ONCE) {
         for (const meta of await this.#options.load(open.slice(start, start + READ_AT_ONCE))) {
@@ -101,8 +104,10 @@ export class ResultPoll {
       this.#options.logger.warn({ err: error, taskIds: open.length }, 'results could not be read; trying again');
     }
     this.#isReading = false;
-    const { shortestMs, longestMs } = this.#options;
-    this.#delayMs = isChanged || this.#isWoken ? shortestMs : Math.min(longestMs, this.#delayMs * 2);
+    const { shortestMs, longestMs, now } = this.#options;
+    const nextMs = isChanged || this.#isWoken ? shortestMs : this.#delayMs * 2;
+    // A store that takes its time to answer is not asked all the time.
+    this.#delayMs = Math.min(longestMs, Math.max(nextMs, now() - startedAt));
     this.#schedule();
   }
 
