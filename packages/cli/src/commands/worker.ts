@@ -133,8 +133,8 @@ async function run(options: WorkerCommandOptions, command: Command): Promise<voi
 const CLOSE_MS = 5000;
 /** From the end of the command to that of the process, where sockets still hold it. */
 const EXIT_MS = 50;
-/** For the end of the process itself. */
-const RESERVE_MS = 250;
+/** For the end of the process itself, on a machine that is busy with others. */
+const RESERVE_MS = 450;
 
 async function work(
   app: Lovage,
