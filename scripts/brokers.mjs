@@ -37,7 +37,7 @@ export const BROKERS = {
     broker: (env) => `sqla+${env.LOVAGE_TEST_MARIADB_URL}`,
     backend: (env) => `db+${env.LOVAGE_TEST_MARIADB_URL}`,
   },
-  nats: row('nats', 'LOVAGE_TEST_NATS_URL', { restartable: true }),
+  nats: row('nats', 'LOVAGE_TEST_NATS_URL', { backend: at('LOVAGE_TEST_NATS_URL'), restartable: true }),
   mongodb: row('mongodb', 'LOVAGE_TEST_MONGODB_URL', { backend: at('LOVAGE_TEST_MONGODB_URL'), restartable: true }),
   beanstalk: row('beanstalk-durable', 'LOVAGE_TEST_BEANSTALK_DURABLE_URL', { restartable: true }),
   amqp: row('amqp', 'LOVAGE_TEST_AMQP_URL', { backend: () => 'rpc://' }),

@@ -281,12 +281,9 @@ async function exact(place) {
   return { ...report, firstHalf: late(sent.slice(0, half)), secondHalf: late(sent.slice(half)), isGood };
 }
 
-/** Where the schedule and the claims of instants are kept: the broker itself, where it can. */
-const STORES = { ...BROKERS, nats: { ...BROKERS.nats, backend: (env) => env.LOVAGE_TEST_NATS_URL } };
-
 let failed = 0;
 for (const store of positionals.length > 0 ? positionals : ['sqlite', 'redis']) {
-  const { services, broker, backend } = STORES[store];
+  const { services, broker, backend } = BROKERS[store];
   const dir = mkdtempSync(join(tmpdir(), 'lovage-beats-'));
   const running = await startServices(services);
   try {

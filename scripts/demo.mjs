@@ -15,7 +15,7 @@ const broker = process.env.LOVAGE_BROKER ?? `sqla+sqlite:///${join(folder, 'lova
 /** Brokers that keep results under the same URL; with others a file of SQLite keeps them. */
 const backend =
   process.env.LOVAGE_BACKEND ??
-  (/^(redis|rediss|sentinel)/.test(broker)
+  (/^(redis|rediss|sentinel|nats|tls\+nats)/.test(broker)
     ? broker
     : /^(amqp|pyamqp)/.test(broker)
       ? 'rpc://'
