@@ -72,7 +72,7 @@ export class ResultConsumer {
       if (this.#consumer !== consumer) return;
       this.#consumer = undefined;
       if (this.#closed) return;
-      this.#logger.debug({ queues: this.#queues, error }, 'A result consumer ended; opening it again');
+      this.#logger.debug({ queues: this.#queues, err: error }, 'A result consumer ended; opening it again');
       this.#openLater();
     };
     consumer.done.then(() => lost(), lost);
@@ -84,7 +84,7 @@ export class ResultConsumer {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
       this.open().catch((error: unknown) => {
-        this.#logger.warn({ queues: this.#queues, error }, 'Results cannot be received for now');
+        this.#logger.warn({ queues: this.#queues, err: error }, 'Results cannot be received for now');
       });
     }, waitMs);
     // Waiting for a result is what keeps a program alive, not the way it would arrive.
@@ -95,7 +95,7 @@ export class ResultConsumer {
     this.#receive(deliveries);
     connection.settle(deliveries.map((delivery) => ({ delivery, outcome: 'ack' as const }))).catch((error: unknown) => {
       // They come again, and are known already.
-      this.#logger.debug({ error }, 'Received results were not acknowledged');
+      this.#logger.debug({ err: error }, 'Received results were not acknowledged');
     });
   }
 
@@ -113,7 +113,7 @@ export class ResultConsumer {
         if (remove) await connection.remove({ queues: this.#topology.queues ?? [] });
       });
     } catch (error) {
-      this.#logger.debug({ queues: this.#queues, error }, 'Result queues were left to expire');
+      this.#logger.debug({ queues: this.#queues, err: error }, 'Result queues were left to expire');
     }
   }
 }

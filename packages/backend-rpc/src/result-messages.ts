@@ -136,7 +136,7 @@ export class ResultMessages {
       return { ...ABSENT_IN_5_6, ...meta };
     } catch (error) {
       this.#logger.warn(
-        { queue, taskId: message.properties.correlationId, error },
+        { queue, taskId: message.properties.correlationId, err: error },
         'A result could not be read and was dropped',
       );
       return undefined;

@@ -152,7 +152,9 @@ export class Beat {
     // Renewed apart from the rounds: a publish that waits for its broker must not cost the lead.
     const renewal = setInterval(() => {
       if (state.isLeading)
-        state.save({}).catch((error: unknown) => this.#logger.warn({ error }, 'beat: the lead could not be renewed'));
+        state
+          .save({})
+          .catch((error: unknown) => this.#logger.warn({ err: error }, 'beat: the lead could not be renewed'));
     }, this.#leaseMs / 3);
     this.#connect();
     let wasLeading = false;
@@ -180,7 +182,7 @@ export class Beat {
           pauseMs = FIRST_PAUSE_MS;
           if (state.isLeading) await this.#sleep(Math.min(this.#untilNext(), this.#untilLook()));
         } catch (error) {
-          this.#logger.error({ error, pauseMs }, `beat: ${(error as Error).message} It is tried again.`);
+          this.#logger.error({ err: error, pauseMs }, `beat: ${(error as Error).message} It is tried again.`);
           await this.#sleep(pauseMs);
           pauseMs = Math.min(LONGEST_PAUSE_MS, pauseMs * 2);
         }
@@ -237,7 +239,7 @@ export class Beat {
       await this.#askScheduler();
     } catch (error) {
       // Its last answer stands.
-      this.#logger.error({ error }, `beat: the scheduler failed: ${(error as Error).message}`);
+      this.#logger.error({ err: error }, `beat: the scheduler failed: ${(error as Error).message}`);
     }
     const since = this.#scheduler === undefined ? this.#storeVersion : undefined;
     const loaded = await stored.load(appZone(this.#app), this.#logger, since);
@@ -278,7 +280,7 @@ export class Beat {
         this.#plans.set(name, { entry, context, state: next, next: following, isSending: false, heldUntil, pauseMs });
       } catch (error) {
         this.#logger.error(
-          { error, entry: name },
+          { err: error, entry: name },
           `beat: ${name} is left out, its schedule failed: ${(error as Error).message}`,
         );
       }
@@ -320,7 +322,7 @@ export class Beat {
         plan.heldUntil = performance.now() + pauseMs;
         plan.pauseMs = Math.min(LONGEST_PAUSE_MS, pauseMs * 2);
         this.#logger.error(
-          { error, entry: entry.name, pauseMs },
+          { err: error, entry: entry.name, pauseMs },
           `beat: ${entry.name} could not be sent, and is tried again: ${(error as Error).message}`,
         );
       })
@@ -349,7 +351,7 @@ export class Beat {
       if (isLovageError(error) && error.retryable) throw error;
       // It would fail for ever, and keep its instant due for ever.
       this.#logger.error(
-        { error, entry: entry.name },
+        { err: error, entry: entry.name },
         `beat: ${entry.name} cannot be sent: ${(error as Error).message}`,
       );
     }
@@ -376,7 +378,7 @@ export class Beat {
         return state.save(changes);
       })
       // They are written with the next write that goes well.
-      .catch((error: unknown) => this.#logger.warn({ error }, 'beat: what was sent could not be noted yet'));
+      .catch((error: unknown) => this.#logger.warn({ err: error }, 'beat: what was sent could not be noted yet'));
     await this.#noting;
   }
 

@@ -39,7 +39,7 @@ export class EntryStore {
       try {
         entries.push(toEntry(name, { ...entry, schedule: readSchedule(entry['schedule']) }, zone, 'store'));
       } catch (error) {
-        logger.error({ error, entry: name }, `The stored periodic task ${name} is left out.`);
+        logger.error({ err: error, entry: name }, `The stored periodic task ${name} is left out.`);
       }
     }
     return { entries, paused, version };

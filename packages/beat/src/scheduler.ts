@@ -26,7 +26,7 @@ export async function scheduledEntries(
     try {
       entries.push(toEntry(name, input, zone, 'scheduler'));
     } catch (error) {
-      logger.error({ error, entry: name }, `The scheduler's periodic task ${name} is left out.`);
+      logger.error({ err: error, entry: name }, `The scheduler's periodic task ${name} is left out.`);
     }
   }
   return entries;

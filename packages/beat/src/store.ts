@@ -30,7 +30,7 @@ export async function openStore(app: Lovage, where: string, logger: Logger): Pro
     renameSync(file, aside);
     for (const suffix of ['-wal', '-shm']) if (existsSync(file + suffix)) renameSync(file + suffix, aside + suffix);
     logger.warn(
-      { file, aside, error },
+      { file, aside, err: error },
       'The file of the schedule is broken. It is put aside; when tasks ran last is forgotten.',
     );
     return openUrl(app, url, file);

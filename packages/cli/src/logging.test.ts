@@ -38,6 +38,11 @@ describe('lines', () => {
     expect(text.trimEnd()).not.toMatch(/[\p{Cc}\u2028\u2029\u202A-\u202E\u2066-\u2069]/u);
   });
 
+  test('what was thrown and is no error follows as it is', () => {
+    expect(logged((logger) => logger.error({ err: 'a text' }, 'failed'))).toMatch(/failed\n.*a text/s);
+    expect(logged((logger) => logger.error({ err: null }, 'failed'))).toMatch(/failed\nnull/);
+  });
+
   test('an error follows with its stack, its lines kept and its control characters shown', () => {
     const text = logged((logger) => logger.error({ err: new Error('first\nsecond \u001B[31mred\r') }, 'failed'));
     expect(text).toMatch(/ERROR\/MainProcess\] failed\nError: first\nsecond \\u001b\[31mred\\u000d\n {4}at /);

@@ -63,7 +63,8 @@ interface LogLine {
   readonly level: number;
   readonly time: number;
   readonly msg?: string;
-  readonly err?: { readonly stack?: string; readonly message?: string };
+  /** An error, or whatever else was thrown. */
+  readonly err?: unknown;
 }
 
 function formatLine(line: string, colour: boolean): string {
@@ -109,8 +110,10 @@ function showFields(fields: object): string {
   );
 }
 
-function showError(err: LogLine['err']): string {
-  return err === undefined ? '' : `\n${escapeControls(err.stack ?? err.message ?? '', CONTROLS_BUT_NEWLINES)}`;
+function showError(err: unknown): string {
+  if (err === undefined) return '';
+  const { stack, message } = (err ?? {}) as { stack?: string; message?: string };
+  return `\n${escapeControls(stack ?? message ?? showValue(err), CONTROLS_BUT_NEWLINES)}`;
 }
 
 function showValue(value: unknown): string {

@@ -8,10 +8,10 @@ export function nestLogger(): Logger {
     debug: (fields, message) => log.debug(withFields(message, fields)),
     info: (fields, message) => log.log(withFields(message, fields)),
     warn: (fields, message) => log.warn(withFields(message, fields)),
-    error: ({ error, ...fields }, message) =>
-      error instanceof Error
-        ? log.error(withFields(`${message} ${error.message}`, fields), error.stack)
-        : log.error(withFields(message, error === undefined ? fields : { ...fields, error })),
+    error: ({ err, ...fields }, message) =>
+      err instanceof Error
+        ? log.error(withFields(`${message} ${err.message}`, fields), err.stack)
+        : log.error(withFields(message, err === undefined ? fields : { ...fields, err })),
   };
 }
 

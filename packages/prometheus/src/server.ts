@@ -39,7 +39,7 @@ export class MetricsServer {
           response.end(text);
         },
         (error: unknown) => {
-          app.logger.error({ error }, 'The metrics could not be collected.');
+          app.logger.error({ err: error }, 'The metrics could not be collected.');
           response.statusCode = 500;
           response.end();
         },

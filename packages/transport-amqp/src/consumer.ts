@@ -148,7 +148,7 @@ export class AmqpConsumer implements Consumer {
       }
     } catch (error) {
       // Without a link or channel nothing arrives any more either.
-      this.host.logger.debug({ error }, 'A consumer was not cancelled at the broker');
+      this.host.logger.debug({ err: error }, 'A consumer was not cancelled at the broker');
     }
     this.#resolveDone();
     this.#closeWhenSettled();
@@ -308,7 +308,7 @@ export class AmqpConsumer implements Consumer {
       await this.host.publishOne('', queue, recordHistory(history));
     } catch (error) {
       recorded = false;
-      this.host.logger.warn({ queue, error }, 'The delivery count of a message could not be recorded');
+      this.host.logger.warn({ queue, err: error }, 'The delivery count of a message could not be recorded');
     }
     this.#recording--;
     if (this.#state === 'lost' || this.#channel.closed) return;
@@ -349,7 +349,7 @@ export class AmqpConsumer implements Consumer {
     try {
       this.#sink(batch);
     } catch (error) {
-      this.host.logger.error({ error }, 'A delivery sink threw');
+      this.host.logger.error({ err: error }, 'A delivery sink threw');
     }
   }
 

@@ -308,7 +308,7 @@ export class Link {
     });
     // Its promise is not what to wait for: it stays pending when the socket ends before the answer.
     this.#model.close().catch((error: unknown) => {
-      this.#logger.debug({ url: this.settings.shownUrl, error }, 'RabbitMQ did not take the goodbye');
+      this.#logger.debug({ url: this.settings.shownUrl, err: error }, 'RabbitMQ did not take the goodbye');
     });
     await Promise.race([gone, deadline]);
     clearTimeout(timer);

@@ -147,7 +147,7 @@ export class Cluster implements EventSwitch {
     try {
       await this.#gossip.listen(connection, scheme);
     } catch (error) {
-      if (!this.#isClosed) logger.warn({ error }, 'The worker cannot hear its neighbours.');
+      if (!this.#isClosed) logger.warn({ err: error }, 'The worker cannot hear its neighbours.');
     }
   }
 }

@@ -72,7 +72,7 @@ export class DeadLetters {
         if (!isLive() || isLovageError(failure, 'ERR_CONNECTION_LOST') || isLovageError(failure, 'ERR_CLOSED'))
           return false;
         logger.error(
-          { error: failure, queue, reason, delayMs },
+          { err: failure, queue, reason, delayMs },
           `A message could not be set aside in "${queue}" and is tried again.`,
         );
         // Headers from outside may be what the broker cannot take.

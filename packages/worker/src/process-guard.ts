@@ -9,7 +9,8 @@ export function guardProcess(logger: Logger, fail: (context: RunContext, error: 
   function caught(kind: string, error: unknown): void {
     const context = currentTask.getStore();
     const from = context instanceof RunContext ? context : undefined;
-    const fields = from === undefined ? { error } : { error, task: from.work.task.name, taskId: from.work.id };
+    const fields =
+      from === undefined ? { err: error } : { err: error, task: from.work.task.name, taskId: from.work.id };
     if (from === undefined) {
       logger.error(fields, `${kind} outside of any task.`);
     } else if (fail(from, error)) {

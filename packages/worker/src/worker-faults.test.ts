@@ -393,5 +393,9 @@ describe('a half-open broker', () => {
     isAway = true;
     expect(cutMemoryLinks(bench.broker, { clientName: 'bench:read' })).toBe(1);
     await expect(within(worker.done, 'the end of the worker')).rejects.toThrow('could not be reached in 3 tries');
+    // Under the name that pino shows errors by.
+    expect(bench.lines.find(({ message }) => message === 'The worker cannot work and stops.')?.fields).toEqual({
+      err: expect.objectContaining({ message: expect.stringContaining('could not be reached in 3 tries') }),
+    });
   });
 });

@@ -151,7 +151,7 @@ export class Worker implements AsyncDisposable {
     this.#window = new PrefetchWindow(
       { base: this.#prefetchBase(), slots: this.#mostSlots },
       settings.workerEtaTaskLimit ?? Number.POSITIVE_INFINITY,
-      (error) => this.#logger.warn({ error }, 'The prefetch count could not be changed.'),
+      (error) => this.#logger.warn({ err: error }, 'The prefetch count could not be changed.'),
     );
     for (const task of app.tasks.values()) parseRateLimit(task.options.rateLimit);
     if (settings.workerDirect) app.queues.add(workerDirectQueue(this.nodeName));
@@ -167,7 +167,7 @@ export class Worker implements AsyncDisposable {
       isRunning: () => this.#isRunning,
     });
     this.#observers = new TaskObservers((error) =>
-      this.#logger.error({ error }, 'What is told of a task could not be told.'),
+      this.#logger.error({ err: error }, 'What is told of a task could not be told.'),
     );
     this.#untell = tellSignals(app.signals, this.#observers);
     this.#revoked = new Revokes(this.#clock);
@@ -459,7 +459,7 @@ export class Worker implements AsyncDisposable {
     } catch (error) {
       if (this.#state !== 'running') return;
       if (!isLovageError(error) || !error.retryable) throw error;
-      this.#logger.error({ error }, 'The result store cannot be reached. It is tried again with each result.');
+      this.#logger.error({ err: error }, 'The result store cannot be reached. It is tried again with each result.');
     }
     // Bodies are decoded in the middle of a turn, so what decoding needs is there before the first message.
     await app.serializers.loadAccepted();
@@ -636,7 +636,7 @@ export class Worker implements AsyncDisposable {
     // A stop ends what is under way, and that is no failure.
     if (this.#failure !== undefined || this.#stopping !== undefined || this.#state === 'closed') return;
     this.#failure = error;
-    this.#logger.error({ error }, 'The worker cannot work and stops.');
+    this.#logger.error({ err: error }, 'The worker cannot work and stops.');
     this.#isReady.reject(error);
     void this.stop('cold');
   }

@@ -229,7 +229,7 @@ async function startBeat(app: Lovage, logger: Logger, options: WorkerCommandOpti
     ...(scheduler === undefined ? {} : { scheduler }),
   });
   await beat.start();
-  beat.done.catch((error: unknown) => logger.error({ error }, 'beat: it cannot go on, the worker does'));
+  beat.done.catch((error: unknown) => logger.error({ err: error }, 'beat: it cannot go on, the worker does'));
   return beat;
 }
 

@@ -157,7 +157,10 @@ export class EagerRunner {
         try {
           await currentTask.run(context, async () => hook());
         } catch (error) {
-          app.logger.error({ error, task: task.name, taskId }, `A handler of task ${task.name}[${taskId}] failed.`);
+          app.logger.error(
+            { err: error, task: task.name, taskId },
+            `A handler of task ${task.name}[${taskId}] failed.`,
+          );
         }
       };
       let value: unknown;
@@ -252,7 +255,7 @@ export class EagerRunner {
           await this.apply(fields, [taskId]);
         }
       } catch (failure) {
-        this.#app.logger.error({ error: failure, taskId, errback: fields.task }, `Errback ${fields.task} failed.`);
+        this.#app.logger.error({ err: failure, taskId, errback: fields.task }, `Errback ${fields.task} failed.`);
       }
     }
   }

@@ -651,7 +651,7 @@ export class Lovage implements AsyncDisposable {
     try {
       await closer();
     } catch (error) {
-      this.logger.error({ error }, `What was to be done before the app "${this.name}" closes failed.`);
+      this.logger.error({ err: error }, `What was to be done before the app "${this.name}" closes failed.`);
     }
   }
 

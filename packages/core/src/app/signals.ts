@@ -142,6 +142,6 @@ export class Signals {
   }
 
   #failed(signal: SignalName, error: unknown): void {
-    this.#logger().error({ error, signal }, `A handler of the signal ${signal} failed.`);
+    this.#logger().error({ err: error, signal }, `A handler of the signal ${signal} failed.`);
   }
 }

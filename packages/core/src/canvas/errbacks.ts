@@ -41,7 +41,7 @@ export async function callErrbacks(
       await currentTask.run(context, () => task.run(context, args, errback.kwargs ?? {}));
     } catch (failure) {
       app.logger.error(
-        { error: failure, taskId: id, errback: errback.task },
+        { err: failure, taskId: id, errback: errback.task },
         `Errback ${errback.task} of task ${id} failed.`,
       );
     }

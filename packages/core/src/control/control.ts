@@ -302,7 +302,7 @@ export class Control {
     try {
       return decodeReply(message, this.#app.serializers) as Answer<T> | undefined;
     } catch (error) {
-      this.#app.logger.warn({ error }, 'An answer to a control command cannot be read.');
+      this.#app.logger.warn({ err: error }, 'An answer to a control command cannot be read.');
       return undefined;
     }
   }

@@ -43,7 +43,7 @@ export class Events {
       try {
         handler?.(event);
       } catch (error) {
-        this.#app.logger.error({ error, type: event.type }, 'An event handler failed.');
+        this.#app.logger.error({ err: error, type: event.type }, 'An event handler failed.');
       }
     };
     const receiver = new EventReceiver(

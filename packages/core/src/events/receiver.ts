@@ -97,7 +97,7 @@ export class EventReceiver implements AsyncDisposable {
       const now = Date.now() / 1000;
       return decodeEvents({ ...message, headers: {} }, serializers, accepted).map((event) => this.#note(event, now));
     } catch (error) {
-      logger.warn({ error }, 'An event cannot be read and is dropped.');
+      logger.warn({ err: error }, 'An event cannot be read and is dropped.');
       return [];
     }
   }

@@ -120,11 +120,14 @@ export class EventSender {
     const { logger } = this.#app;
     if (this.#isClosed || isLovageError(error, 'ERR_CLOSED')) return;
     if (!isLovageError(error) || !error.retryable) {
-      logger.error({ error, events: batch.length }, 'Events could not be sent and are dropped.');
+      logger.error({ err: error, events: batch.length }, 'Events could not be sent and are dropped.');
       this.#start();
       return;
     }
-    logger.debug({ error, events: batch.length }, 'Events could not be sent. They are kept until the broker is back.');
+    logger.debug(
+      { err: error, events: batch.length },
+      'Events could not be sent. They are kept until the broker is back.',
+    );
     this.#waiting = [...batch, ...this.#waiting].slice(-MOST_WAITING);
     this.#timer = setTimeout(() => {
       this.#timer = undefined;

@@ -1,4 +1,4 @@
-/** The six methods that Lovage asks of a logger; pino, winston and console fit. Fields first, as pino has it. */
+/** What Lovage asks of a logger; pino fits as it is. Fields first, an error among them under `err`, as pino has it. */
 export interface Logger {
   debug(fields: LogFields, message: string): void;
   info(fields: LogFields, message: string): void;

@@ -119,7 +119,7 @@ export class LeaseKeeping<Receipt> {
     this.#thread.on('message', ({ renewed, error }: { renewed?: number; error?: string }) => {
       if (error === undefined)
         logger.warn({ messages: renewed }, 'The event loop stood still; leases were renewed for it.');
-      else logger.warn({ error }, 'The event loop stood still, and leases could not be renewed for it.');
+      else logger.warn({ reason: error }, 'The event loop stood still, and leases could not be renewed for it.');
     });
     this.#thread.on('error', (error) => {
       this.#isOver = true;

@@ -189,7 +189,7 @@ export class SqliteDatabase implements SqlDatabase {
     try {
       this.#driver.close();
     } catch (error) {
-      this.#options.logger.warn({ error, location: this.location }, 'The database did not close cleanly.');
+      this.#options.logger.warn({ err: error, location: this.location }, 'The database did not close cleanly.');
     }
   }
 

@@ -124,7 +124,7 @@ export class Consumption {
         clock.after(delayMs, resolve);
       });
       if (!session.isLive || !isRunning() || session.consumer !== undefined) return;
-      logger.warn({ error, queues: this.queueNames }, 'The broker ended the consumer. It is started again.');
+      logger.warn({ err: error, queues: this.queueNames }, 'The broker ended the consumer. It is started again.');
       try {
         await this.start(session);
         return;

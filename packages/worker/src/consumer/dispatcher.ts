@@ -162,7 +162,7 @@ export class Dispatcher {
       try {
         this.#receiveOne(session, delivery, rules, handBacks);
       } catch (error) {
-        this.#options.logger.error({ error, queue: delivery.queue }, 'A message could not be taken in.');
+        this.#options.logger.error({ err: error, queue: delivery.queue }, 'A message could not be taken in.');
         this.#setAside(session, delivery, undefined, 'invalid-message', error);
       }
     }
@@ -477,7 +477,7 @@ export class Dispatcher {
       return;
     }
     this.#options.logger.error(
-      { error, task: task.name, taskId: work.id },
+      { err: error, task: task.name, taskId: work.id },
       `Task ${task.name}[${work.id}] goes back to the broker: what follows it failed in an unexpected way.`,
     );
     this.ended(attempt, 'returned');
@@ -587,7 +587,7 @@ export class Dispatcher {
       this.#checkIdle();
     };
     promise.then(done, (error: unknown) => {
-      this.#options.logger.error({ error }, 'A message could not be dealt with. The broker delivers it again.');
+      this.#options.logger.error({ err: error }, 'A message could not be dealt with. The broker delivers it again.');
       done();
     });
   }

@@ -63,6 +63,6 @@ export async function handBack(
 
 function notPublished(session: ConsumerSession, error: unknown, logger: Logger): void {
   if (session.isLive && !isLovageError(error, 'ERR_CONNECTION_LOST')) {
-    logger.error({ error }, 'Messages could not be published for later. They stay where they are.');
+    logger.error({ err: error }, 'Messages could not be published for later. They stay where they are.');
   }
 }

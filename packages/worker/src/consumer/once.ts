@@ -25,7 +25,7 @@ export async function ifFirst(work: Work, { app, logger, nodeName }: OnceOptions
     isFirst = await claim(app, work, nodeName);
   } catch (error) {
     // The claim may have been written: the message is marked as redelivered then, and is not asked again.
-    logger.warn({ error, task: task.name, taskId: work.id }, 'The store of claims is out of reach.');
+    logger.warn({ err: error, task: task.name, taskId: work.id }, 'The store of claims is out of reach.');
     return 'requeue';
   }
   if (!isFirst) {
@@ -58,13 +58,13 @@ export async function unlessDone(work: Work, { app, logger, workflow }: OnceOpti
   } catch (error) {
     if (hasSucceeded && isLovageError(error) && error.retryable) {
       logger.warn(
-        { error, task: task.name, taskId: work.id },
+        { err: error, task: task.name, taskId: work.id },
         `Task ${task.name}[${work.id}] is done already and goes back to the broker: what follows it could not be sent.`,
       );
       return 'requeue';
     }
     logger.warn(
-      { error, task: task.name, taskId: work.id },
+      { err: error, task: task.name, taskId: work.id },
       `It is not known whether task ${task.name}[${work.id}] is done already. It runs again.`,
     );
   }

@@ -88,12 +88,12 @@ export class Settler {
         }
         if (delayMs === undefined) {
           this.#logger.error(
-            { error, deliveries: batch.length },
+            { err: error, deliveries: batch.length },
             'Deliveries could not be settled. The broker may deliver them again.',
           );
           return;
         }
-        this.#logger.warn({ error, deliveries: batch.length, delayMs }, 'Settling failed and is tried again.');
+        this.#logger.warn({ err: error, deliveries: batch.length, delayMs }, 'Settling failed and is tried again.');
         await new Promise<void>((resolve) => {
           this.#clock.after(delayMs, resolve);
         });

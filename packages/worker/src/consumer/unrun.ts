@@ -95,7 +95,7 @@ export class Unrun {
     const hasPlace = deadLetters.hasPlaceFor(delivery.queue);
     logger.error(
       {
-        error,
+        err: error,
         reason,
         queue: delivery.queue,
         ...(request === undefined ? {} : { task: request.task, taskId: request.id }),
@@ -156,8 +156,7 @@ export class Unrun {
     );
     await new Promise<void>((resolve) => {
       results.write(state, (failure) => {
-        if (failure !== undefined)
-          logger.error({ error: failure, taskId: request.id }, 'A failure could not be stored.');
+        if (failure !== undefined) logger.error({ err: failure, taskId: request.id }, 'A failure could not be stored.');
         resolve();
       });
     });

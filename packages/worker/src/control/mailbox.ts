@@ -48,7 +48,7 @@ export class Mailbox {
     const { queue, ...topology } = mailboxTopology(nodeName, app.settings);
     const again = (error: unknown): void => {
       if (this.#isClosed) return;
-      logger.warn({ error }, 'Remote control is not possible at the moment. It is tried again.');
+      logger.warn({ err: error }, 'Remote control is not possible at the moment. It is tried again.');
       clock.after(LISTEN_AGAIN_MS, () => {
         if (!this.#isClosed && isOpen) void this.listen(connection);
       });
@@ -91,7 +91,7 @@ export class Mailbox {
       command = decodeCommand(message, app.serializers);
       if (!isAddressedTo(nodeName, command)) return;
     } catch (error) {
-      logger.error({ error }, 'A control message cannot be read and is dropped.');
+      logger.error({ err: error }, 'A control message cannot be read and is dropped.');
       return;
     }
     if (this.#running >= MOST_AT_ONCE) {
@@ -110,12 +110,15 @@ export class Mailbox {
       try {
         answer = await panel.run(method, given);
       } catch (error) {
-        logger.error({ error, method }, `The control command ${JSON.stringify(method)} failed.`);
+        logger.error({ err: error, method }, `The control command ${JSON.stringify(method)} failed.`);
         answer = { error: reprError(error) };
       }
       if (replyTo !== undefined && answer !== NO_REPLY) await this.#reply(answer, replyTo);
     } catch (error) {
-      logger.error({ error, method }, `The answer to the control command ${JSON.stringify(method)} could not be sent.`);
+      logger.error(
+        { err: error, method },
+        `The answer to the control command ${JSON.stringify(method)} could not be sent.`,
+      );
     } finally {
       this.#running--;
     }

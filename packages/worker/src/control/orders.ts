@@ -131,7 +131,7 @@ async function revoke({ app, worker, logger }: PanelHost, given: Given, terminat
     const backend = await app.resultBackend();
     if (backend?.capabilities.shared === true) await markRevoked(backend, ids);
   } catch (error) {
-    logger.warn({ error, ids }, 'Revoked tasks could not be noted in the result store.');
+    logger.warn({ err: error, ids }, 'Revoked tasks could not be noted in the result store.');
   }
   if (!terminate) return { ok: `tasks ${reprSet(ids)} flagged as revoked` };
   return { ok: `terminate: ${ended.length === 0 ? 'tasks unknown' : [...new Set(ended)].join(', ')}` };

@@ -139,7 +139,7 @@ export class Gossip {
     try {
       await app.applySignature(action as Parameters<Lovage['applySignature']>[0]);
     } catch (error) {
-      logger.error({ error }, 'The task of an election could not be sent.');
+      logger.error({ err: error }, 'The task of an election could not be sent.');
     }
   }
 }

@@ -36,7 +36,7 @@ export async function mingle({ app, nodeName, logger, revoked }: MingleFacts): P
     })
     .then(
       () => logger.info({ nodes }, nodes === 0 ? 'mingle: all alone' : `mingle: sync with ${nodes} nodes`),
-      (error: unknown) => logger.warn({ error }, 'mingle: the neighbors could not be asked'),
+      (error: unknown) => logger.warn({ err: error }, 'mingle: the neighbors could not be asked'),
     );
   const enough = new Promise<void>((resolve) => {
     setTimeout(resolve, PATIENCE_MS);

@@ -48,7 +48,7 @@ export class Watchdog {
         `${who} kept the event loop from turning for ${(blockedMs / 1000).toFixed(1)}s. Run what computes in the pool "threads" or "processes".`,
       );
     });
-    this.#thread.on('error', (error) => logger.warn({ error }, 'The watchdog of the event loop ended.'));
+    this.#thread.on('error', (error) => logger.warn({ err: error }, 'The watchdog of the event loop ended.'));
     const beat = (): void => {
       Atomics.store(beats, 1, inspectorUrl() === undefined ? 0 : 1);
       Atomics.add(beats, 0, 1);

@@ -62,7 +62,7 @@ export class StateFile {
       }
       renameSync(temporary, this.#path);
     } catch (error) {
-      this.#logger.error({ error, file: this.#path }, 'What is revoked could not be written down.');
+      this.#logger.error({ err: error, file: this.#path }, 'What is revoked could not be written down.');
     }
   }
 
@@ -97,7 +97,10 @@ export class StateFile {
       if (this.#isClosed) await rm(temporary, { force: true });
       else renameSync(temporary, this.#path);
     } catch (error) {
-      this.#logger.error({ error, file: this.#path }, 'What is revoked could not be written down. It is tried again.');
+      this.#logger.error(
+        { err: error, file: this.#path },
+        'What is revoked could not be written down. It is tried again.',
+      );
       if (!this.#isClosed) this.#saveSoon();
     }
   }
@@ -113,7 +116,10 @@ export class StateFile {
       text = readFileSync(this.#path, 'utf8');
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') {
-        this.#logger.error({ error, file: this.#path }, 'The state file cannot be read. The worker starts without it.');
+        this.#logger.error(
+          { err: error, file: this.#path },
+          'The state file cannot be read. The worker starts without it.',
+        );
       }
       return undefined;
     }
@@ -122,7 +128,7 @@ export class StateFile {
     } catch (error) {
       const aside = `${this.#path}.unreadable`;
       this.#logger.error(
-        { error, file: this.#path, movedTo: aside },
+        { err: error, file: this.#path, movedTo: aside },
         'The state file is not one of ours, or is damaged. It is moved aside and the worker starts without it.',
       );
       try {

@@ -441,7 +441,7 @@ export class Tracer implements AttemptEnds, ContextHost {
   async #notPublished(attempt: Attempt, error: unknown, what: string): Promise<void> {
     if (isPassing(error) && !attempt.work.settled) {
       this.logger.error(
-        { error, task: attempt.task.name, taskId: attempt.work.id },
+        { err: error, task: attempt.task.name, taskId: attempt.work.id },
         `${label(attempt)} goes back to the broker: ${what} could not be published.`,
       );
       this.#end(attempt, attempt.isFenced ? 'fenced' : 'returned');
@@ -505,7 +505,7 @@ export class Tracer implements AttemptEnds, ContextHost {
           return;
         }
         this.logger.error(
-          { error: failure, task: task.name, taskId: work.id },
+          { err: failure, task: task.name, taskId: work.id },
           `An errback of ${label(attempt)} could not be sent.`,
         );
       }
@@ -528,7 +528,7 @@ export class Tracer implements AttemptEnds, ContextHost {
       await this.#callHook(attempt, call, value);
     } catch (error) {
       this.logger.error(
-        { error, task: attempt.task.name, taskId: attempt.work.id },
+        { err: error, task: attempt.task.name, taskId: attempt.work.id },
         `A handler of ${label(attempt)} failed.`,
       );
     }
@@ -569,7 +569,7 @@ export class Tracer implements AttemptEnds, ContextHost {
 
   #logUnstored(attempt: Attempt, error: unknown): void {
     this.logger.error(
-      { error, task: attempt.task.name, taskId: attempt.work.id },
+      { err: error, task: attempt.task.name, taskId: attempt.work.id },
       `The state of ${label(attempt)} could not be stored.`,
     );
   }
@@ -591,7 +591,7 @@ export class Tracer implements AttemptEnds, ContextHost {
   #guard(attempt: Attempt, work: Promise<void>): void {
     work.catch((error: unknown) => {
       this.logger.error(
-        { error, task: attempt.task.name, taskId: attempt.work.id },
+        { err: error, task: attempt.task.name, taskId: attempt.work.id },
         `${label(attempt)} goes back to the broker: what follows it failed in an unexpected way.`,
       );
       this.#observers.internalError(attempt, error);

@@ -75,7 +75,7 @@ export class Workflow {
     try {
       await callErrbacks(app, { id, rootId, errbacks: body.errbacks }, error, null);
     } catch (failure) {
-      logger.error({ error: failure, taskId: id }, `An errback of task ${request.task}[${id}] could not be sent.`);
+      logger.error({ err: failure, taskId: id }, `An errback of task ${request.task}[${id}] could not be sent.`);
     }
     await this.ended(request, body, 'FAILURE', error, true);
   }
@@ -96,7 +96,7 @@ export class Workflow {
       } catch (error) {
         const isPassing = isLovageError(error) && error.retryable;
         logger.error(
-          { error, task, taskId: id },
+          { err: error, task, taskId: id },
           `What the end of task ${task}[${id}] means for its workflow could not be done${isPassing ? ' yet' : ''}.`,
         );
         if (!isPassing) return undefined;

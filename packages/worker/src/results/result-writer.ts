@@ -144,7 +144,7 @@ export class ResultWriter {
       try {
         written(failure);
       } catch (error) {
-        this.#options.logger.error({ error }, 'What follows the write of a result failed in an unexpected way.');
+        this.#options.logger.error({ err: error }, 'What follows the write of a result failed in an unexpected way.');
       }
     }
   }
@@ -165,7 +165,7 @@ export class ResultWriter {
     const { clock, random, logger } = this.#options;
     const longest = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** attempt);
     const delayMs = Math.round(longest * (0.5 + random() / 2));
-    logger.warn({ error, writes, delayMs }, 'The result store did not take results. They are tried again.');
+    logger.warn({ err: error, writes, delayMs }, 'The result store did not take results. They are tried again.');
     await new Promise<void>((resolve) => {
       const cancel = clock.after(delayMs, wake);
       const wakes = this.#wakes;

@@ -3,7 +3,7 @@ import { Worker } from '@lovage/worker';
 
 const { appModule, options } = JSON.parse(process.argv[2]);
 const { app } = await import(appModule);
-const line = (fields, message) => console.error(message, fields.error ?? '');
+const line = (fields, message) => console.error(message, fields.err ?? '');
 const logger = { debug() {}, info() {}, warn: line, error: line };
 const worker = new Worker(app, { appModule, logger, ...options });
 process.on('message', (message) => void answerCall(message));

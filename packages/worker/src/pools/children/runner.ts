@@ -106,11 +106,11 @@ export class Runner implements ContextHost<ContextWork> {
     const context = currentTask.getStore();
     const job = context === undefined ? undefined : this.#byContext.get(context);
     if (job === undefined) {
-      this.logger.error({ error }, `${kind} outside of any task. This child is replaced.`);
+      this.logger.error({ err: error }, `${kind} outside of any task. This child is replaced.`);
       this.#post({ kind: 'stray' });
       return;
     }
-    const fields = { error, task: job.task.name, taskId: job.context.work.id };
+    const fields = { err: error, task: job.task.name, taskId: job.context.work.id };
     const name = `${job.task.name}[${job.context.work.id}]`;
     if (job.isOver) {
       this.logger.error(fields, `${kind} of task ${name} after its end.`);
