@@ -42,7 +42,7 @@ const marked = (shared[KEY] ??= new WeakMap());
 
 /**
  * Makes a method of a provider, or of a controller, a task. It runs with the provider's own dependencies; a provider in
- * the scope of a request is made anew for each run, with the task's context as its `REQUEST`.
+ * the scope of a request, or a transient one, is made anew for each run, with the task's context as its `REQUEST`.
  *
  * @example
  * class MailTasks {

@@ -33,8 +33,14 @@ export interface InjectedTask {
 
 // One for all installed copies of this package.
 const KEY = Symbol.for('@lovage/nestjs-injected');
-const shared = globalThis as { [KEY]?: Map<string, InjectedTask> };
+const NUMBERS = Symbol.for('@lovage/nestjs-class-numbers');
+interface ClassNumbers {
+  next: number;
+  readonly of: WeakMap<TaskClass, number>;
+}
+const shared = globalThis as { [KEY]?: Map<string, InjectedTask>; [NUMBERS]?: ClassNumbers };
 const injected = (shared[KEY] ??= new Map());
+const numbers = (shared[NUMBERS] ??= { next: 0, of: new WeakMap() });
 
 /**
  * Injects a task, to send it: `@InjectTask(MailTasks, 'welcome') welcome: TaskOf<MailTasks, 'welcome'>`. The class need not
@@ -52,9 +58,17 @@ export function InjectTask(target: TaskClass | string | undefined, method = ''):
   }
   const task =
     typeof target === 'string' ? { name: target } : { name: taskName(target, method), owner: { target, method } };
-  const token = `lovage:task:${typeof target === 'string' ? 'named' : 'of'}:${task.name}`;
+  // Two classes may have one name, and their tasks different options.
+  const whose = typeof target === 'string' ? 'named' : `of:${numberOf(target)}`;
+  const token = `lovage:task:${whose}:${task.name}`;
   injected.set(token, task);
   return Inject(token);
+}
+
+function numberOf(target: TaskClass): number {
+  const number = numbers.of.get(target) ?? numbers.next++;
+  numbers.of.set(target, number);
+  return number;
 }
 
 /** The name under which a method of a class is a task. Throws `ConfigError` when it is none. */

@@ -1,10 +1,10 @@
 import type { LogFields, Logger } from '@lovage/core';
-import { Logger as NestLogger } from '@nestjs/common';
+import { Logger as NestLogger, type LogLevel } from '@nestjs/common';
 
 /** Lovage's log in Nest's, under the context `Lovage`. */
 export function nestLogger(): Logger {
   const log = new NestLogger('Lovage');
-  return {
+  const logger: Logger = {
     debug: (fields, message) => log.debug(withFields(message, fields)),
     info: (fields, message) => log.log(withFields(message, fields)),
     warn: (fields, message) => log.warn(withFields(message, fields)),
@@ -13,6 +13,11 @@ export function nestLogger(): Logger {
         ? log.error(withFields(`${message} ${err.message}`, fields), err.stack)
         : log.error(withFields(message, err === undefined ? fields : { ...fields, err })),
   };
+  // Newer ones of Nest can tell; lines of each task need not be made then when nobody sees them.
+  if (!('isLevelEnabled' in NestLogger)) return logger;
+  return Object.assign(logger, {
+    isLevelEnabled: (level: string) => NestLogger.isLevelEnabled((level === 'info' ? 'log' : level) as LogLevel),
+  });
 }
 
 function withFields(message: string, fields: LogFields): string {

@@ -27,6 +27,8 @@ interface Found {
 export class NestTasks {
   readonly #app: Lovage;
   readonly #modules: ModuleRef;
+  /** The class of each registered task. */
+  readonly #targets = new Map<string, TaskClass>();
 
   constructor(app: Lovage, modules: ModuleRef) {
     this.#app = app;
@@ -60,7 +62,7 @@ export class NestTasks {
   /** What {@link InjectTask} gives. */
   injected({ name, owner }: InjectedTask): AnyTask | RemoteTask<unknown[], unknown> {
     const registered = this.#app.tasks.get(name);
-    if (registered !== undefined) return registered;
+    if (registered !== undefined && (owner === undefined || this.#isOf(owner.target, name))) return registered;
     if (owner === undefined) return this.#app.remote<Method>(name);
     const { target, method } = owner;
     // Not registered: no worker of this process may take what it could not run.
@@ -69,9 +71,17 @@ export class NestTasks {
     });
   }
 
+  /** False when the registered task of this name is that of another class, which has only the name in common. */
+  #isOf(asked: TaskClass, name: string): boolean {
+    const target = this.#targets.get(name);
+    if (target === undefined || target === asked) return true;
+    return target.prototype instanceof asked || asked.prototype instanceof target;
+  }
+
   #add({ target, method, marks, wrapper }: Found, name: string): void {
     const task = makeTask(this.#app, name, target, method, (args) => this.#call(wrapper, method, args));
     this.#app.tasks.register(task);
+    this.#targets.set(name, target);
     for (const { schedule, args, options } of marks.periodic) task.every(schedule, args as never, options);
   }
 
@@ -80,11 +90,14 @@ export class NestTasks {
   }
 
   #call(wrapper: Wrapper, method: string, args: unknown[]): unknown {
-    if (wrapper.isDependencyTreeStatic()) return callMethod(wrapper.instance as object, method, args);
+    // Of a transient provider Nest keeps no instance that was constructed.
+    if (wrapper.isDependencyTreeStatic() && !wrapper.isTransient) {
+      return callMethod(wrapper.instance as object, method, args);
+    }
     return this.#resolve(wrapper).then((instance) => callMethod(instance, method, args));
   }
 
-  /** A provider that is made for each request is made for each run. */
+  /** A provider that is made for each request, or for each that uses it, is made for each run. */
   #resolve(wrapper: Wrapper): Promise<object> {
     const id = ContextIdFactory.create();
     this.#modules.registerRequestByContextId<TaskContext | undefined>(currentTask.getStore(), id);

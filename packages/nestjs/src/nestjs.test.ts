@@ -1,9 +1,20 @@
 import 'reflect-metadata';
-import { ConfigError, crontab, Lovage, type RemoteTask, type SignalMap, type TaskContext } from '@lovage/core';
+import {
+  ConfigError,
+  ConnectError,
+  crontab,
+  Lovage,
+  type RemoteTask,
+  type SignalMap,
+  type TaskContext,
+} from '@lovage/core';
+import { type BrokerUrl, parseBrokerUrls, resolveTransport, type Transport } from '@lovage/core/transport';
 import { Worker } from '@lovage/worker';
 import {
+  ConsoleLogger,
   Inject,
   Injectable,
+  Logger as NestLogger,
   Module,
   Scope,
   type INestApplicationContext,
@@ -58,6 +69,7 @@ afterEach(async () => {
   await Promise.all(opened.splice(0).map((context) => context.close()));
 });
 
+const quiet = { debug() {}, info() {}, warn() {}, error() {} };
 const MEMORY = { broker: 'memory://', backend: 'memory://' };
 
 async function open(
@@ -115,6 +127,23 @@ describe('a task of a provider', () => {
     ]);
   });
 
+  it('is made anew for each run, all of it, when it is transient', async () => {
+    @Injectable({ scope: Scope.TRANSIENT })
+    class Fresh {
+      readonly seen: number[] = [];
+      @Inject(Mailer) readonly mailer!: Mailer;
+
+      @Task('fresh')
+      count(): [number, number] {
+        return [this.seen.push(1), this.mailer.sent.length];
+      }
+    }
+    const context = await open({ worker: true }, { imports: [MailerModule], providers: [Fresh] });
+    const app = context.get(Lovage);
+    expect(await (await app.sendTask('fresh')).get({ timeout: 5 })).toEqual([1, 0]);
+    expect(await (await app.sendTask('fresh')).get({ timeout: 5 })).toEqual([1, 0]);
+  });
+
   it('fails as a task does that is called with too few arguments', async () => {
     const context = await open({ worker: { queues: ['mail'] } }, { imports: [MailerModule], providers: [MailTasks] });
     await expect((await context.get(Lovage).sendTask('mail.welcome')).get({ timeout: 5 })).rejects.toThrow(
@@ -133,6 +162,29 @@ describe('a task of a provider', () => {
     await context.get(Web).welcome.delay('ada@example.org');
     expect(await sent).toMatchObject({ task: 'mail.welcome', routingKey: 'mail' });
     expect(app.tasks.names()).toEqual([]);
+  });
+
+  it('is not that of another class of the same name', async () => {
+    const [One, Two] = ['one', 'two'].map((queue) => {
+      class Jobs {
+        @Task({ queue })
+        run(): void {}
+      }
+      return Jobs;
+    }) as [Type<{ run(): void }>, Type<{ run(): void }>];
+    @Injectable()
+    class Web {
+      @InjectTask(One, 'run') readonly one!: TaskOf<{ run(): void }, 'run'>;
+      @InjectTask(Two, 'run') readonly two!: TaskOf<{ run(): void }, 'run'>;
+    }
+    for (const providers of [[Web], [Web, Two]]) {
+      const context = await open({ taskCreateMissingQueues: true }, { providers });
+      const keys: unknown[] = [];
+      context.get(Lovage).on('afterTaskPublish', ({ routingKey }) => keys.push(routingKey));
+      await context.get(Web).one.delay();
+      await context.get(Web).two.delay();
+      expect(keys).toEqual(['one', 'two']);
+    }
   });
 });
 
@@ -189,6 +241,49 @@ describe('LovageModule', () => {
     await worker.start();
     await worker.stop();
     await app.close();
+  });
+
+  it('starts while the broker is away, and takes tasks when it is back', async () => {
+    const memory = await resolveTransport(parseBrokerUrls('memory://')[0] as BrokerUrl);
+    let isAway = true;
+    let refused = (): void => {};
+    const refusal = new Promise<void>((resolve) => (refused = resolve));
+    const transport: Transport = {
+      schemes: ['faulty'],
+      connect(url, options) {
+        if (!isAway) return memory.connect(url, options);
+        refused();
+        return Promise.reject(new ConnectError('The broker is away.'));
+      },
+    };
+    const context = await open(
+      { broker: 'faulty://', transports: [transport], logger: quiet, worker: true },
+      { imports: [MailerModule], providers: [MailTasks] },
+    );
+    await refusal;
+    isAway = false;
+    const sent = await context.get(Lovage).sendTask('MailTasks.clean', { args: ['x'] });
+    expect(await sent.get({ timeout: 5 })).toBe('MailTasks.clean x');
+  });
+
+  it('does not start with a worker that never can, or beat, and leaves nothing running', async () => {
+    await expect(open({ broker: 'carrier-pigeon://', worker: true })).rejects.toThrow(/carrier-pigeon/);
+    await expect(open({ worker: { concurency: 1 } as never })).rejects.toThrow(/Unknown worker option "concurency"/);
+    const app = new Lovage('halves', { ...MEMORY, beatSchedule: { wrong: { task: 'a', shedule: 5 } } as never });
+    let begun = 0;
+    let ended = 0;
+    app.on('workerInit', () => void begun++);
+    app.on('workerShutdown', () => void ended++);
+    await expect(open({ lovage: app, worker: true, beat: { schedule: 'memory://' } })).rejects.toThrow(/shedule/);
+    expect([begun, ended]).toEqual([1, 1]);
+    await app.close();
+  });
+
+  it('makes no lines that its log would not show', async () => {
+    const context = await open({});
+    NestLogger.overrideLogger(new ConsoleLogger({ logLevels: ['error'] }));
+    const { logger } = context.get(Lovage) as unknown as { logger: { isLevelEnabled(level: string): boolean } };
+    expect(['debug', 'info', 'error'].map((level) => logger.isLevelEnabled(level))).toEqual([false, false, true]);
   });
 
   it('declares periodic tasks, and sends them with beat', async () => {

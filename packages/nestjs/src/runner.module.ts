@@ -30,20 +30,34 @@ export class LovageRunner implements OnApplicationBootstrap, OnModuleDestroy {
 
   async onApplicationBootstrap(): Promise<void> {
     if (isLed()) return;
+    try {
+      await this.#start();
+    } catch (error) {
+      // Nest destroys no module of an application that has not started.
+      await this.onModuleDestroy();
+      if (this.#options.lovage === undefined) await this.#app.close();
+      throw error;
+    }
+  }
+
+  async #start(): Promise<void> {
     const { worker = false, beat = false } = this.#options;
     if (worker !== false) {
       const { isInChild, Worker } = await import('@lovage/worker').catch(missing('worker'));
       // A child of a pool loads the application to run tasks that its parent gives it.
       if (isInChild()) return;
+      // What cannot pass ends the start. A broker that is away may come back, and must not keep requests from being taken.
+      await this.#app.loadTransports();
+      await this.#app.importTasks();
       this.#worker = new Worker(this.#app, worker === true ? {} : worker);
       report('The worker has stopped.', this.#worker.done);
-      await this.#worker.start();
+      void this.#worker.start();
     }
     if (beat !== false) {
       const { Beat } = await import('@lovage/beat').catch(missing('beat'));
       this.#beat = new Beat(this.#app, beat === true ? {} : beat);
-      report('Beat has stopped.', this.#beat.done);
       await this.#beat.start();
+      report('Beat has stopped.', this.#beat.done);
     }
   }
 
