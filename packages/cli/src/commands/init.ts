@@ -56,6 +56,7 @@ async function run(given: string | undefined, options: InitOptions, command: Com
     options.yes !== true && options.json !== true && process.stdin.isTTY === true && process.stdout.isTTY === true;
   const choice = await chooseBroker(globals.broker, asks, options);
   const { commandLine, findPackageManager, install } = await import('../init/package-manager.ts');
+  const { maskUrl } = await import('@lovage/core/transport');
   mkdirSync(folder, { recursive: true });
   const manager = options.packageManager ?? (await findPackageManager(folder));
   const plan = {
@@ -89,7 +90,7 @@ async function run(given: string | undefined, options: InitOptions, command: Com
   ];
   if (options.json === true) {
     process.stdout.write(
-      `${JSON.stringify({ folder, broker: choice.broker, packageManager: manager, files, next })}\n`,
+      `${JSON.stringify({ folder, broker: maskUrl(choice.broker), packageManager: manager, files, next })}\n`,
     );
     return;
   }
@@ -119,10 +120,13 @@ async function chooseBroker(
   if (given !== undefined) {
     const found = findBroker(given);
     if (found !== undefined) return found;
-    const { nearestName } = await import('@lovage/core');
+    const [{ nearestName }, { maskUrl }] = await Promise.all([
+      import('@lovage/core'),
+      import('@lovage/core/transport'),
+    ]);
     const names = BROKERS.map(({ name }) => name);
     throw new CommandError(
-      `"${given}" is no broker that a project can begin with. Expected one of: ${names.join(', ')}, or a URL.${nearestName(given, names)}`,
+      `"${maskUrl(given)}" is no broker that a project can begin with. Expected one of: ${names.join(', ')}, or a URL.${nearestName(given, names)}`,
       EXIT.usage,
     );
   }

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { constants } from 'node:os';
 import { styleText } from 'node:util';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Command } from 'commander';
+import { Command, type Option } from 'commander';
 import { globalOptions, wantsColour } from '../context.ts';
 import { CommandError, EXIT } from '../exit-codes.ts';
 import { type MultiNode, expanded, pidOf, readNodes } from '../multi/nodes.ts';
@@ -103,6 +103,7 @@ async function run(verb: string | undefined, given: readonly string[], command: 
     worker: workerCommand().options,
     before,
   };
+  const known = [...context.globals, ...context.worker];
   const nodes = (rest: readonly string[] = args): readonly MultiNode[] => readNodes(rest, context);
   switch (verb) {
     case 'start':
@@ -110,13 +111,13 @@ async function run(verb: string | undefined, given: readonly string[], command: 
     case 'stop':
     case 'stopwait':
     case 'stop_verify': {
-      const signal = takeSignal(args);
+      const signal = takeSignal(args, known);
       return finish(await stop(nodes(), signal, { waits: verb !== 'stop', output }), output);
     }
     case 'kill':
       return finish(await stop(nodes(), 'SIGKILL', { waits: false, output }), output);
     case 'restart': {
-      const signal = takeSignal(args);
+      const signal = takeSignal(args, known);
       const all = nodes();
       await stop(all, signal, { waits: true, output });
       return finish(await start(all, output), output);
@@ -231,15 +232,24 @@ function send(pid: number, signal: NodeJS.Signals): boolean {
   }
 }
 
-/** `-9`, `-KILL`, `-SIGKILL` among the arguments. Source: celery/bin/multi.py, _find_sig_argument. */
-function takeSignal(args: string[]): NodeJS.Signals {
+/**
+ * `-9`, `-KILL`, `-SIGKILL` among the arguments; what looks like one and is none is refused, for TERM would be sent
+ * instead. Source: celery/bin/multi.py, _find_sig_argument.
+ */
+function takeSignal(args: string[], known: readonly Option[]): NodeJS.Signals {
+  const valued = new Set(known.flatMap(({ short, required, optional }) => (required || optional ? [short] : [])));
   for (const [index, arg] of args.entries()) {
-    const name = /^-(?:SIG)?([A-Z][A-Z\d]+)$/.exec(arg)?.[1];
-    const number = /^-(\d{1,2})$/.exec(arg)?.[1];
+    if (arg === '--') break;
+    const [, number, name] = /^-(?:(\d+)|(?:SIG)?([A-Z][A-Z\d]+))$/i.exec(arg) ?? [];
+    if (number === undefined && name === undefined) continue;
     const found = Object.entries(constants.signals).find(([signal, value]) =>
-      name === undefined ? String(value) === number : signal === `SIG${name}`,
+      name === undefined ? value === Number(number) : signal === `SIG${name.toUpperCase()}`,
     );
-    if (found === undefined) continue;
+    if (found === undefined) {
+      // The value of an option that stands right behind its letter.
+      if (valued.has(arg.slice(0, 2))) continue;
+      throw new CommandError(`"${arg}" is no signal. Expected for example -TERM, -QUIT or -9.`, EXIT.usage);
+    }
     args.splice(index, 1);
     return found[0] as NodeJS.Signals;
   }

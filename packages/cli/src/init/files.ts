@@ -131,6 +131,9 @@ ${exec('lovage', 'call', 'tasks.add', '-a', "'[2, 2]'", '--wait')}    # 4
 | \`${runScript('worker')}\` | a worker, as in production |
 | \`${runScript('beat')}\` | sends periodic tasks; one is enough, more are spare |
 | \`${exec('lovage', '--help')}\` | everything else: results, remote control, events, schedules |
+
+Under systemd, Docker or another process manager start \`node_modules/.bin/lovage worker -l info\` itself: signals that stop
+\`npx\` or a script of package.json do not reach the worker, which is then killed in the middle of its tasks.
 `;
 }
 

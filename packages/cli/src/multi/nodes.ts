@@ -1,10 +1,10 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import type { Option } from 'commander';
 import { CommandError, EXIT } from '../exit-codes.ts';
 import { expandFileName, expandNodeName } from '../node-name.ts';
-import { isRunning } from '../pidfile.ts';
+import { isRunning, readPid } from '../pidfile.ts';
 import { ownOptions, parseArguments } from './node-options.ts';
 
 /** One worker of a cluster on this machine. */
@@ -120,6 +120,7 @@ export function expanded(text: string, node: string): string {
 /** The process of a node, if its pidfile names one that runs. */
 export function pidOf({ pidfile }: MultiNode): number | undefined {
   if (!existsSync(pidfile)) return undefined;
-  const pid = Number(readFileSync(pidfile, 'utf8'));
-  return Number.isInteger(pid) && pid > 0 && isRunning(pid) ? pid : undefined;
+  const pid = readPid(pidfile);
+  // 1 is init, and what is below it are groups of processes: no worker that multi has started.
+  return Number.isInteger(pid) && pid > 1 && isRunning(pid) ? pid : undefined;
 }

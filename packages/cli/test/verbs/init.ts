@@ -88,6 +88,20 @@ export default {
       out: '',
       err: /"redsi" is no broker.*Did you mean "redis"/,
     },
+    {
+      args: ['init', 'made', '--broker', 'kafka://ada:s3cret@queue.example'],
+      code: 2,
+      out: '',
+      err: /^Error: "kafka:\/\/ada:\*\*@queue\.example" is no broker/,
+    },
+    {
+      title: 'a password is not printed',
+      args: ['init', 'made', '--broker', 'amqp://ada:s3cret@queue.example', '--no-install', '--json'],
+      before: fresh,
+      code: 0,
+      out: /"broker":"amqp:\/\/ada:\*\*@queue\.example"/,
+      after: (_, context) => expect(made(context, 'lovage.config.ts')).toContain('ada:s3cret@'),
+    },
     { args: ['init', 'tasks.ts', '--yes'], code: 2, out: '', err: /tasks\.ts is a file\. Expected a folder/ },
   ],
 } satisfies VerbRows;

@@ -13,6 +13,15 @@ export default {
       out: /^\S+ \S+ .*-A proj worker --detach -n celery1@h --pidfile=celery1\.pid --logfile=celery1%I\.log -c 3\n.*celery2@h .* -c 1\n$/,
       err: '',
     },
+    { args: ['multi', 'stop', 'nobody', '-TREM'], code: 2, out: '', err: /"-TREM" is no signal\. Expected .*-TERM/ },
+    { args: ['multi', 'stop', 'nobody', '-99'], code: 2, out: '', err: /"-99" is no signal/ },
+    { args: ['multi', 'stop', 'nobody', '-sigterm', '-QMAIL'], code: 0, out: /DOWN/, err: '' },
+    {
+      args: ['multi', 'stop', 'a', '--pidfile=.'],
+      code: 1,
+      out: /Stopping/,
+      err: /^Error: The pidfile \S+ cannot be read: EISDIR/,
+    },
     { args: ['multi', 'stop', 'nobody'], code: 0, out: /> nobody@.*: (?:\S*)DOWN/, err: '' },
   ],
 } satisfies VerbRows;
