@@ -975,6 +975,48 @@ describe('redelivery', () => {
     expect(runs.toSorted()).toEqual(['held', 'other', 'twice']);
   });
 
+  const once = (taskId: string) => ({ taskId, headers: { 'x-lovage-once': 'group' } });
+  const read = async (bench: Bench, taskId: string) =>
+    (await bench.app.requireBackend('test')).documents?.read(`lovage-once:${taskId}`);
+  const noteOf = (at: number, state = 'held') => JSON.stringify({ holder: 'another worker', at, state });
+
+  test('what only waits for a slot is not claimed; what was run is noted as done', async () => {
+    const bench = openBench();
+    const { opened, open } = gate();
+    const body = bench.app.task('body', () => {
+      throw new RangeError('no');
+    });
+    const blocks = bench.app.task('blocks', () => opened);
+    const worker = await bench.worker({ concurrency: 1, prefetchMultiplier: 4 });
+    await blocks.delay();
+    await body.applyAsync([], once('body'));
+    await until(() => worker.reserved.length === 1, 'the message that waits');
+    expect(await read(bench, 'body')).toBeUndefined();
+    open();
+    expect((await bench.meta('body')).status).toBe('FAILURE');
+    await until(async () => (await read(bench, 'body'))?.text.includes('"done"'), 'the note');
+    await body.applyAsync([], once('body'));
+    await until(() => bench.lines.some(({ message }) => message.includes('was sent twice')), 'the second message');
+  });
+
+  test('a message that was sent again runs when whoever claimed its id is dead, and is not dropped before', async () => {
+    const bench = openBench();
+    const runs: string[] = [];
+    const body = bench.app.task('body', (name: string) => runs.push(name));
+    const { documents } = await bench.app.requireBackend('test');
+    await documents?.write('lovage-once:stale', noteOf(Date.now() - 121_000), undefined);
+    const version = await documents?.write('lovage-once:fresh', noteOf(Date.now()), undefined);
+    const worker = await bench.worker();
+    await body.applyAsync(['fresh'], once('fresh'));
+    await body.applyAsync(['stale'], once('stale'));
+    await bench.meta('stale');
+    await until(() => worker.scheduled.length === 1, 'the message that waits');
+    expect(runs).toEqual(['stale']);
+    await documents?.write('lovage-once:fresh', noteOf(Date.now(), 'free'), version);
+    expect((await bench.meta('fresh')).status).toBe('SUCCESS');
+    expect(runs).toEqual(['stale', 'fresh']);
+  });
+
   async function setUp(children: unknown[], options: LovageOptions = {}, beforeWorker: () => void = () => {}) {
     const bench = openBench({ workerDeduplicateSuccessfulTasks: true, ...options });
     const runs: unknown[] = [];

@@ -22,7 +22,7 @@ import type { Workflow } from '../request/workflow.ts';
 import type { Tracer } from '../request/trace.ts';
 import { Work } from '../request/work.ts';
 import type { ResultWriter } from '../results/result-writer.ts';
-import { mayBeTwice, needsClaim } from './claim.ts';
+import { Claims, mayBeTwice, needsClaim } from './claim.ts';
 import { DeadlineHeap } from './deadline-heap.ts';
 import { Fifo } from './fifo.ts';
 import { handBack, putBack, unknownCount } from './later.ts';
@@ -41,6 +41,8 @@ const TURN_MS = 10;
 const MANY_HELD = 1000;
 /** How many tasks may have ended and still wait for the store, beyond those that run. */
 const MOST_ENDING = 1000;
+/** How often a message looks whether the one with the same id that somebody runs has ended. */
+const LOOK_AGAIN_MS = 2000;
 
 /** A message that waits for its time: of a task, or of an unknown one that will be published again. */
 interface Held {
@@ -83,6 +85,9 @@ export class Dispatcher {
   /** Running tasks whose connection is lost, by id: their message comes again. */
   readonly #strays = new Map<string, Work>();
   readonly #unrun: Unrun;
+  readonly #claims: Claims;
+  /** Taken from those that are ready, each with a slot kept free, until it is known whether it is the one to run. */
+  readonly #claiming = new Set<Work>();
   /** What is under way and not an attempt: dead letters, hand-backs, look-ups. */
   readonly #background = new Set<Promise<unknown>>();
   readonly #totals = new Map<string, number>();
@@ -107,6 +112,7 @@ export class Dispatcher {
     this.#cancelsOnLoss = settings.workerCancelLongRunningTasksOnConnectionLoss;
     this.#limitsRates = !settings.workerDisableRateLimits;
     this.#unrun = new Unrun({ ...options, isAccepting: () => this.#isAccepting });
+    this.#claims = new Claims(options);
     this.#held = new DeadlineHeap<Held>(options.clock, 'wall', (due) => this.#due(due));
     this.#limiter = new RateLimiter<Work>(options.clock, (released) => {
       for (const work of released) this.#ready.push(work);
@@ -137,7 +143,7 @@ export class Dispatcher {
 
   /** How many tasks run or wait for a slot. */
   get load(): number {
-    return this.#options.pool.busy + this.#ready.size;
+    return this.#options.pool.busy + this.#claiming.size + this.#ready.size;
   }
 
   /** Every slot could be filled once more with what waits here: no hurry to fetch. */
@@ -147,7 +153,7 @@ export class Dispatcher {
 
   /** Messages that could run and wait for a slot. */
   get reserved(): readonly Work[] {
-    return [...this.#ready.items(), ...this.#limiter.items()];
+    return [...this.#claiming, ...this.#ready.items(), ...this.#limiter.items()];
   }
 
   /** Messages that wait for their time. */
@@ -260,14 +266,11 @@ export class Dispatcher {
     const begin = clock.monotonic();
     let started = 0;
     try {
-      while (pool.free > 0 && this.#attempts.size - pool.busy < MOST_ENDING) {
+      while (pool.free > this.#claiming.size && this.#attempts.size - pool.busy < MOST_ENDING) {
         const work = this.#ready.shift();
         if (work === undefined) break;
-        try {
-          this.#start(work);
-        } catch (error) {
-          this.#notStarted(work, error);
-        }
+        if (needsClaim(work) && !this.#claims.has(work)) this.#track(this.#startClaimed(work));
+        else this.#tryStart(work);
         if ((++started & 7) === 0 && clock.monotonic() - begin > TURN_MS) {
           this.#pumpLater();
           break;
@@ -298,6 +301,9 @@ export class Dispatcher {
       work.settled = true;
       if (outcome === 'reject') this.#track(this.#unrun.reject(work));
       else work.session.settle(work.delivery, outcome);
+    }
+    if (this.#claims.has(work)) {
+      this.#track(this.#claims.end(work, work.settled && outcome !== 'requeue' && outcome !== 'reject'));
     }
     if (this.#ready.size > 0) this.pump();
     this.#checkIdle();
@@ -390,8 +396,6 @@ export class Dispatcher {
         this.#options.observers.received(work);
         if (delivery.redelivered && task.options.acksLate && (this.#deduplicates || mayBeTwice(work))) {
           this.#track(this.#runWhen(work, unlessDone(work, this.#options, this.#tracer)));
-        } else if (needsClaim(work)) {
-          this.#track(this.#runWhen(work, ifFirst(work, this.#options)));
         } else {
           this.#admit(work);
         }
@@ -430,6 +434,33 @@ export class Dispatcher {
     const { task } = work;
     if (this.#limitsRates && !this.#limiter.pass(task.name, task.options.rateLimit, work)) return;
     this.#ready.push(work);
+  }
+
+  #tryStart(work: Work): void {
+    try {
+      this.#start(work);
+    } catch (error) {
+      this.#notStarted(work, error);
+    }
+  }
+
+  /** Starts it once it is claimed. */
+  async #startClaimed(work: Work): Promise<void> {
+    this.#claiming.add(work);
+    const answer = await ifFirst(work, this.#claims, this.#options, this.#tracer);
+    const isOurs = this.#claiming.delete(work);
+    if (isOurs) {
+      const { session, delivery } = work;
+      if (answer === 'wait') {
+        this.#held.add(this.#options.clock.now() + LOOK_AGAIN_MS, { session, delivery, isKnown: true });
+        this.#heldChanged();
+      } else if (answer !== 'run') session.settle(delivery, answer);
+      else if (this.#options.pool.free > this.#claiming.size) this.#tryStart(work);
+      else this.#ready.push(work);
+    }
+    this.pump();
+    const isKept = work.attempt !== undefined || this.#ready.items().includes(work);
+    if (!isKept) await this.#claims.end(work, false);
   }
 
   #start(work: Work): void {
@@ -490,7 +521,6 @@ export class Dispatcher {
         held.delivery.rest?.(false);
         const work = this.#workOf(held);
         if (work === undefined) unknown.push(held);
-        else if (needsClaim(work)) this.#track(this.#runWhen(work, ifFirst(work, this.#options)));
         else this.#admit(work);
       } catch (error) {
         this.#setAside(held.session, held.delivery, undefined, reasonOf(error), error);
@@ -558,7 +588,9 @@ export class Dispatcher {
 
   #takeUnstarted(test: (item: Unstarted) => boolean): Unstarted[] {
     const works = [...this.#ready.extract(test), ...this.#limiter.extract(test)];
-    const taken = [...this.#held.extract(test), ...works];
+    const claiming = [...this.#claiming].filter(test);
+    for (const work of claiming) this.#claiming.delete(work);
+    const taken = [...this.#held.extract(test), ...claiming, ...works];
     this.#heldChanged();
     return taken;
   }

@@ -5,7 +5,7 @@ import { publishSuccessors } from '../request/successors.ts';
 import type { Tracer } from '../request/trace.ts';
 import type { Work } from '../request/work.ts';
 import type { Workflow } from '../request/workflow.ts';
-import { claim } from './claim.ts';
+import type { Claims } from './claim.ts';
 
 /** What is done with a message that may have been run before: `ack` and `requeue` without a run. */
 export type Answer = 'run' | 'ack' | 'requeue';
@@ -17,22 +17,34 @@ export interface OnceOptions {
   readonly workflow: Workflow;
 }
 
-/** A second message with the same id is dropped, where one may have been sent. */
-export async function ifFirst(work: Work, { app, logger, nodeName }: OnceOptions): Promise<Answer> {
+/** A second message with the same id is dropped where the first one was run, and waits where it may be running. */
+export async function ifFirst(
+  work: Work,
+  claims: Claims,
+  options: OnceOptions,
+  tracer: Tracer,
+): Promise<Answer | 'wait'> {
   const { task } = work;
-  let isFirst: boolean;
+  const { logger } = options;
+  let answer;
   try {
-    isFirst = await claim(app, work, nodeName);
+    answer = await claims.take(work);
   } catch (error) {
-    // The claim may have been written: the message is marked as redelivered then, and is not asked again.
-    logger.warn({ err: error, task: task.name, taskId: work.id }, 'The store of claims is out of reach.');
-    return 'requeue';
+    // The claim may have been written: it is this worker's, and the message is marked as redelivered.
+    const isPassing = isLovageError(error) && error.retryable && !work.delivery.redelivered;
+    logger.warn(
+      { err: error, task: task.name, taskId: work.id },
+      `The store of claims is out of reach. Task ${task.name}[${work.id}] ${isPassing ? 'goes back to the broker' : 'runs without one'}.`,
+    );
+    return isPassing ? 'requeue' : 'run';
   }
-  if (!isFirst) {
-    logger.info({ task: task.name, taskId: work.id }, `Task ${task.name}[${work.id}] was sent twice. It runs once.`);
-    return 'ack';
+  if (answer === 'ours') return 'run';
+  if (answer === 'held') {
+    const found = await unlessDone(work, options, tracer);
+    return found === 'run' ? 'wait' : found;
   }
-  return 'run';
+  logger.info({ task: task.name, taskId: work.id }, `Task ${task.name}[${work.id}] was sent twice. It runs once.`);
+  return 'ack';
 }
 
 /** A redelivered message whose task is done is not run again; what should follow it is sent if it never was. */
