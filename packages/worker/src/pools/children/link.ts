@@ -3,6 +3,7 @@ import { closeSync } from 'node:fs';
 import { getHeapStatistics } from 'node:v8';
 import { Worker as Thread } from 'node:worker_threads';
 import { NOTE_VARIABLE, openFileNote, openSharedNote } from './begun-note.ts';
+import { inheritedOptions } from './exec-argv.ts';
 import type { ToChild, ToParent } from './messages.ts';
 
 /** The parent's end of one child: a process or a thread. */
@@ -34,9 +35,6 @@ const ENTRY = new URL(
 /** How long the last messages of a process that is gone may take, where its end of the channel is held open. */
 const LAST_WORDS_MS = 1000;
 
-/** Each child must have a debugger's port of its own, or none. */
-const isInherited = (argument: string): boolean => !argument.startsWith('--inspect');
-
 const HEAP_MB = Math.floor(getHeapStatistics().heap_size_limit / 1024 / 1024);
 
 export const openProcess: OpenLink = ({ onMessage, onGone }) => {
@@ -45,7 +43,7 @@ export const openProcess: OpenLink = ({ onMessage, onGone }) => {
     serialization: 'advanced',
     stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...(note === undefined ? [] : [note.fd])],
     ...(note === undefined ? {} : { env: { ...process.env, [NOTE_VARIABLE]: '4' } }),
-    execArgv: process.execArgv.filter(isInherited),
+    execArgv: inheritedOptions(process.execArgv),
   });
   let how: string | undefined;
   let isGone = false;

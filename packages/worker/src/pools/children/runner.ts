@@ -139,9 +139,9 @@ export class Runner implements ContextHost<ContextWork> {
   }
 
   #run(message: RunMessage): void {
-    this.#begins(message.job);
     let job: Job;
     try {
+      this.#begins(message.job);
       job = this.#prepare(message);
     } catch (error) {
       const verdict = { isExpected: false, isRetried: false };
