@@ -1,4 +1,4 @@
-import type { Logger, Lovage } from '@lovage/core';
+import { isLovageError, type Logger, type Lovage } from '@lovage/core';
 import {
   decodeTaskBody,
   describeError,
@@ -57,7 +57,7 @@ export class Unrun {
   }
 
   async #revokeAndSettle(work: Work, reason: 'revoked' | 'expired'): Promise<void> {
-    const { results, nodeName, app, clock, workflow } = this.#options;
+    const { results, nodeName, app, clock, logger, workflow } = this.#options;
     const { request, task, session, delivery } = work;
     const error = new TaskRevokedError(reason);
     const body = this.#readBody(delivery);
@@ -74,6 +74,14 @@ export class Unrun {
       failure = await new Promise<unknown>((resolve) => {
         results.write(state, resolve);
       });
+      // As with a task that failed: what will never be possible does not keep the message.
+      if (failure !== undefined && !(isLovageError(failure) && failure.retryable)) {
+        logger.error(
+          { err: failure, task: task.name, taskId: work.id },
+          `The state of task ${task.name}[${work.id}] could not be stored.`,
+        );
+        failure = undefined;
+      }
     }
     if (failure === undefined && body !== undefined)
       failure = await workflow.ended(request, body, 'REVOKED', error, stores);
@@ -116,7 +124,11 @@ export class Unrun {
     if (request !== undefined) {
       const body = this.#readBody(delivery);
       await this.#storeFailure(delivery, request, body, error);
-      if (body !== undefined) await this.#options.workflow.setAside(request, body, error);
+      if (body !== undefined && (await this.#options.workflow.setAside(request, body, error)) !== undefined) {
+        // Its workflow does not know yet. Set aside twice is better than a chord that waits for ever.
+        session.settle(delivery, 'requeue');
+        return;
+      }
     }
     session.settle(delivery, isSafe ? 'ack' : 'reject');
   }

@@ -69,7 +69,7 @@ export class Workflow {
   }
 
   /** {@link ended} for a message that was set aside without being run, its errbacks too. */
-  async setAside(request: TaskRequest, body: TaskBody, error: unknown): Promise<void> {
+  async setAside(request: TaskRequest, body: TaskBody, error: unknown): Promise<unknown> {
     const { app, logger } = this.#options;
     const { id, rootId } = request;
     try {
@@ -77,7 +77,7 @@ export class Workflow {
     } catch (failure) {
       logger.error({ err: failure, taskId: id }, `An errback of task ${request.task}[${id}] could not be sent.`);
     }
-    await this.ended(request, body, 'FAILURE', error, true);
+    return this.ended(request, body, 'FAILURE', error, true);
   }
 
   async #part(request: TaskRequest, { chord }: TaskBody, state: string, result: unknown): Promise<void> {
