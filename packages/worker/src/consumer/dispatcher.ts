@@ -482,7 +482,7 @@ export class Dispatcher {
       return;
     }
     if (!task.options.acksLate) {
-      session.settle(delivery, 'ack');
+      session.settle(delivery, 'ack', true);
       work.settled = true;
     }
     const attempt = new Attempt(this.#tracer, this.#tracer, work, body, clock.monotonic(), limits.of(request, task));

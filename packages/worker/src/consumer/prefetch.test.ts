@@ -47,6 +47,21 @@ describe('PrefetchWindow', () => {
     expect(told).toEqual([5, 13]);
   });
 
+  test('a change that failed is tried again', async () => {
+    const errors: unknown[] = [];
+    const window = new PrefetchWindow({ base: 4, slots: 4 }, 100, (error) => errors.push(error));
+    const { value, told } = consumer();
+    const failing: Consumer = { ...value, setPrefetch: (count) => (told.push(count), Promise.reject(new Error('no'))) };
+    window.attach(failing, [window.size, window.refill]);
+    window.setHeld(1);
+    await turn();
+    await turn();
+    window.setHeld(1);
+    await turn();
+    expect(told).toEqual([5, 5]);
+    expect(errors.length).toBeGreaterThan(0);
+  });
+
   test('says nothing when nothing changed', async () => {
     const window = new PrefetchWindow({ base: 4, slots: 4 }, 100, (error) => expect.unreachable(String(error)));
     const { value, told } = consumer();

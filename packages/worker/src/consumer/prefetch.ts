@@ -94,6 +94,7 @@ export class PrefetchWindow {
     const { size, refill } = this;
     if (consumer === undefined || this.#telling || !this.#hasChanged) return;
     this.#telling = true;
+    const before = this.#told;
     this.#told = [size, refill];
     consumer.setPrefetch(size, refill).then(
       () => {
@@ -102,7 +103,13 @@ export class PrefetchWindow {
       },
       (error: unknown) => {
         this.#telling = false;
-        if (this.#consumer === consumer) this.#onError(error);
+        if (this.#consumer !== consumer) {
+          this.#tell();
+          return;
+        }
+        // The next change of what is held tries again.
+        this.#told = before;
+        this.#onError(error);
       },
     );
   }

@@ -24,8 +24,9 @@ export class ConsumerSession {
     return done;
   }
 
-  settle(delivery: Delivery, outcome: Outcome): void {
+  /** `isUrgent`: see {@link Settler.add}. */
+  settle(delivery: Delivery, outcome: Outcome, isUrgent = false): void {
     // The broker delivers again what a lost connection held.
-    if (this.isLive) this.settler.add(delivery, outcome);
+    if (this.isLive) this.settler.add(delivery, outcome, isUrgent);
   }
 }

@@ -57,6 +57,15 @@ describe('Settler', () => {
     expect(clock.timers).toBe(0);
   });
 
+  test('an urgent ack does not linger', async () => {
+    const { settler, state, calls } = setUp(async () => {});
+    state.mayLinger = true;
+    settler.add(delivery(1), 'ack');
+    settler.add(delivery(2), 'ack', true);
+    await turn();
+    expect(calls).toEqual([['ack 1', 'ack 2']]);
+  });
+
   test('what somebody waits for takes along what lingers', async () => {
     const { settler, state, calls, clock } = setUp(async () => {});
     state.mayLinger = true;

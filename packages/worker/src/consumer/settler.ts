@@ -43,10 +43,11 @@ export class Settler {
     this.#mayLinger = mayLinger;
   }
 
-  add(delivery: Delivery, outcome: Outcome): void {
+  /** `isUrgent`: it never lingers, since what is done next relies on it. */
+  add(delivery: Delivery, outcome: Outcome, isUrgent = false): void {
     this.#batch.push({ delivery, outcome });
     if (this.#scheduled) return;
-    if (outcome === 'ack' && this.#batch.length < BATCH && this.#mayLinger()) {
+    if (!isUrgent && outcome === 'ack' && this.#batch.length < BATCH && this.#mayLinger()) {
       this.#cancelLinger ??= this.#clock.after(LINGER_MS, () => this.flush());
       return;
     }
