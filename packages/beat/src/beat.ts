@@ -115,6 +115,8 @@ export class Beat {
   async stop(): Promise<void> {
     this.#isStopping = true;
     this.#wake?.();
+    // A start that is under way opens what only its end closes.
+    await this.#started?.catch(() => {});
     if (this.#store === undefined) this.#settle.resolve();
     await this.done.catch(() => {});
   }
@@ -156,7 +158,7 @@ export class Beat {
           .save({})
           .catch((error: unknown) => this.#logger.warn({ err: error }, 'beat: the lead could not be renewed'));
     }, this.#leaseMs / 3);
-    this.#connect();
+    if (!this.#isStopping) this.#connect();
     let wasLeading = false;
     let pauseMs = FIRST_PAUSE_MS;
     try {

@@ -9,6 +9,9 @@ interface WrittenEntry {
   readonly entry?: Readonly<Record<string, unknown>>;
 }
 
+/** By name. Others may have written what is no entry. */
+type WrittenEntries = Readonly<Record<string, WrittenEntry | null>>;
+
 /** What was read, of one version. */
 export interface LoadedEntries {
   readonly entries: readonly Entry[];
@@ -33,7 +36,12 @@ export class EntryStore {
     if (version === since) return undefined;
     const entries: Entry[] = [];
     const paused = new Set<string>();
-    for (const [name, { paused: isPaused, entry }] of Object.entries(parse(stored?.text))) {
+    for (const [name, written] of Object.entries(parse(stored?.text))) {
+      if (typeof written !== 'object' || written === null) {
+        logger.error({ entry: name }, `The stored periodic task ${name} is no object and is left out.`);
+        continue;
+      }
+      const { paused: isPaused, entry } = written;
       if (isPaused === true) paused.add(name);
       if (entry === undefined) continue;
       try {
@@ -53,12 +61,17 @@ export class EntryStore {
     await this.#change((all) => ({ ...all, [name]: { ...all[name], entry } }));
   }
 
-  /** False when the store has no such entry. */
-  async remove(name: string): Promise<boolean> {
+  /**
+   * False when the store has no such entry; then it stays as it is. With `keepsPause` it stays paused when it is: there is
+   * another of that name.
+   */
+  async remove(name: string, keepsPause: boolean): Promise<boolean> {
     let isThere = false;
-    await this.#change(({ [name]: gone, ...rest }) => {
+    await this.#change((all) => {
+      const { [name]: gone, ...rest } = all;
       isThere = gone?.entry !== undefined;
-      return rest;
+      if (!isThere) return all;
+      return keepsPause && gone?.paused === true ? { ...rest, [name]: { paused: true } } : rest;
     });
     return isThere;
   }
@@ -72,22 +85,23 @@ export class EntryStore {
     });
   }
 
-  async #change(
-    change: (all: Readonly<Record<string, WrittenEntry>>) => Readonly<Record<string, WrittenEntry>>,
-  ): Promise<void> {
+  async #change(change: (all: WrittenEntries) => WrittenEntries): Promise<void> {
     for (let attempt = 0; attempt < 20; attempt++) {
       const stored = await this.#documents.read(this.#name);
-      const text = JSON.stringify(change(parse(stored?.text)));
+      const all = parse(stored?.text);
+      const changed = change(all);
+      if (changed === all) return;
+      const text = JSON.stringify(changed);
       if ((await this.#documents.write(this.#name, text, stored?.version)) !== undefined) return;
     }
     throw new ConfigError('The schedule is being changed by others all the time. Try again.');
   }
 }
 
-function parse(text: string | undefined): Readonly<Record<string, WrittenEntry>> {
+function parse(text: string | undefined): WrittenEntries {
   try {
     const value: unknown = JSON.parse(text ?? '{}');
-    return typeof value === 'object' && value !== null ? (value as Record<string, WrittenEntry>) : {};
+    return typeof value === 'object' && value !== null ? (value as WrittenEntries) : {};
   } catch {
     return {};
   }

@@ -48,12 +48,16 @@ export class PeriodicTasks implements AsyncDisposable {
     this.#scheduler = scheduler;
   }
 
-  /** `schedule` and `scheduler` as beat has them. Default of `schedule`: `beatScheduleFilename`. */
+  /**
+   * `schedule` and `scheduler` as beat has them. Default of `schedule`: `beatScheduleFilename`. Imports the app's tasks:
+   * not to be awaited in the module that makes the app, which files of tasks wait for.
+   */
   static async open(
     app: Lovage,
     schedule: string = app.settings.beatScheduleFilename,
     { scheduler }: { readonly scheduler?: Scheduler | undefined } = {},
   ): Promise<PeriodicTasks> {
+    await app.importTasks();
     return new PeriodicTasks(app, await openStore(app, schedule, app.logger), scheduler);
   }
 
@@ -100,9 +104,13 @@ export class PeriodicTasks implements AsyncDisposable {
     return this.#entries.put(name, input, appZone(this.#app));
   }
 
-  /** Throws `ConfigError` when the store has no such entry. */
+  /**
+   * Throws `ConfigError` when the store has no such entry. One of the application's own of that name is back then, paused
+   * if this one was.
+   */
   async remove(name: string): Promise<void> {
-    if (await this.#entries.remove(name)) return;
+    const others = await this.#declared();
+    if (await this.#entries.remove(name, others.has(name))) return;
     throw new ConfigError(
       `The store has no periodic task ${JSON.stringify(name)}. Those of the application are removed where they come from, or paused.`,
     );
@@ -135,13 +143,19 @@ export class PeriodicTasks implements AsyncDisposable {
 
   async #load(): Promise<{ readonly entries: readonly Entry[]; readonly paused: ReadonlySet<string> }> {
     const stored = await this.#entries.load(appZone(this.#app), this.#app.logger);
+    const all = await this.#declared();
+    for (const entry of stored?.entries ?? []) all.set(entry.name, entry);
+    return { entries: [...all.values()], paused: stored?.paused ?? new Set() };
+  }
+
+  /** Those of the application and of its scheduler. */
+  async #declared(): Promise<Map<string, Entry>> {
     const all = new Map((await appEntries(this.#app)).map((entry) => [entry.name, entry]));
     if (this.#scheduler !== undefined) {
       const scheduled = await scheduledEntries(this.#app, this.#scheduler, this.#app.logger, SCHEDULER_MS);
       for (const entry of scheduled) all.set(entry.name, entry);
     }
-    for (const entry of stored?.entries ?? []) all.set(entry.name, entry);
-    return { entries: [...all.values()], paused: stored?.paused ?? new Set() };
+    return all;
   }
 
   async #find(name: string): Promise<Entry> {

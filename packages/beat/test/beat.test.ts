@@ -6,6 +6,7 @@ import { Beat, type BeatOptions, once, type PeriodicTaskInput, PeriodicTasks } f
 import { ConnectError, crontab, Lovage, type LovageOptions } from '@lovage/core';
 import type { Delivery } from '@lovage/core/transport';
 import { afterEach, describe, expect, test } from 'vitest';
+import { documentNames, openStore } from '../src/store.ts';
 
 function wrong(): never {
   throw new Error('a broken schedule');
@@ -306,6 +307,7 @@ describe('PeriodicTasks', () => {
     const paused = sent.length;
     await tasks.resume('tick');
     await until('runs again', () => sent.length > paused + 2);
+    await tasks.pause('tick');
     await tasks.remove('tick');
     await expect(tasks.remove('tick')).rejects.toThrow('The store has no periodic task "tick".');
     await expect(tasks.pause('nobody')).rejects.toThrow(
@@ -317,6 +319,67 @@ describe('PeriodicTasks', () => {
       'cannot be kept',
     );
   });
+});
+
+test('a pause of an entry of the application outlives one of the store, and a removal that finds none', async () => {
+  const { app } = await open({ beatSchedule: { daily: { task: 'd', schedule: 60 } } });
+  const tasks = await PeriodicTasks.open(app, join(folder, app.name));
+  opened.unshift(tasks);
+  const states = async (): Promise<unknown[]> =>
+    (await tasks.list()).map(({ name, from, isPaused }) => [name, from, isPaused]);
+  await tasks.pause('daily');
+  await expect(tasks.remove('daily')).rejects.toThrow('The store has no periodic task "daily".');
+  expect(await states()).toEqual([['daily', 'app', true]]);
+  await tasks.put('daily', { task: 'd', schedule: 30 });
+  await tasks.remove('daily');
+  expect(await states()).toEqual([['daily', 'app', true]]);
+  await tasks.put('own', { task: 'd', schedule: 30 });
+  await tasks.pause('own');
+  await tasks.remove('own');
+  await tasks.put('own', { task: 'd', schedule: 30 });
+  expect((await states()).at(-1)).toEqual(['own', 'store', false]);
+});
+
+test('what is no entry in the store is logged, and the others are planned', async () => {
+  const { app } = await open();
+  const lines: string[] = [];
+  app.logger = { debug() {}, info() {}, warn() {}, error: (_, line) => void lines.push(line) };
+  const schedule = join(folder, app.name);
+  const store = await openStore(app, schedule, app.logger);
+  const good = { entry: { task: 't', schedule: { every: 60 } } };
+  await store.documents.write(documentNames(app).entries, JSON.stringify({ broken: null, text: 'x', good }));
+  await store.close();
+  const tasks = await PeriodicTasks.open(app, schedule);
+  opened.unshift(tasks);
+  expect((await tasks.list()).map(({ name }) => name)).toEqual(['good']);
+  expect(lines).toEqual(
+    ['broken', 'text'].map((name) => `The stored periodic task ${name} is no object and is left out.`),
+  );
+});
+
+test('periodic tasks of files that are discovered are shown', async () => {
+  const { app } = await open();
+  const file = join(folder, 'discovered.mjs');
+  writeFileSync(file, `globalThis.appOfBeatTest.task('found', () => 1).every(60);\n`);
+  (globalThis as { appOfBeatTest?: Lovage }).appOfBeatTest = app;
+  app.autodiscoverTasks(file);
+  const tasks = await PeriodicTasks.open(app, join(folder, app.name));
+  opened.unshift(tasks);
+  expect((await tasks.list()).map(({ task }) => task)).toEqual(['found']);
+});
+
+test('a beat that is stopped while it starts has stopped when all of it is closed', async () => {
+  const { app } = await open();
+  let answer = (_entries: Record<string, PeriodicTaskInput>): void => {};
+  const answered = new Promise<Record<string, PeriodicTaskInput>>((resolve) => (answer = resolve));
+  const beat = new Beat(app, { schedule: join(folder, app.name), scheduler: () => answered });
+  const order: string[] = [];
+  const started = beat.start().then(() => order.push('started'));
+  const stopped = beat.stop().then(() => order.push('stopped'));
+  await new Promise((resolve) => setImmediate(resolve));
+  answer({});
+  await Promise.all([started, stopped]);
+  expect(order).toEqual(['started', 'stopped']);
 });
 
 describe('an entry that is changed', () => {

@@ -33,7 +33,7 @@ export type { NamedQueueOptions, QueueDefinition, QueueOptions, QueueSelection, 
 export type { PeriodicOptions, PeriodicTask } from './app/periodic-task.ts';
 export type { TaskRegistry } from './app/registry.ts';
 export type { Route, RouteFunction, RouteValue, TaskRouter, TaskRoutes } from './app/router.ts';
-export { defaultConcurrency, describeSettings, settingsWithoutEffect } from './app/settings.ts';
+export { defaultConcurrency, describeSettings, isSettingGiven, settingsWithoutEffect } from './app/settings.ts';
 export type { SettingName, Settings, SettingsInput } from './app/settings-table.ts';
 export type { DeliveryInfo, RequestInfo, RetryOptions, TaskContext } from './app/task-context.ts';
 export { Task } from './app/task.ts';

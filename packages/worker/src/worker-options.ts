@@ -1,4 +1,4 @@
-import { ConfigError, defaultConcurrency, type Logger, type Settings } from '@lovage/core';
+import { ConfigError, defaultConcurrency, isSettingGiven, type Logger, type Settings } from '@lovage/core';
 import type { Clock } from './clock.ts';
 import type { AutoscaleRange } from './pools/autoscaler.ts';
 import type { AppModule } from './pools/children/messages.ts';
@@ -156,9 +156,8 @@ export function namePool(name: string): PoolName {
 
 /** The setting's default belongs to the pool of the settings; another one has its own. */
 export function concurrencyOf(pool: PoolName, { concurrency }: WorkerOptions, settings: Settings): number {
-  const { workerConcurrency, workerPool } = settings;
-  const isDefault = workerConcurrency === defaultConcurrency(workerPool);
-  const count = concurrency ?? (isDefault ? defaultConcurrency(pool) : workerConcurrency);
+  const isGiven = isSettingGiven(settings, 'workerConcurrency');
+  const count = concurrency ?? (isGiven ? settings.workerConcurrency : defaultConcurrency(pool));
   if (!Number.isInteger(count) || count < 1) {
     throw new ConfigError(`The concurrency ${String(count)} is not one. Expected a whole number above 0.`);
   }

@@ -1,5 +1,5 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { ConnectionLostError, currentTask, isLovageError, type LovageOptions, type TaskContext } from '@lovage/core';
@@ -7,7 +7,7 @@ import { Ignore, Reject, Retry } from '@lovage/core/protocol';
 import { ManualClock } from '../test/support/manual-clock.ts';
 import { type Bench, gate, openBench, until, within } from '../test/support/bench.ts';
 import { faultyTransport } from '../test/support/faults.ts';
-import { Worker } from './worker.ts';
+import { Worker, type WorkerOptions } from './worker.ts';
 
 const exception = (type: string, message?: unknown[], module?: string): unknown =>
   expect.objectContaining({
@@ -1177,6 +1177,22 @@ describe('options', () => {
       expect.toSatisfy((error) => isLovageError(error, 'ERR_CONFIG')),
     );
     expect(new Worker(bench.app, { pool: 'solo', concurrency: 9 }).pool.concurrency).toBe(1);
+  });
+
+  test('a concurrency that was given is kept by another pool, its default is not', () => {
+    const slots = (settings: LovageOptions): number =>
+      new Worker(openBench(settings).app, { pool: 'processes', appModule: 'x' }).pool.concurrency;
+    expect(slots({ workerConcurrency: 100 })).toBe(100);
+    expect(slots({})).toBe(availableParallelism());
+  });
+
+  test('the direct queue of a worker is consumed beside those that are selected', () => {
+    const queuesOf = (options: WorkerOptions): readonly string[] =>
+      new Worker(openBench({ workerDirect: true, taskCreateMissingQueues: true }).app, { nodeName: 'w@h', ...options })
+        .queueNames;
+    expect(queuesOf({ queues: ['mail'] })).toEqual(['mail', 'w@h.dq2']);
+    expect(queuesOf({ queues: ['w@h.dq2'] })).toEqual(['w@h.dq2']);
+    expect(queuesOf({})).toEqual(['celery', 'w@h.dq2']);
   });
 });
 

@@ -9,6 +9,7 @@ import {
   type Logger,
   type Lovage,
   type NamedQueueOptions,
+  type QueueDefinition,
 } from '@lovage/core';
 import { WorkerLostError } from '@lovage/core/protocol';
 import type { Connection, ConnectionSupervisor } from '@lovage/core/transport';
@@ -154,8 +155,7 @@ export class Worker implements AsyncDisposable {
       (error) => this.#logger.warn({ err: error }, 'The prefetch count could not be changed.'),
     );
     for (const task of app.tasks.values()) parseRateLimit(task.options.rateLimit);
-    if (settings.workerDirect) app.queues.add(workerDirectQueue(this.nodeName));
-    const queues = app.queues.select({ queues: options.queues ?? [], exclude: options.excludeQueues ?? [] });
+    const queues = this.#selectQueues();
     if (queues.length === 0) {
       throw new ConfigError('The worker has no queue to consume from: "excludeQueues" leaves none.');
     }
@@ -592,6 +592,16 @@ export class Worker implements AsyncDisposable {
         cancelQueue: (name) => this.cancelConsumer(name),
       },
     });
+  }
+
+  /** Its direct queue is its own, whatever is selected. Source: celery/worker/worker.py, setup_queues. */
+  #selectQueues(): readonly QueueDefinition[] {
+    const { queues: known, settings } = this.app;
+    const { queues = [], excludeQueues = [] } = this.#options;
+    const chosen = known.select({ queues, exclude: excludeQueues });
+    if (!settings.workerDirect) return chosen;
+    const direct = known.add(workerDirectQueue(this.nodeName));
+    return [...chosen.filter(({ name }) => name !== direct.name), direct];
   }
 
   /** A worker that was up does not end because the broker refuses it for a while. */

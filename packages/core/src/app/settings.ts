@@ -66,6 +66,11 @@ function givenOf(settings: Settings): Given | undefined {
   return (settings as { readonly [GIVEN]?: Given })[GIVEN];
 }
 
+/** False when the setting has its default, because nobody gave it or null was given for it. */
+export function isSettingGiven(settings: Settings, name: SettingName): boolean {
+  return givenOf(settings)?.names.has(name) ?? false;
+}
+
 /** Names of Celery's that were removed before or with 4.0: accepted, so that an old file can be read. */
 export const REMOVED_SETTINGS: ReadonlySet<string> = new Set([
   'BROKER_INSIST',
@@ -117,12 +122,16 @@ export function readSettings(sources: readonly SettingsSource[], environment: En
   const keys = sources.flatMap(({ values: given }) =>
     given === process.env ? [] : Object.keys(settingsObject(given)),
   );
-  const given: Given = { names: new Set(values.keys()), removed: keys.filter((key) => REMOVED_SETTINGS.has(key)) };
+  const given: Given = { names: namesGiven(values), removed: keys.filter((key) => REMOVED_SETTINGS.has(key)) };
   Object.freeze(Object.defineProperty(settings, GIVEN, { value: given }));
   // They know best what they cannot read; the mistake shows here and not with the first message.
   void new Router(settings, new Queues(settings));
   checkAnnotations(settings.taskAnnotations);
   return settings;
+}
+
+function namesGiven(values: ReadonlyMap<SettingName, unknown>): ReadonlySet<SettingName> {
+  return new Set([...values].flatMap(([name, value]) => (value === undefined ? [] : [name])));
 }
 
 function readSource(source: SettingsSource, environment: Environment): Map<SettingName, unknown> {
