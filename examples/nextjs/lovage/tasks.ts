@@ -11,7 +11,10 @@ export const welcome = app.task('mail.welcome', (to: string): string => {
   return `sent to ${to}`;
 });
 
-// In development each edit loads this module again: the app of the one before is closed.
-const shared = globalThis as { lovageOfBefore?: Lovage };
-void shared.lovageOfBefore?.close();
-shared.lovageOfBefore = app;
+// In development each edit loads this module again: the app of the one before is closed. In production a build may hold
+// the module twice, and both apps are in use.
+if (process.env.NODE_ENV === 'development') {
+  const shared = globalThis as { lovageOfBefore?: Lovage };
+  void shared.lovageOfBefore?.close();
+  shared.lovageOfBefore = app;
+}
