@@ -347,7 +347,7 @@ test('what is no entry in the store is logged, and the others are planned', asyn
   const schedule = join(folder, app.name);
   const store = await openStore(app, schedule, app.logger);
   const good = { entry: { task: 't', schedule: { every: 60 } } };
-  await store.documents.write(documentNames(app).entries, JSON.stringify({ broken: null, text: 'x', good }));
+  await store.documents.write(documentNames(app).entries, JSON.stringify({ broken: null, text: 'x', good }), undefined);
   await store.close();
   const tasks = await PeriodicTasks.open(app, schedule);
   opened.unshift(tasks);

@@ -66,7 +66,7 @@ function givenOf(settings: Settings): Given | undefined {
   return (settings as { readonly [GIVEN]?: Given })[GIVEN];
 }
 
-/** False when the setting has its default, because nobody gave it or null was given for it. */
+/** False when the setting has its default because nobody gave it; null, where it may be given, is given. */
 export function isSettingGiven(settings: Settings, name: SettingName): boolean {
   return givenOf(settings)?.names.has(name) ?? false;
 }
@@ -122,16 +122,12 @@ export function readSettings(sources: readonly SettingsSource[], environment: En
   const keys = sources.flatMap(({ values: given }) =>
     given === process.env ? [] : Object.keys(settingsObject(given)),
   );
-  const given: Given = { names: namesGiven(values), removed: keys.filter((key) => REMOVED_SETTINGS.has(key)) };
+  const given: Given = { names: new Set(values.keys()), removed: keys.filter((key) => REMOVED_SETTINGS.has(key)) };
   Object.freeze(Object.defineProperty(settings, GIVEN, { value: given }));
   // They know best what they cannot read; the mistake shows here and not with the first message.
   void new Router(settings, new Queues(settings));
   checkAnnotations(settings.taskAnnotations);
   return settings;
-}
-
-function namesGiven(values: ReadonlyMap<SettingName, unknown>): ReadonlySet<SettingName> {
-  return new Set([...values].flatMap(([name, value]) => (value === undefined ? [] : [name])));
 }
 
 function readSource(source: SettingsSource, environment: Environment): Map<SettingName, unknown> {
