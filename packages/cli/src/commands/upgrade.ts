@@ -1,4 +1,4 @@
-import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { constants, copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { Command, Option } from 'commander';
 import { globalOptions } from '../context.ts';
@@ -24,7 +24,7 @@ export function upgradeCommand(): Command {
     .option('--django', 'only names that begin with CELERY or BROKER are settings', false)
     .option('--check', 'write nothing; exit code 1 when something is left for a person')
     .option('-o, --output <file>', 'write to this file; "-": to standard output (default: lovage.config.ts beside it)')
-    .option('--force', 'write over a file that is there; it is kept as FILE.orig')
+    .option('--force', 'write over a file that is there; it is kept as FILE.orig, FILE.orig.1 ...')
     .option('--no-backup', 'with --force: do not keep it')
     .addOption(new Option('--compat', "Celery's switch for names that Celery 3 reads too").hideHelp())
     .option('-j, --json', 'print JSON')
@@ -92,15 +92,22 @@ function write(target: string, text: string, { force = false, backup }: UpgradeO
   if (isThere && !force) {
     throw new CommandError(`${target} is there already. Give another file with -o, or --force.`, EXIT.failed);
   }
-  const kept = isThere && backup ? `${target}.orig` : undefined;
+  const kept = isThere && backup ? freeName(`${target}.orig`) : undefined;
   try {
-    if (kept !== undefined) copyFileSync(target, kept);
+    if (kept !== undefined) copyFileSync(target, kept, constants.COPYFILE_EXCL);
     mkdirSync(dirname(target), { recursive: true });
     writeFileSync(target, text);
   } catch (cause) {
     throw new CommandError(`${target} cannot be written: ${(cause as Error).message}`, EXIT.failed, { cause });
   }
   return kept;
+}
+
+/** What was kept before stays: it may be the only original. */
+function freeName(file: string): string {
+  let name = file;
+  for (let count = 1; existsSync(name); count++) name = `${file}.${count}`;
+  return name;
 }
 
 interface Shown {

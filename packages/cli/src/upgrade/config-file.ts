@@ -23,9 +23,9 @@ export function renderConfig({ settings, todos, preamble, imports }: UpgradedSet
   ].join('\n')}\n`;
 }
 
-function renderSetting({ name, key, code, comments, note }: UpgradedSetting): string {
+function renderSetting({ name, key, code, comments }: UpgradedSetting): string {
   const reason = withoutEffect(name);
-  const before = [...comments, ...(note === undefined ? [] : [`TODO: ${note}`])].map((line) => `// ${line}`.trimEnd());
+  const before = comments.map((line) => `// ${line}`.trimEnd());
   const text = `${name}: ${code},`;
   if (reason === undefined) return [...before, text].join('\n');
   return [...before, `// Without effect here: ${reason} (${key})`, commented(text)].join('\n');

@@ -2,10 +2,18 @@ import type { SyntaxNode } from '@lezer/common';
 import { readNumber, readString, unescape, Untranslatable } from './python-literals.ts';
 import { quoted } from './upgraded-settings.ts';
 
-/** The code of a module-level name, if it has one that can be said in TypeScript. */
-export type Resolve = (name: string) => string | undefined;
+/** A module-level name, as TypeScript has it, and what stands for it. */
+export interface Constant {
+  readonly name: string;
+  readonly code: string;
+  /** undefined: several values at once. */
+  readonly value: SyntaxNode | undefined;
+}
 
-const PUNCTUATION = new Set(['(', ')', '[', ']', '{', '}', ',', 'Comment', '\u26A0']);
+/** The constant of a name, if it has one value that can be said in TypeScript. */
+export type Resolve = (name: string) => Constant | undefined;
+
+const PUNCTUATION = new Set(['(', ')', '[', ']', '{', '}', ',', 'Comment']);
 
 /** Seconds by the names that `timedelta` has for its parts, in its order. Source: Python, datetime.timedelta. */
 const DELTA_SECONDS: Readonly<Record<string, number>> = {
@@ -18,6 +26,7 @@ const DELTA_SECONDS: Readonly<Record<string, number>> = {
   weeks: 604_800,
 };
 const CRONTAB = ['minute', 'hour', 'day_of_week', 'day_of_month', 'month_of_year'];
+const COMPARISON = /^(?:[<>]=?|[=!]=)$/;
 const QUEUE = ['name', 'exchange', 'routing_key', 'channel', 'bindings'];
 
 /** Keys of queues, routes, retry policies and calls: elsewhere a key is somebody's own. */
@@ -103,9 +112,9 @@ export class PythonCode {
   }
 
   #name(name: string): string {
-    const code = this.#resolve(name);
-    if (code === undefined) throw new Untranslatable(`"${name}" is not known here.`);
-    return code;
+    const constant = this.#resolve(name);
+    if (constant === undefined) throw new Untranslatable(`"${name}" is not known here.`);
+    return constant.name;
   }
 
   #continued(node: SyntaxNode): string {
@@ -113,7 +122,7 @@ export class PythonCode {
     if (parts.every(({ name }) => name === 'String')) {
       return quoted(parts.map((part) => readString(this.text(part))).join(''));
     }
-    return parts.map((part) => this.#code(part)).join(' + ');
+    return `(${parts.map((part) => this.#code(part)).join(' + ')})`;
   }
 
   #format(node: SyntaxNode): string {
@@ -179,7 +188,7 @@ export class PythonCode {
     const [operator, operand] = childrenOf(node) as [SyntaxNode, SyntaxNode];
     const sign = this.text(operator);
     const code = this.#code(operand);
-    return `${sign === 'not' ? '!' : sign}${isAtom(code) ? code : `(${code})`}`;
+    return `${sign === 'not' ? '!' : sign}${atom(code)}`;
   }
 
   #binary(node: SyntaxNode): string {
@@ -189,9 +198,16 @@ export class PythonCode {
     if (sign === 'in' && this.text(right).endsWith('environ')) return `${this.#code(left)} in process.env`;
     const [a, b] = [left, right].map((node) => grouped(this.#code(node))) as [string, string];
     if (rest.length > 1) throw new Untranslatable(`"${sign}" has no counterpart.`);
+    const kinds = [this.#kindOf(left, a), this.#kindOf(right, b)];
+    if (/^(?:-|\*\*?|\/\/?)$/.test(sign) && kinds.some((kind) => kind !== undefined)) {
+      throw new Untranslatable(`"${sign}" of texts or lists has no counterpart.`);
+    }
+    if (COMPARISON.test(sign) && [left, right].some((side) => this.#isComparison(side))) {
+      throw new Untranslatable('A chain of comparisons has no counterpart.');
+    }
     switch (sign) {
       case '+':
-        if (isList(a) || isList(b)) return fit('[', [...itemsOf(a), ...itemsOf(b)], ']');
+        if (kinds.includes('list')) return fit('[', [...itemsOf(a), ...itemsOf(b)], ']');
         return `${a} + ${b}`;
       case '-':
       case '*':
@@ -217,6 +233,68 @@ export class PythonCode {
       default:
         throw new Untranslatable(`"${sign}" has no counterpart.`);
     }
+  }
+
+  /** A constant is what stands for it. */
+  #kindOf(node: SyntaxNode, code: string): 'list' | 'text' | undefined {
+    const said = node.name === 'VariableName' ? (this.#resolve(this.text(node))?.code ?? code) : code;
+    return isList(said) ? 'list' : /^['"`]/.test(said) ? 'text' : undefined;
+  }
+
+  #isComparison(node: SyntaxNode): boolean {
+    const [, operator] = node.name === 'BinaryExpression' ? childrenOf(node) : [];
+    return operator !== undefined && COMPARISON.test(this.text(operator));
+  }
+
+  /** The value of a literal, of one that a name stands for too; undefined for what is known only when it runs. */
+  literal(node: SyntaxNode): unknown {
+    switch (node.name) {
+      case 'Number':
+        return Number(readNumber(this.text(node)).replaceAll('_', ''));
+      case 'String':
+        return readString(this.text(node));
+      case 'Boolean':
+        return this.text(node) === 'True';
+      case 'None':
+        return null;
+      case 'ParenthesizedExpression':
+        return this.literal(only(node));
+      case 'VariableName': {
+        const value = this.#resolve(this.text(node))?.value;
+        return value === undefined ? undefined : this.literal(value);
+      }
+      case 'UnaryExpression': {
+        const [operator, operand] = childrenOf(node) as [SyntaxNode, SyntaxNode];
+        const value = this.literal(operand);
+        return this.text(operator) === '-' && typeof value === 'number' ? -value : undefined;
+      }
+      case 'ArrayExpression':
+      case 'TupleExpression':
+      case 'SetExpression':
+        return this.literals(childrenOf(node));
+      case 'DictionaryExpression':
+        return this.#literalObject(node);
+      default:
+        return undefined;
+    }
+  }
+
+  /** undefined when one of them is none. */
+  literals(nodes: readonly SyntaxNode[]): readonly unknown[] | undefined {
+    const values = nodes.map((node) => this.literal(node));
+    return values.includes(undefined) ? undefined : values;
+  }
+
+  #literalObject(node: SyntaxNode): object | undefined {
+    const items = childrenOf(node);
+    const entries: [string, unknown][] = [];
+    for (let at = 0; at < items.length; at += 3) {
+      const [key, colon, value] = items.slice(at, at + 3);
+      const said = value === undefined ? undefined : this.literal(value);
+      if (key?.name !== 'String' || colon?.name !== ':' || said === undefined) return undefined;
+      entries.push([readString(this.text(key)), said]);
+    }
+    return Object.fromEntries(entries);
   }
 
   #conditional(node: SyntaxNode): string {
@@ -249,7 +327,7 @@ export class PythonCode {
     switch (name) {
       case 'int':
       case 'float':
-        return `Number(${this.#code(one(positional, path))})`;
+        return this.#number(name, this.#code(one(positional, path)));
       case 'str':
         return `String(${this.#code(one(positional, path))})`;
       case 'bool':
@@ -285,6 +363,12 @@ export class PythonCode {
       default:
         throw new Untranslatable(`"${path}(...)" is not known here.`);
     }
+  }
+
+  /** `int` drops what stands behind the point. */
+  #number(name: 'int' | 'float', code: string): string {
+    const mayHavePoint = /[*/]|\d\.\d/.test(code);
+    return name === 'int' && mayHavePoint ? `Math.trunc(Number(${code}))` : `Number(${code})`;
   }
 
   #arguments(list: SyntaxNode): {
@@ -342,7 +426,7 @@ export class PythonCode {
       throw new Untranslatable('It is read from the environment in a way that is not known here.');
     }
     const variable = `process.env${property(this.#code(name))}`;
-    return fallback === undefined ? variable : `${variable} ?? ${this.#code(fallback)}`;
+    return fallback === undefined ? variable : `${variable} ?? ${atom(this.#code(fallback))}`;
   }
 
   /** Times are seconds here. */
@@ -356,7 +440,7 @@ export class PythonCode {
       if (unit === undefined) throw new Untranslatable(`timedelta has no "${name}".`);
       const code = this.#code(node);
       const value = Number(code.replaceAll('_', ''));
-      if (Number.isNaN(value)) codes.push(`${code} * ${unit}`);
+      if (Number.isNaN(value)) codes.push(`${atom(code)} * ${unit}`);
       else total += value * unit;
     }
     if (codes.length === 0) return String(Number(total.toFixed(6)));
@@ -408,17 +492,30 @@ function one(nodes: readonly SyntaxNode[], what: string): SyntaxNode {
   return node;
 }
 
-/** TypeScript does not mix `??` with other operators. */
+/** TypeScript does not mix `??` with other operators, and a condition binds more loosely than any. */
 function grouped(code: string): string {
-  return code.includes(' ?? ') && !/^[([{`'"\w.]*\(/.test(code) ? `(${code})` : code;
+  return /\s\?\??\s/.test(outside(code)) ? `(${code})` : code;
 }
 
-function isAtom(code: string): boolean {
-  return /^[\w.]+$/.test(code);
+/** In parentheses unless nothing around it can part it. */
+function atom(code: string): string {
+  return /^[!-]|\s/.test(outside(code)) ? `(${code})` : code;
+}
+
+/** Without what stands in brackets and quotes. */
+function outside(code: string): string {
+  let text = '';
+  let depth = 0;
+  for (const [part] of code.matchAll(/'(?:[^'\\]|\\[^])*'|`(?:[^`\\]|\\[^])*`|[^]/g)) {
+    if (/^[([{]$/.test(part)) depth++;
+    if (depth === 0) text += part.length > 1 ? "''" : part;
+    if (/^[)\]}]$/.test(part)) depth--;
+  }
+  return text;
 }
 
 function isList(code: string): boolean {
-  return code.startsWith('[');
+  return code.startsWith('[') && outside(code) === '';
 }
 
 /** A list that ends where it begins is joined, another thing spread. */

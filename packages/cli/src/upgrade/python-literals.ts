@@ -26,7 +26,7 @@ export function readString(literal: string): string {
 export function unescape(text: string, isRaw: boolean): string {
   if (isRaw) return text;
   return text.replace(
-    /\\(?:x([\da-f]{2})|u([\da-f]{4})|U([\da-f]{8})|N\{([^}]*)\}|([0-7]{1,3})|([^]))/gi,
+    /\\(?:x([\dA-Fa-f]{2})|u([\dA-Fa-f]{4})|U([\dA-Fa-f]{8})|N\{([^}]*)\}|([0-7]{1,3})|([^]))/g,
     (all, hex?: string, short?: string, long?: string, name?: string, octal?: string, character?: string) => {
       if (name !== undefined) throw new Untranslatable('A character is named.');
       const code = hex ?? short ?? long;

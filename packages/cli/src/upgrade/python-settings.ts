@@ -1,9 +1,12 @@
-import type { SyntaxNode } from '@lezer/common';
+import type { SyntaxNode, Tree } from '@lezer/common';
 import { parser } from '@lezer/python';
 import { nearestName, type Settings } from '@lovage/core';
 import { SETTING_SPELLINGS, type SettingName } from '@lovage/core/settings';
-import { childrenOf, PythonCode } from './python-code.ts';
-import { Untranslatable } from './python-literals.ts';
+import { CommandError, EXIT } from '../exit-codes.ts';
+import { changedNames } from './python-changes.ts';
+import { childrenOf, type Constant, PythonCode } from './python-code.ts';
+import { readString, Untranslatable } from './python-literals.ts';
+import { refusalOf } from './setting-values.ts';
 import {
   looksLikeSetting,
   settingNamed,
@@ -12,11 +15,21 @@ import {
   type UpgradedSettings,
 } from './upgraded-settings.ts';
 
+/** Where something stands. */
+interface Span {
+  readonly from: number;
+  readonly to: number;
+}
+
 interface Assignment {
   readonly key: string;
-  /** undefined: several values, one target; see `values`. */
+  /** More than one: a tuple without its parentheses. */
   readonly values: readonly SyntaxNode[];
-  readonly statement: SyntaxNode;
+  readonly statement: Span;
+  /** The class in whose body it stands. */
+  readonly scope: string | undefined;
+  /** Said of an app, and no name of the module: `app.conf.key = ...`, `Celery(key=...)`. */
+  readonly ofApp: boolean;
 }
 
 /** Their keys are options of ours. */
@@ -35,16 +48,24 @@ export function readPythonSettings(source: string, { django = false } = {}): Upg
   return new PythonSettings(source, django).read();
 }
 
+const ELSEWHERE = 'Settings of another module, or of another value, are not followed.';
+
+/** Arguments of `Celery()` that are no settings. Source: celery/app/base.py. */
+const APP_ARGUMENTS =
+  /^(?:main|loader|amqp|events|log|control|set_as_current|tasks|fixups|task_cls|autofinalize|namespace|strict_typing)$/;
+
 class PythonSettings {
   readonly #source: string;
   readonly #django: boolean;
   readonly #code: PythonCode;
-  readonly #assignments = new Map<string, Assignment>();
+  readonly #assignments: Assignment[] = [];
   readonly #others: SyntaxNode[] = [];
-  /** Code of module-level names that settings refer to, in the order in which they must stand. */
-  readonly #constants = new Map<string, string>();
+  /** How often a module-level name is given a value or changed, wherever that is. */
+  readonly #changes = new Map<string, number>();
+  /** Module-level names that settings refer to, in the order in which they must stand. */
+  readonly #constants = new Map<string, Constant>();
   readonly #resolving = new Set<string>();
-  readonly #settings: UpgradedSetting[] = [];
+  readonly #settings: (UpgradedSetting & { readonly assignment: Assignment })[] = [];
   readonly #todos: Todo[] = [];
 
   constructor(source: string, django: boolean) {
@@ -54,11 +75,17 @@ class PythonSettings {
   }
 
   read(): UpgradedSettings {
-    this.#collect(childrenOf(parser.parse(this.#source).topNode));
-    for (const assignment of this.#assignments.values()) this.#upgrade(assignment);
+    const tree = parser.parse(this.#source);
+    this.#refuseErrors(tree);
+    const statements = childrenOf(tree.topNode);
+    for (const name of statements.flatMap((statement) => this.#changedIn(statement))) {
+      this.#changes.set(name, (this.#changes.get(name) ?? 0) + 1);
+    }
+    this.#collect(statements, undefined);
+    for (const assignment of this.#lastOnes()) this.#upgrade(assignment);
     for (const statement of this.#others) this.#mention(statement);
-    const settings = this.#settings.map((setting) =>
-      this.#constants.has(setting.key) ? { ...setting, code: constantName(setting.key) } : setting,
+    const settings = this.#agreeing().map(({ assignment, ...setting }) =>
+      !assignment.ofApp && this.#constants.has(setting.key) ? { ...setting, code: constantName(setting.key) } : setting,
     );
     return {
       settings: this.#withoutRepeats(settings),
@@ -68,35 +95,60 @@ class PythonSettings {
     };
   }
 
-  #declarations(): string {
-    return [...this.#constants].map(([name, code]) => `const ${constantName(name)} = ${code};`).join('\n');
+  #refuseErrors(tree: Tree): void {
+    tree.iterate({
+      enter: ({ type, from }) => {
+        if (!type.isError) return;
+        // What is missing at the end is missed where the text ends.
+        const at = this.#source.slice(0, from).trimEnd().length;
+        const line = this.#lineOf({ from: at, to: at });
+        throw new CommandError(
+          `Line ${line} is no Python that can be read: ${this.#source.split('\n')[line - 1]?.trim()}`,
+          EXIT.failed,
+        );
+      },
+    });
   }
 
-  #collect(statements: readonly SyntaxNode[]): void {
+  #changedIn(statement: SyntaxNode): readonly string[] {
+    return changedNames(statement, (node) => this.#code.text(node));
+  }
+
+  #declarations(): string {
+    return [...this.#constants.values()].map(({ name, code }) => `const ${name} = ${code};`).join('\n');
+  }
+
+  #collect(statements: readonly SyntaxNode[], scope: string | undefined): void {
     for (const statement of statements) {
       switch (statement.name) {
         case 'StatementGroup':
-          this.#collect(childrenOf(statement));
+          this.#collect(childrenOf(statement), scope);
           break;
         case 'ClassDefinition': {
-          const body = childrenOf(statement).find(({ name }) => name === 'Body');
-          this.#collect(body === undefined ? [] : childrenOf(body).filter(({ name }) => name !== ':'));
+          const body = statement.getChild('Body');
+          const name = statement.getChild('VariableName');
+          this.#collect(
+            body === null ? [] : childrenOf(body).filter((child) => child.name !== ':'),
+            name === null ? scope : this.#code.text(name),
+          );
           break;
         }
         case 'AssignStatement':
-          this.#assign(statement);
+          this.#assign(statement, scope);
           break;
-        case 'ExpressionStatement':
-          if (!this.#update(statement)) this.#others.push(statement);
+        case 'ExpressionStatement': {
+          const [call] = childrenOf(statement);
+          if (call === undefined || !(this.#update(call) || this.#app(call))) this.#others.push(statement);
           break;
+        }
         default:
           this.#others.push(statement);
       }
     }
   }
 
-  /** `A = 1`, `A: int = 1`, `A = B = 1`, `A = 1, 2`, `app.conf.a = 1`. */
-  #assign(statement: SyntaxNode): void {
+  /** `A = 1`, `A: int = 1`, `A = B = 1`, `A = 1, 2`, `app.conf.a = 1`, `app.conf['a'] = 1`, `app = Celery(...)`. */
+  #assign(statement: SyntaxNode, scope: string | undefined): void {
     const sides: SyntaxNode[][] = [[]];
     for (const part of childrenOf(statement)) {
       if (part.name === 'AssignOp') sides.push([]);
@@ -104,6 +156,8 @@ class PythonSettings {
     }
     const values = sides.at(-1) as SyntaxNode[];
     const targets = sides.slice(0, -1);
+    const [value] = values;
+    if (targets.length > 0 && value !== undefined && this.#app(value)) return;
     const keys = targets.map(([target, ...more]) =>
       target === undefined || more.length > 0 ? undefined : this.#keyOf(target),
     );
@@ -111,65 +165,144 @@ class PythonSettings {
       this.#others.push(statement);
       return;
     }
-    for (const key of keys as string[]) {
-      this.#assignments.delete(key);
-      this.#assignments.set(key, { key, values, statement });
+    for (const key of keys as { key: string; ofApp: boolean }[]) {
+      this.#assignments.push({ ...key, values, statement, scope });
     }
   }
 
-  #keyOf(target: SyntaxNode): string | undefined {
+  #keyOf(target: SyntaxNode): { readonly key: string; readonly ofApp: boolean } | undefined {
     const text = this.#code.text(target);
-    if (target.name === 'VariableName') return text;
-    return /^(?:\w+\.)+conf\.(\w+)$/.exec(text)?.[1];
+    if (target.name === 'VariableName') return { key: text, ofApp: false };
+    const [, dotted] = /^(?:\w+\.)*conf\.(\w+)$/.exec(text) ?? [];
+    if (dotted !== undefined) return { key: dotted, ofApp: true };
+    const [, quoted] = /^(?:\w+\.)*conf\[\s*(['"])(\w+)\1\s*\]$/.exec(text)?.slice(1) ?? [];
+    return quoted === undefined ? undefined : { key: quoted, ofApp: true };
   }
 
-  /** `app.conf.update(a=1)`. */
-  #update(statement: SyntaxNode): boolean {
-    const [call] = childrenOf(statement);
-    const callee = call?.firstChild;
-    if (call?.name !== 'CallExpression' || !callee || !/(?:^|\.)conf\.update$/.test(this.#code.text(callee)))
+  /** `app.conf.update(a=1)`, `app.conf.update({'a': 1})`. */
+  #update(call: SyntaxNode): boolean {
+    const callee = call.firstChild;
+    if (call.name !== 'CallExpression' || !callee || !/(?:^|\.)conf\.update$/.test(this.#code.text(callee))) {
       return false;
-    const parts = childrenOf(callee.nextSibling as SyntaxNode);
-    const named = parts.filter((_, at) => at % 3 === 0);
-    if (parts.length % 3 !== 0 || named.some(({ name }) => name !== 'VariableName')) return false;
-    for (let at = 0; at < parts.length; at += 3) {
-      const key = this.#code.text(parts[at] as SyntaxNode);
-      this.#assignments.set(key, { key, values: [parts[at + 2] as SyntaxNode], statement: parts[at] as SyntaxNode });
     }
+    this.#arguments(callee.nextSibling as SyntaxNode, ({ name }) => name === 'DictionaryExpression');
     return true;
   }
 
-  #settingOf(key: string): SettingName | undefined {
+  /** `Celery('shop', broker='...')`. */
+  #app(call: SyntaxNode): boolean {
+    const callee = call.firstChild;
+    if (call.name !== 'CallExpression' || !callee || !/(?:^|\.)Celery$/.test(this.#code.text(callee))) return false;
+    let isFirst = true;
+    this.#arguments(callee.nextSibling as SyntaxNode, () => {
+      const wasFirst = isFirst;
+      isFirst = false;
+      return wasFirst;
+    });
+    return true;
+  }
+
+  /** Named arguments and the entries of dictionaries; `isKnown`: whether one without a name is understood. */
+  #arguments(list: SyntaxNode, isKnown: (node: SyntaxNode) => boolean): void {
+    const items = childrenOf(list);
+    for (let at = 0; at < items.length; at++) {
+      const item = items[at] as SyntaxNode;
+      const value = items[at + 2];
+      if (items[at + 1]?.name === 'AssignOp' && value !== undefined) {
+        const key = this.#code.text(item);
+        if (/^(?:changes|config_source)$/.test(key)) this.#todo({ from: item.from, to: value.to }, ELSEWHERE);
+        else if (!APP_ARGUMENTS.test(key)) this.#give(key, item, value);
+        at += 2;
+        continue;
+      }
+      const spread = item.name === '**' ? items[++at] : undefined;
+      const given = spread ?? item;
+      if (given.name === 'DictionaryExpression') this.#entries(given);
+      else if (given.name === 'CallExpression' && given.firstChild && this.#code.text(given.firstChild) === 'dict') {
+        this.#arguments(given.firstChild.nextSibling as SyntaxNode, () => false);
+      } else if (spread !== undefined || !isKnown(given)) this.#todo({ from: item.from, to: given.to }, ELSEWHERE);
+    }
+  }
+
+  #entries(dictionary: SyntaxNode): void {
+    const items = childrenOf(dictionary);
+    for (let at = 0; at < items.length; ) {
+      const item = items[at] as SyntaxNode;
+      const value = items[at + 2];
+      if (item.name === 'String' && items[at + 1]?.name === ':' && value !== undefined) {
+        this.#give(readString(this.#code.text(item)), item, value);
+        at += 3;
+        continue;
+      }
+      const last = item.name === '**' ? items[at + 1] : value;
+      this.#todo({ from: item.from, to: last?.to ?? item.to }, ELSEWHERE);
+      at += item.name === '**' ? 2 : items.length;
+    }
+  }
+
+  #give(key: string, { from }: SyntaxNode, value: SyntaxNode): void {
+    const statement = { from, to: value.to };
+    this.#assignments.push({ key, values: [value], statement, scope: undefined, ofApp: true });
+  }
+
+  /** Of those that give one name a value in one place: what Python goes by. */
+  #lastOnes(): readonly Assignment[] {
+    const isSame = (a: Assignment, b: Assignment): boolean =>
+      a.key === b.key && a.scope === b.scope && a.ofApp === b.ofApp;
+    return this.#assignments.filter((one, at) => !this.#assignments.slice(at + 1).some((later) => isSame(one, later)));
+  }
+
+  /** Which class is used is not known: where they disagree nobody wins. */
+  #agreeing(): readonly (UpgradedSetting & { readonly assignment: Assignment })[] {
+    return this.#settings.filter((setting) => {
+      const { name, code, assignment } = setting;
+      const others = this.#settings.filter((other) => other.name === name && other.code !== code);
+      const rivals = others.filter((other) => other.assignment.scope !== assignment.scope);
+      if (rivals.length === 0) return true;
+      const places = [setting, ...rivals].map((one) => one.assignment.scope ?? 'the module');
+      this.#todo(assignment.statement, `${name} is not the same in ${[...new Set(places)].join(' and ')}.`);
+      return false;
+    });
+  }
+
+  #settingOf(key: string, ofApp: boolean): SettingName | undefined {
     // Django's own names are none of Celery's: TIME_ZONE, EMAIL_HOST ...
-    if (this.#django && !/^(?:CELERY|BROKER)/.test(key)) return undefined;
+    if (this.#django && !ofApp && !/^(?:CELERY|BROKER)/.test(key)) return undefined;
     return settingNamed(key);
   }
 
-  #upgrade({ key, values, statement }: Assignment): void {
-    const name = this.#settingOf(key);
+  #upgrade(assignment: Assignment): void {
+    const { key, values, statement, ofApp } = assignment;
+    const name = this.#settingOf(key, ofApp);
     if (name === undefined) {
-      if (!looksLikeSetting(key) || (this.#django && !/^(?:CELERY|BROKER)/.test(key))) return;
+      if (!ofApp && (!looksLikeSetting(key) || (this.#django && !/^(?:CELERY|BROKER)/.test(key)))) return;
       const near = nearestName(key, [...SETTING_SPELLINGS.keys()]);
       this.#todo(statement, `There is no setting "${key}".${near}`);
       return;
     }
     try {
       const code = this.#valueOf(values, WITH_OPTIONS.has(name));
-      const unfit = unfitFor(name, code);
-      if (unfit !== undefined) throw new Untranslatable(unfit);
-      const note = noteOn(name, code);
+      const value = values.length === 1 ? this.#code.literal(values[0] as SyntaxNode) : this.#code.literals(values);
+      const refusal = refusalOf(name, value, this.#said(values, code));
+      if (refusal !== undefined) throw new Untranslatable(refusal);
       this.#settings.push({
         line: this.#lineOf(statement),
         key,
         name,
         code,
         comments: [...this.#commentsBefore(statement), ...this.#commentBehind(statement)],
-        ...(note === undefined ? {} : { note }),
+        assignment,
       });
     } catch (error) {
       if (!(error instanceof Untranslatable)) throw error;
       this.#todo(statement, `${name}: ${error.message}`);
     }
+  }
+
+  /** A constant is what stands for it. */
+  #said([value, ...more]: readonly SyntaxNode[], code: string): string {
+    const isName = value?.name === 'VariableName' && more.length === 0;
+    return isName ? (this.#resolve(this.#code.text(value))?.code ?? code) : code;
   }
 
   #valueOf(values: readonly SyntaxNode[], renames: boolean): string {
@@ -178,14 +311,21 @@ class PythonSettings {
     return values.length === 1 ? this.#code.translate(value, { renames }) : this.#code.list(values);
   }
 
-  #resolve(name: string): string | undefined {
-    if (this.#constants.has(name)) return constantName(name);
-    const assignment = this.#assignments.get(name);
+  #resolve(name: string): Constant | undefined {
+    const known = this.#constants.get(name);
+    if (known !== undefined) return known;
+    const assignment = this.#assignments.find(({ key, ofApp }) => key === name && !ofApp);
     if (assignment === undefined || this.#resolving.has(name)) return undefined;
+    if ((this.#changes.get(name) ?? 0) > 1) {
+      throw new Untranslatable(`"${name}" is given a value, or changed, in more than one place.`);
+    }
     this.#resolving.add(name);
     try {
-      this.#constants.set(name, this.#valueOf(assignment.values, false));
-      return constantName(name);
+      const { values } = assignment;
+      const code = this.#valueOf(values, false);
+      const constant = { name: constantName(name), code, value: values.length === 1 ? values[0] : undefined };
+      this.#constants.set(name, constant);
+      return constant;
     } finally {
       this.#resolving.delete(name);
     }
@@ -193,38 +333,37 @@ class PythonSettings {
 
   /** Of statements that are run only under a condition, or change what was set: if they speak of a setting. */
   #mention(statement: SyntaxNode): void {
-    if (statement.name === 'ImportStatement') {
-      const text = this.#code.text(statement);
-      if (/import\s+\*/.test(text)) this.#todo(statement, 'Settings of another module are not followed.');
-      return;
-    }
-    const names = new Set<string>();
     // Small letters are settings' names only where something is given to them.
-    const changed =
-      statement.name === 'UpdateStatement' && statement.firstChild ? this.#keyOf(statement.firstChild) : undefined;
-    if (changed !== undefined && this.#settingOf(changed) !== undefined) names.add(changed);
+    const names = new Set(this.#changedIn(statement).filter((name) => this.#settingOf(name, false) !== undefined));
+    let isElsewhere = false;
     statement.cursor().iterate(({ name, node }) => {
-      const key = name === 'VariableName' || name === 'MemberExpression' ? this.#keyOf(node) : undefined;
-      if (key !== undefined && this.#settingOf(key) !== undefined && key !== key.toLowerCase()) names.add(key);
+      const text = name === 'MemberExpression' || name === 'VariableName' ? this.#code.text(node) : '';
+      if (name === 'ImportStatement') {
+        isElsewhere ||= node.lastChild?.name === '*';
+        return false;
+      }
+      if (name === 'MemberExpression' && /(?:^|\.)conf$/.test(text)) names.add(text);
+      if (/^(?:globals|locals|vars|exec)$/.test(text) && node.parent?.name === 'CallExpression') names.add(`${text}()`);
+      if (name === 'VariableName' && text !== text.toLowerCase() && this.#settingOf(text, false)) names.add(text);
+      if (name === 'CallExpression' && /(?:^|\.)Celery$/.test(this.#code.text(node.firstChild as SyntaxNode))) {
+        names.add('Celery()');
+      }
+      return true;
     });
-    if (names.size > 0) this.#todo(statement, `${[...names].join(', ')} depends on more than a value.`);
+    if (isElsewhere) this.#todo(statement, ELSEWHERE);
+    else if (names.size > 0) this.#todo(statement, `${[...names].join(', ')} depends on more than a value.`);
   }
 
-  #todo(statement: SyntaxNode, reason: string): void {
-    this.#todos.push({ line: this.#lineOf(statement), source: this.#textOf(statement), reason });
+  #todo(statement: Span, reason: string): void {
+    const { from, to } = statement;
+    this.#todos.push({ line: this.#lineOf(statement), source: this.#source.slice(from, to).trimEnd(), reason });
   }
 
-  /** Of one argument of `update()`: with its value. */
-  #textOf(node: SyntaxNode): string {
-    const last = node.name === 'VariableName' ? node.nextSibling?.nextSibling : undefined;
-    return this.#source.slice(node.from, last?.to ?? node.to).trimEnd();
-  }
-
-  #lineOf({ from }: SyntaxNode): number {
+  #lineOf({ from }: Span): number {
     return this.#source.slice(0, from).split('\n').length;
   }
 
-  #commentsBefore({ from }: SyntaxNode): readonly string[] {
+  #commentsBefore({ from }: Span): readonly string[] {
     const lines = this.#source.slice(0, from).split('\n').slice(0, -1);
     const comments: string[] = [];
     for (let line = lines.pop()?.trim(); line?.startsWith('#'); line = lines.pop()?.trim()) {
@@ -233,8 +372,8 @@ class PythonSettings {
     return comments;
   }
 
-  #commentBehind({ to }: SyntaxNode): readonly string[] {
-    const [, comment] = /^[ \t]*#+ ?(.*)/.exec(this.#source.slice(to)) ?? [];
+  #commentBehind({ to }: Span): readonly string[] {
+    const [, comment] = /^,?[ \t]*#+ ?(.*)/.exec(this.#source.slice(to)) ?? [];
     return comment === undefined ? [] : [comment];
   }
 
@@ -251,21 +390,4 @@ function constantName(name: string): string {
   )
     ? `${name}_`
     : name;
-}
-
-function unfitFor(name: SettingName, code: string): string | undefined {
-  if (name === 'taskRoutes' && /^\[?\s*'[\w.]+'/.test(code)) {
-    return 'A router is a function or an object here, not the name of a Python class: import it and give it.';
-  }
-  return undefined;
-}
-
-function noteOn(name: SettingName, code: string): string | undefined {
-  if (
-    ['taskSerializer', 'resultSerializer', 'acceptContent', 'resultAcceptContent'].includes(name) &&
-    code.includes('pickle')
-  ) {
-    return 'Pickle is never decoded here. Let Python write JSON first.';
-  }
-  return undefined;
 }

@@ -10,8 +10,6 @@ export interface UpgradedSetting {
   readonly code: string;
   /** Comments that stood before it, without their signs. */
   readonly comments: readonly string[];
-  /** What a person should know about the value. */
-  readonly note?: string;
 }
 
 /** What could not be rewritten: it becomes a comment. */

@@ -34,6 +34,24 @@ export default {
       out: /^Kept what was there as .*\.orig\./,
       after: (_, { folder }) => expect(existsSync(join(folder, `${OUTPUT}.orig`))).toBe(true),
     },
+    {
+      args: [...upgrade, '--force'],
+      title: 'twice',
+      before: ({ folder }) => {
+        rmSync(join(folder, `${OUTPUT}.orig.1`), { force: true });
+        writeFileSync(join(folder, `${OUTPUT}.orig`), 'the only original');
+      },
+      code: 0,
+      out: /^Kept what was there as .*\.orig\.1\./,
+      after: (_, { folder }) => expect(readFileSync(join(folder, `${OUTPUT}.orig`), 'utf8')).toBe('the only original'),
+    },
+    {
+      args: ['upgrade', 'settings', 'broken.py'],
+      before: ({ folder }) => writeFileSync(join(folder, 'broken.py'), 'broker_url = (\n'),
+      code: 1,
+      out: '',
+      err: /Line 1 is no Python that can be read: broker_url = \(/,
+    },
     { args: [...upgrade, '--check', '--json'], before: fill, code: 1, out: /^\{"written":null,.*"line":3/, err: '' },
     { args: ['upgrade', 'settings', 'celeryconfig.py', '-o', '-'], before: fill, code: 0, out: /^\/\/ Rewritten/ },
     { args: ['upgrade', 'settings', 'nothing.py'], code: 1, out: '', err: /cannot be read/ },

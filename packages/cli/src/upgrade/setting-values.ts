@@ -1,0 +1,41 @@
+import { SETTINGS, type SettingName } from '@lovage/core/settings';
+import { withoutEffect } from './upgraded-settings.ts';
+
+const PYTHON_MODULES = 'It names Python modules. Give the modules of TypeScript that define the tasks.';
+/** `django-db`, `package.module:Class`, `package.module.Class`. */
+const PYTHON_CLASS = /^(?:django(?:-db|-cache)?|[A-Za-z_]\w*(?:\.\w+)*:[A-Za-z_]\w*|[A-Za-z_]\w*(?:\.\w+)+)$/;
+/** What is always there under its Python name. Source: celery/beat.py. */
+const BUILT_IN_SCHEDULER = /^celery\.beat[:.](?:Persistent)?Scheduler$/;
+
+/**
+ * Why a setting cannot have the value that Python gives it. `value`: undefined where it is no literal; `code`: its
+ * TypeScript.
+ */
+export function refusalOf(name: SettingName, value: unknown, code: string): string | undefined {
+  if (withoutEffect(name) !== undefined) return undefined;
+  if (name === 'imports' || name === 'include') return code === '[]' ? undefined : PYTHON_MODULES;
+  if (name === 'taskRoutes' && /^\[?\s*'[\w.]+'/.test(code)) {
+    return 'A router is a function or an object here, not the name of a Python class: import it and give it.';
+  }
+  if (/serializer$|acceptContent$/i.test(name) && /\bpickle\b/.test(code)) {
+    return 'Pickle is never decoded here. Let Python write JSON first.';
+  }
+  if (value === undefined) return undefined;
+  const isPythonClass = typeof value === 'string' && PYTHON_CLASS.test(value);
+  if (name === 'resultBackend' && isPythonClass) {
+    return 'It names Python code. Expected the URL of a result store.';
+  }
+  if (name === 'beatScheduler' && isPythonClass && !BUILT_IN_SCHEDULER.test(value)) {
+    return 'It names Python code. Expected a module whose default export gives periodic tasks.';
+  }
+  return wrongKind(name, value);
+}
+
+/** As core reads it. */
+function wrongKind(name: SettingName, value: unknown): string | undefined {
+  const setting = SETTINGS.get(name);
+  if (setting === undefined) return undefined;
+  const { kind, whenNull } = setting;
+  if (value === null) return whenNull === 'wrong' ? `It cannot be None here. Expected ${kind.expected}.` : undefined;
+  return kind.read(value) === undefined ? `Expected ${kind.expected}.` : undefined;
+}
