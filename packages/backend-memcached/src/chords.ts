@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   type ChordKeys,
@@ -10,7 +11,7 @@ import {
   type StoredValue,
   taskIdsOf,
 } from '@lovage/core/backend';
-import { exptimeOf, INTEGER_FLAGS, isKey, valueOf } from './items.ts';
+import { checkKeys, exptimeOf, INTEGER_FLAGS, isKey, valueOf } from './items.ts';
 import type { StoreCommand } from './link.ts';
 import type { Servers } from './servers.ts';
 
@@ -29,6 +30,8 @@ const A_DAY = 86_400;
  *
  * Celery counts a part that is delivered twice twice. Here each part is counted once, under its task id, and a chord is
  * complete when all its parts have results: the counter says only when it is worth looking.
+ *
+ * Every call rejects with `UnsupportedError`, before its first command, when the group's id makes no keys.
  */
 export class MemcachedChords implements KeyValueChords {
   readonly joinsResults = true;
@@ -42,8 +45,9 @@ export class MemcachedChords implements KeyValueChords {
 
   async begin(keys: ChordKeys, _size: number, ttlSeconds: number | undefined): Promise<void> {
     const { counter, group } = countedChordKeys(keys);
-    await this.#add(counter, '0', ttlSeconds, INTEGER_FLAGS);
     const early = earlyKey(group);
+    checkKeys(counter, group, early);
+    await this.#add(counter, '0', ttlSeconds, INTEGER_FLAGS);
     await (await this.#servers.of(early)).delete(early);
   }
 
@@ -53,6 +57,7 @@ export class MemcachedChords implements KeyValueChords {
     ttlSeconds: number | undefined,
   ): Promise<readonly StoredValue[] | undefined> {
     const { counter, group, taskKey } = countedChordKeys(keys);
+    checkKeys(counter, group, earlyKey(group), markKey(keys, taskId), keys.claim, keys.addedIds);
     const [claim, before] = [await this.#text(keys.claim), await this.#text(counter)];
     if (claim === DONE) return undefined;
     const header = await this.#header(group);
@@ -89,10 +94,12 @@ export class MemcachedChords implements KeyValueChords {
 
   /** The counter and the group expire by themselves: what a Python worker does with them later does no harm. */
   async finish({ claim }: ChordKeys, ttlSeconds: number | undefined): Promise<void> {
+    checkKeys(claim);
     await (await this.#servers.of(claim)).store('set', command(claim, DONE, ttlSeconds ?? A_DAY));
   }
 
   async extend({ addedIds }: ChordKeys, taskId: string, ttlSeconds: number | undefined): Promise<void> {
+    checkKeys(addedIds);
     const link = await this.#servers.of(addedIds);
     for (;;) {
       if (await this.#add(addedIds, JSON.stringify([taskId]), ttlSeconds)) return;
@@ -111,13 +118,13 @@ export class MemcachedChords implements KeyValueChords {
    * than counts.
    */
   async #count(
-    { parts }: ChordKeys,
+    keys: ChordKeys,
     counter: string,
     taskId: string,
     ttlSeconds: number | undefined,
     countResults: () => Promise<number>,
   ): Promise<number> {
-    const mark = `${parts}.${taskId}`;
+    const mark = markKey(keys, taskId);
     if (!(await this.#add(mark, COUNTING, ttlSeconds))) {
       let marked = await this.#text(mark);
       // Whoever counts it right now is done in a moment.
@@ -176,6 +183,11 @@ export class MemcachedChords implements KeyValueChords {
 /** There before the chord has begun, when a part has ended already. */
 function earlyKey(group: string): string {
   return `${group}.e`;
+}
+
+/** The part that was counted. Hashed, as keys are short, and an id that a result is kept under may be as long as one. */
+function markKey({ parts }: ChordKeys, taskId: string): string {
+  return `${parts}.${createHash('sha256').update(taskId).digest('base64url')}`;
 }
 
 function command(key: string, text: string, ttlSeconds: number | undefined): StoreCommand {

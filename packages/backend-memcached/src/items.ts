@@ -1,5 +1,5 @@
 import { inflateSync } from 'node:zlib';
-import type { StoredValue } from '@lovage/core/backend';
+import { type StoredValue, UnsupportedError } from '@lovage/core/backend';
 import type { Item } from './replies.ts';
 
 /**
@@ -45,4 +45,16 @@ export function exptimeOf(ttlSeconds: number | undefined): number {
 /** Whether memcached takes a key. Source: memcached/doc/protocol.txt, "Keys". */
 export function isKey(key: string): boolean {
   return key !== '' && !/[\0- \x7f]/.test(key) && Buffer.byteLength(key) <= LONGEST_KEY;
+}
+
+/** Throws `UnsupportedError` unless all are keys: in the line of a command anything else could be another command. */
+export function checkKeys(...keys: readonly string[]): void {
+  const wrong = keys.find((key) => !isKey(key));
+  if (wrong !== undefined) throw noKey(wrong);
+}
+
+export function noKey(key: string): UnsupportedError {
+  return new UnsupportedError(
+    `${JSON.stringify(key.slice(0, 100))} cannot be a key in memcached. Expected an id without spaces and control characters, of 250 bytes at most with its prefix.`,
+  );
 }

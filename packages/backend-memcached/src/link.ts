@@ -12,6 +12,7 @@ import {
   PreconditionFailedError,
 } from '@lovage/core/backend';
 import { serverName } from '@lovage/core/options';
+import { checkKeys } from './items.ts';
 import type { MemcachedSettings, ServerSettings } from './options.ts';
 import { type Item, type Reply, ReplyReader } from './replies.ts';
 
@@ -90,7 +91,8 @@ interface Command {
 /**
  * One connection to memcached, in its text protocol: commands are pipelined, and answered in their order. When it is lost,
  * everything pending rejects with `ConnectionLostError`, and so does every later call; after `close()` calls reject with
- * `ClosedError`. A server that owes an answer and says nothing for `silenceMs` counts as lost.
+ * `ClosedError`. A server that owes an answer and says nothing for `silenceMs` counts as lost. What is no key is refused
+ * with `UnsupportedError`: it never stands in a command.
  */
 export class MemcachedLink {
   /** Pending while the link lives; rejects with `ConnectionLostError`. Never settles after a `close()`. */
@@ -143,6 +145,7 @@ export class MemcachedLink {
 
   /** The items that exist. */
   async items(keys: readonly string[]): Promise<ReadonlyMap<string, Item>> {
+    checkKeys(...keys);
     const parts: Promise<Reply>[] = [];
     for (let from = 0; from < keys.length; from += MOST_KEYS) {
       parts.push(this.#send(`gets ${keys.slice(from, from + MOST_KEYS).join(' ')}\r\n`));
@@ -155,6 +158,7 @@ export class MemcachedLink {
 
   /** `add`: only where there is nothing; `cas`: only over the item that was read. */
   async store(mode: 'set' | 'add' | 'cas', { key, data, flags, exptime }: StoreCommand, cas = ''): Promise<Stored> {
+    checkKeys(key);
     const { line } = await this.#send(
       `${mode} ${key} ${flags} ${exptime} ${data.length}${cas === '' ? '' : ` ${cas}`}\r\n`,
       data,
@@ -164,12 +168,14 @@ export class MemcachedLink {
   }
 
   async delete(key: string): Promise<void> {
+    checkKeys(key);
     const { line } = await this.#send(`delete ${key}\r\n`);
     if (line !== 'DELETED' && line !== 'NOT_FOUND') throw this.#refused(line, key);
   }
 
   /** The counter after it; undefined where there is none. */
   async increment(key: string): Promise<number | undefined> {
+    checkKeys(key);
     const { line } = await this.#send(`incr ${key} 1\r\n`);
     if (line === 'NOT_FOUND') return undefined;
     if (!/^\d+$/.test(line)) throw this.#refused(line, key);
@@ -177,6 +183,7 @@ export class MemcachedLink {
   }
 
   async touch(key: string, exptime: number): Promise<void> {
+    checkKeys(key);
     const { line } = await this.#send(`touch ${key} ${exptime}\r\n`);
     if (line !== 'TOUCHED' && line !== 'NOT_FOUND') throw this.#refused(line, key);
   }

@@ -5,12 +5,11 @@ import {
   type KeyValueWrite,
   type ResultCodec,
   type StoredValue,
-  UnsupportedError,
   WriteOrder,
 } from '@lovage/core/backend';
 import { MemcachedChords } from './chords.ts';
 import { MemcachedDocuments } from './documents.ts';
-import { exptimeOf, flagsOf, isKey, valueOf } from './items.ts';
+import { exptimeOf, flagsOf, isKey, noKey, valueOf } from './items.ts';
 import type { StoreCommand } from './link.ts';
 import type { Servers } from './servers.ts';
 
@@ -56,7 +55,7 @@ export class MemcachedStore implements KeyValueStore {
 
   /** Adds it, or writes it over what was read and is no SUCCESS. */
   async #write({ key, value, ttlSeconds, guard }: KeyValueWrite): Promise<Error | undefined> {
-    if (!isKey(key)) return refusal(key);
+    if (!isKey(key)) return noKey(key);
     const link = await this.#servers.of(key);
     const command: StoreCommand = {
       key,
@@ -78,10 +77,4 @@ export class MemcachedStore implements KeyValueStore {
     }
     return new BrokerBlockedError(`The result "${key}" was written by others again and again, and given up here.`);
   }
-}
-
-function refusal(key: string): Error {
-  return new UnsupportedError(
-    `The result of ${JSON.stringify(key.slice(0, 100))} cannot be kept in memcached. Expected an id without spaces and control characters, of 250 bytes at most with its prefix.`,
-  );
 }

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { createServer as createTlsServer } from 'node:tls';
 import { deflateSync } from 'node:zlib';
 import { freePort, type ServerProcess, startServerProcess } from '@lovage/conformance';
-import { isLovageError, type ResultBackend } from '@lovage/core/backend';
+import { type ChordStore, isLovageError, type ResultBackend } from '@lovage/core/backend';
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
 import { memcachedUrl } from './memcached-url.ts';
 import { meta, openStore } from './store.ts';
@@ -128,6 +128,17 @@ describe.skipIf(program === undefined)('access', () => {
 });
 
 describe.skipIf(url === '')('items', () => {
+  const part = (taskId: string) => ({ taskId, index: undefined, state: 'SUCCESS', result: taskId });
+  async function withChords() {
+    const backend = await opened(url);
+    return {
+      chords: backend.chords as ChordStore,
+      store: (id: string) => backend.store([{ meta: meta(id, 'SUCCESS', id) }]),
+      load: async (id: string) => (await backend.load([id]))[0]?.result,
+      saveGroup: (group: string, id: string) => backend.saveGroup(group, [[group, null], [[[id, null], null]]]),
+    };
+  }
+
   test('a value that is too large is refused, that one alone, and what was kept before stays', async () => {
     const store = await opened(url);
     const [large, small] = [randomUUID(), randomUUID()];
@@ -148,6 +159,29 @@ describe.skipIf(url === '')('items', () => {
       expect(await store.load([id])).toEqual([undefined]);
       await store.forget([id]);
     }
+  });
+
+  test('a chord whose id is no key is refused, and says nothing to the server', async () => {
+    const { chords, ...store } = await withChords();
+    const kept = randomUUID();
+    await store.store(kept);
+    for (const group of ['x\r\nflush_all\r\ngets y', 'a b', 'x'.repeat(230)]) {
+      const refused = { code: 'ERR_UNSUPPORTED' };
+      await expect(chords.begin(group, 1)).rejects.toMatchObject(refused);
+      await expect(chords.part(group, part('t'))).rejects.toMatchObject(refused);
+      await expect(chords.extend(group, 't')).rejects.toMatchObject(refused);
+      await expect(chords.finish(group)).rejects.toMatchObject(refused);
+    }
+    expect(await store.load(kept)).toBe(kept);
+  });
+
+  test('a chord counts parts whose ids are as long as those of results may be', async () => {
+    const { chords, saveGroup, store } = await withChords();
+    const [group, id] = [randomUUID(), `${randomUUID()}${'x'.repeat(190)}`];
+    await saveGroup(group, id);
+    await chords.begin(group, 1);
+    await store(id);
+    expect((await chords.part(group, part(id)))?.map(({ taskId }) => taskId)).toEqual([id]);
   });
 
   test('what Python’s clients pack is read, and what only says that it is packed is a result that cannot be read', async () => {
