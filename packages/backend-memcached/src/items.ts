@@ -53,7 +53,7 @@ export function checkKeys(...keys: readonly string[]): void {
   if (wrong !== undefined) throw noKey(wrong);
 }
 
-export function noKey(key: string): UnsupportedError {
+export function noKey(key: string): Error {
   return new UnsupportedError(
     `${JSON.stringify(key.slice(0, 100))} cannot be a key in memcached. Expected an id without spaces and control characters, of 250 bytes at most with its prefix.`,
   );
