@@ -137,6 +137,9 @@ async function describe(error: unknown): Promise<{ readonly message: string; rea
   const { isLovageError } = await import('@lovage/core');
   if (isLovageError(error))
     return { message: `Error: ${error.message} (${error.code})`, exitCode: exitCodeOf(error.code) };
+  // What the system refused says itself what and why; where in the code is no news to anybody.
+  if (error instanceof Error && 'syscall' in error)
+    return { message: `Error: ${error.message}`, exitCode: EXIT.failed };
   return { message: error instanceof Error ? (error.stack ?? error.message) : String(error), exitCode: EXIT.failed };
 }
 

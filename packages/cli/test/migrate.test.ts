@@ -161,10 +161,9 @@ describe.skipIf(redis === undefined || amqp === undefined)('between brokers, kil
     expect([...found.keys()].toSorted()).toEqual([...expected.keys()].toSorted());
     for (const [id, message] of found) expect(message).toEqual(expected.get(id));
     await at(amqp as string, (connection) => connection.remove({ queues: [{ name: `${queue}-1` }] }));
-    expect(await moved(amqp as string, sqlite('none.db'), '-Q', `none-${mark}`)).toMatchObject({
-      moved: 0,
-      missing: [`none-${mark}`],
-    });
+    const none = await migrate(amqp as string, sqlite('none.db'), '-Q', `none-${mark}`, '--json').ended;
+    expect(none.code).toBe(1);
+    expect(JSON.parse(none.out)).toMatchObject({ moved: 0, missing: [`none-${mark}`] });
   }, 60_000);
 });
 

@@ -298,7 +298,10 @@ export class RedisDriver implements QueueDriver<RedisReceipt> {
   }
 
   async size(queue: string): Promise<number> {
-    const lengths = await Promise.all(this.#keys.lists(queue).map((key) => this.#link.text('llen', [key])));
+    const lengths = await Promise.all([
+      this.#link.text('zcard', [this.#keys.delayed(queue)]),
+      ...this.#keys.lists(queue).map((key) => this.#link.text('llen', [key])),
+    ]);
     return lengths.reduce((sum: number, length) => sum + (length as number), 0);
   }
 

@@ -385,6 +385,7 @@ describe.skipIf(!hasRedisServer)('the Redis transport', () => {
       ]);
       expect(await list('q\x06\x169')).toEqual([]);
       expect(await raw.text('zcard', ['lovage.delayed.q'])).toBe(1);
+      expect(await connection.inspect('late')).toEqual({ ready: 1 });
       expect(await connection.purge('late')).toBe(1);
       const { take } = await consume(connection, ['q']);
       expect((await take(1))[0]?.message.properties.priority).toBe(9);

@@ -74,7 +74,7 @@ export interface QueueTables {
     names: readonly string[],
     expiresAt: number,
   ): Promise<readonly string[]>;
-  /** Waiting messages. */
+  /** Waiting and delayed messages. */
   size(database: SqlDatabase, queue: string): Promise<number>;
   /** Drops waiting and delayed messages. */
   purge(transaction: SqlTransaction, queue: string): Promise<number>;

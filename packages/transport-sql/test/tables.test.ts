@@ -209,7 +209,7 @@ describe('delayed messages', () => {
   test('enter the queue in the order of their times, behind what waits', async () => {
     const driver = await open();
     await driver.push([at('third', 30_000), at('first', 10_000), at('second', 20_000), at('now', 0)]);
-    expect(await driver.size('q')).toBe(1);
+    expect(await driver.size('q')).toBe(4);
     expect(await database.query('SELECT count(*) AS n FROM kombu_message')).toEqual([{ n: 1 }]);
     await run('UPDATE lovage_delay SET due_at = due_at - 60000');
     expect((await pull(driver)).map(({ payload }) => payload)).toEqual(['now', 'first', 'second', 'third']);

@@ -5,8 +5,10 @@ import {
   type Connection,
   ConnectError,
   type Exchange,
+  maskUrl,
   parseBrokerUrls,
 } from '@lovage/core/transport';
+import { CommandError, EXIT } from '../exit-codes.ts';
 
 export interface KnownBindings {
   readonly bindings: readonly Binding[];
@@ -68,6 +70,11 @@ interface ManagementBinding {
 
 async function managementBindings(url: BrokerUrl, api: string | undefined): Promise<readonly Binding[]> {
   const isTls = url.scheme === 'amqps';
+  if (api !== undefined && !URL.canParse(api))
+    throw new CommandError(
+      `"${maskUrl(api)}" is no URL. Expected for --api for example http://localhost:15672.`,
+      EXIT.usage,
+    );
   const base = new URL(
     api ?? `http${isTls ? 's' : ''}://${url.host || 'localhost'}:${isTls ? MANAGEMENT_TLS_PORT : MANAGEMENT_PORT}`,
   );

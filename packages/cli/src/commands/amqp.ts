@@ -3,7 +3,7 @@ import { isLovageError } from '@lovage/core';
 import { Command } from 'commander';
 import { ADMIN_COMMANDS, type AdminAnswer, BrokerAdmin } from '../broker/admin.ts';
 import { withBroker } from '../broker/with-broker.ts';
-import { CommandError } from '../exit-codes.ts';
+import { CommandError, EXIT } from '../exit-codes.ts';
 
 interface AmqpOptions {
   readonly json?: boolean;
@@ -56,20 +56,25 @@ async function session(admin: BrokerAdmin, show: (answer: AdminAnswer) => void, 
     const words = splitWords(line);
     if (words[0] === 'exit' || words[0] === 'quit') break;
     if (words[0] === 'help') process.stdout.write(`${commandList()}\n`);
-    else if (words.length > 0) await attempt(() => admin.run(words).then(show));
+    else if (words.length > 0 && !(await attempt(() => admin.run(words).then(show))) && !isTerminal) {
+      // A script has to know; the lines after it run all the same.
+      process.exitCode = EXIT.failed;
+    }
     if (isTerminal) terminal.prompt();
   }
   terminal.close();
 }
 
-/** A mistake ends no session; a lost connection does. */
-async function attempt(act: () => Promise<void>): Promise<void> {
+/** A mistake ends no session and gives false; a lost connection ends it. */
+async function attempt(act: () => Promise<void>): Promise<boolean> {
   try {
     await act();
+    return true;
   } catch (error) {
     const isMistake = error instanceof CommandError || (isLovageError(error) && error.code !== 'ERR_CONNECTION_LOST');
     if (!isMistake) throw error;
     process.stderr.write(`Error: ${error.message}\n`);
+    return false;
   }
 }
 
@@ -80,9 +85,9 @@ function commandList(): string {
 
 /** As a shell would: quotes keep spaces and may hold nothing. */
 export function splitWords(line: string): readonly string[] {
-  const words = line.match(/(?:"(?:\\.|[^"])*"|'[^']*'|\\.|[^\s"'\\])+/g) ?? [];
+  const words = line.match(/(?:"(?:\\.|[^"\\])*"|'[^']*'|\\.|[^\s"'\\])+/g) ?? [];
   return words.map((word) =>
-    word.replace(/"((?:\\.|[^"])*)"|'([^']*)'|\\(.)/g, (_, double?: string, single?: string, escaped?: string) =>
+    word.replace(/"((?:\\.|[^"\\])*)"|'([^']*)'|\\(.)/g, (_, double?: string, single?: string, escaped?: string) =>
       double === undefined ? (single ?? escaped ?? '') : double.replace(/\\(.)/g, '$1'),
     ),
   );

@@ -86,6 +86,13 @@ export function number(text: string): number {
   return value;
 }
 
+/** Of messages: a whole number above 0. */
+export function count(text: string): number {
+  const value = number(text);
+  if (Number.isInteger(value) && value > 0) return value;
+  throw new CommandError(`"${text}" is no whole number above 0.`, EXIT.usage);
+}
+
 export function render(value: unknown): string {
   return typeof value === 'string' ? value : (JSON.stringify(value) ?? String(value));
 }

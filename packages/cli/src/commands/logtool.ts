@@ -1,6 +1,5 @@
 import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
-import type { Readable } from 'node:stream';
 import { Command } from 'commander';
 import { print } from '../context.ts';
 import { CommandError, EXIT } from '../exit-codes.ts';
@@ -82,9 +81,9 @@ Examples:
 
 async function read(files: readonly string[], onEntry: (entry: LogEntry) => void): Promise<void> {
   const reader = new LogReader(onEntry);
-  const sources: readonly (readonly [string, Readable])[] =
-    files.length === 0 ? [['-', process.stdin]] : files.map((file) => [file, createReadStream(file)]);
-  for (const [file, input] of sources) {
+  for (const file of files.length === 0 ? ['-'] : files) {
+    // Each when its turn comes: an error of one that nobody reads yet would end the process.
+    const input = files.length === 0 ? process.stdin : createReadStream(file);
     try {
       for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) reader.feed(line);
     } catch (cause) {

@@ -5,9 +5,10 @@ import { globalOptions, openApp, print, type GlobalOptions } from '../context.ts
 import { CommandError, EXIT } from '../exit-codes.ts';
 import { commandLogger } from '../logging.ts';
 import type { MigrationReport, QueuePair } from '../migrate/migration.ts';
+import { isSameBroker } from '../migrate/same-broker.ts';
 import { ProgressBar } from '../progress.ts';
 import { until } from '../stop-signals.ts';
-import { number } from './call.ts';
+import { count, number } from './call.ts';
 import { list } from './purge.ts';
 
 interface MigrateOptions {
@@ -29,7 +30,7 @@ export function migrateCommand(): Command {
     .argument('<source>', 'URL of the broker that has them')
     .argument('<destination>', 'URL of the broker that gets them')
     .option('-n, --limit <n>', 'move so many at most', count)
-    .option('-t, --timeout <seconds>', 'end when no message came for so long', number, 1)
+    .option('-t, --timeout <seconds>', 'end when no message came for so long', seconds, 1)
     .addOption(
       new Option('-a, --ack-messages', 'take them from the source once the destination has them: always so').hideHelp(),
     )
@@ -47,7 +48,8 @@ to --window messages are at both places then. Bodies, headers, properties and id
 (too large for the destination, unreadable) stays where it is and is listed; the exit code is 1 then.
 
 Without -Q the queues are those of the app (-A), or "celery". With --copy and -T, messages that stay are held until the
-end. Messages that workers hold at the source, for their ETA too, come when those workers stop. Priorities keep their
+end. Without -F it ends with what waited at the start. Delayed messages (an ETA) stay until they are due: they are
+counted, and the exit code is 1; RabbitMQ does not count them. Messages that workers hold at the source, for their ETA too, come when those workers stop. Priorities keep their
 number: Redis serves 0 first, RabbitMQ 9, and only in queues with x-max-priority.
 
 Examples:
@@ -69,10 +71,13 @@ async function run(source: string, destination: string, options: MigrateOptions,
   const to = app.connectBroker('write', { url: destination });
   try {
     const { Migration } = await import('../migrate/migration.ts');
+    const queues = pairs(app, options.queues, isSameBroker(source, destination));
     const migration = new Migration({
       source: from,
       destination: to,
-      queues: pairs(app, options.queues, source === destination),
+      queues,
+      // Spellings are endless: what goes into a queue of its own name may have come out of it.
+      presentOnly: !forever && queues.some(({ from, to }) => from === to),
       ...(limit === undefined ? {} : { limit }),
       idleMs: timeout * 1000,
       forever,
@@ -86,8 +91,16 @@ async function run(source: string, destination: string, options: MigrateOptions,
     });
     const report = await migration.run();
     bar.close();
+    const waiting = limit !== undefined && report.moved >= limit ? 0 : waitingIn(report, options.copy === true);
     show(report, { json, globals, source, destination, copies: options.copy === true });
-    if (report.failed.length > 0 || (stop.signal.aborted && !forever)) process.exitCode = EXIT.failed;
+    if (waiting > 0 && !forever) {
+      process.stderr.write(
+        `Warning: ${messages(waiting)} stayed at the source: delayed ones (an ETA), or what came or came back meanwhile. Delayed ones can be moved when they are due.\n`,
+      );
+    }
+    const isMissing = options.queues !== undefined && report.missing.length > 0;
+    if (isMissing || report.failed.length > 0 || (!forever && (waiting > 0 || stop.signal.aborted)))
+      process.exitCode = EXIT.failed;
   } finally {
     bar.close();
     stop.forget();
@@ -97,7 +110,7 @@ async function run(source: string, destination: string, options: MigrateOptions,
 }
 
 /** As Celery's: `a` is the same queue there, `a:b` another. Source: celery/contrib/migrate.py, prepare_queues. */
-function pairs(app: Lovage, given: readonly string[] | undefined, isSameBroker: boolean): readonly QueuePair[] {
+function pairs(app: Lovage, given: readonly string[] | undefined, isOneBroker: boolean): readonly QueuePair[] {
   const names = given ?? app.queues.all().flatMap(({ name, broadcast }) => (broadcast ? [] : [name]));
   return names.map((text) => {
     const [from = '', to = from] = text.split(':').map((part) => part.trim());
@@ -106,7 +119,7 @@ function pairs(app: Lovage, given: readonly string[] | undefined, isSameBroker: 
     }
     const source = app.queues.find(from)?.name ?? from;
     const target = app.queues.get(to);
-    if (isSameBroker && source === target.name) {
+    if (isOneBroker && source === target.name) {
       throw new CommandError(
         `Source and destination are the same, and so is the queue "${from}". Give -Q from:to.`,
         EXIT.usage,
@@ -123,6 +136,12 @@ async function wantsTasks(tasks: readonly string[]): Promise<(delivery: { readon
     const { task } = readTaskFacts(message);
     return task !== undefined && wanted.has(task);
   };
+}
+
+/** What waits at the source though it was asked for. */
+function waitingIn({ left, skipped, failed, moved }: MigrationReport, copies: boolean): number {
+  const all = Object.values(left).reduce((sum: number, count) => sum + (count ?? 0), 0);
+  return Math.max(0, all - skipped - failed.length - (copies ? moved : 0));
 }
 
 interface ShowOptions {
@@ -157,8 +176,8 @@ function messages(count: number): string {
   return `${count} ${count === 1 ? 'message' : 'messages'}`;
 }
 
-function count(text: string): number {
+function seconds(text: string): number {
   const value = number(text);
-  if (Number.isInteger(value) && value > 0) return value;
-  throw new CommandError(`"${text}" is no whole number above 0.`, EXIT.usage);
+  if (value > 0) return value;
+  throw new CommandError(`"${text}" is no time. Expected seconds above 0.`, EXIT.usage);
 }

@@ -10,7 +10,7 @@ import type { MigrationReport } from '../migrate/migration.ts';
 import { renderTable } from '../render-answer.ts';
 import { until } from '../stop-signals.ts';
 import { readTaskFacts } from '../task-facts.ts';
-import { number } from './call.ts';
+import { count } from './call.ts';
 import { list as names, purgeQueues } from './purge.ts';
 
 interface QueuesOptions {
@@ -39,14 +39,14 @@ export function queuesCommand(): Command {
     .action(list);
   verb('show', 'The first messages of a queue; they stay in it', 'mail --dead')
     .argument('<queue>')
-    .option('-n, --limit <n>', 'so many at most', number, 10)
+    .option('-n, --limit <n>', 'so many at most', count, 10)
     .option('--dead', 'those that were set aside, and why')
     .addHelpText('after', '\nA look counts as a delivery: a worker sets a message aside after "deliveryLimit" of them.')
     .action(show);
   verb('move', 'Move messages to another queue', 'mail slow -T tasks.newsletter')
     .argument('<from>')
     .argument('<to>')
-    .option('-n, --limit <n>', 'so many at most', number)
+    .option('-n, --limit <n>', 'so many at most', count)
     .option('-T, --tasks <names>', 'only these tasks, separated by commas', names)
     .option('-i, --ids <ids>', 'only these task ids, separated by commas', names)
     .action((from: string, to: string, options: QueuesOptions, command: Command) =>
@@ -55,7 +55,7 @@ export function queuesCommand(): Command {
   verb('requeue', 'Send dead messages back to their queue', 'mail -n 100')
     .argument('<queue>', 'the queue that they came from')
     .argument('[ids...]', 'only these task ids')
-    .option('-n, --limit <n>', 'so many at most', number)
+    .option('-n, --limit <n>', 'so many at most', count)
     .option('-T, --tasks <names>', 'only these tasks, separated by commas', names)
     .action((queue: string, ids: readonly string[], options: QueuesOptions, command: Command) =>
       move({ from: queue, to: queue, isDead: true }, { ...options, ...(ids.length > 0 && { ids }) }, command),
@@ -195,6 +195,7 @@ async function move({ from, to, isDead = false }: Move, options: QueuesOptions, 
     if (place === target.name) throw new CommandError(`"${from}" and "${to}" are one queue.`, EXIT.usage);
     const wanted = (kind: readonly string[] | undefined, value: string | undefined): boolean =>
       kind === undefined || (value !== undefined && kind.includes(value));
+    const unseen = new Set(ids);
     const report = await new Migration({
       source,
       destination,
@@ -204,6 +205,7 @@ async function move({ from, to, isDead = false }: Move, options: QueuesOptions, 
       idleMs: IDLE_MS,
       wants: ({ message }) => {
         const facts = readTaskFacts(message);
+        if (facts.id !== undefined) unseen.delete(facts.id);
         return wanted(tasks, facts.task) && wanted(ids, facts.id);
       },
       ...(isDead && {
@@ -215,6 +217,11 @@ async function move({ from, to, isDead = false }: Move, options: QueuesOptions, 
       logger: commandLogger(globals),
     }).run();
     showMove(report, place, target.name, json);
+    // With a limit it may not have come to them.
+    if (unseen.size > 0 && (limit === undefined || report.moved < limit)) {
+      process.stderr.write(`Warning: not in ${place}: ${[...unseen].join(', ')}\n`);
+      process.exitCode = EXIT.failed;
+    }
     if (report.failed.length > 0 || stop.signal.aborted) process.exitCode = EXIT.failed;
   } finally {
     stop.forget();

@@ -56,10 +56,20 @@ async function run(options: ShellOptions, command: Command): Promise<void> {
         cause,
       });
     }
-    if (options.json === true) process.stdout.write(`${JSON.stringify(value ?? null)}\n`);
+    if (options.json === true) process.stdout.write(`${json(value)}\n`);
     else if (value !== undefined) await show(value, wantsColour(globals, process.stdout));
   } finally {
     await app.close();
+  }
+}
+
+function json(value: unknown): string {
+  try {
+    // undefined: what is no value in JSON, as a function.
+    return JSON.stringify(value ?? null) ?? 'null';
+  } catch (cause) {
+    const [reason] = (cause as Error).message.split('\n');
+    throw new CommandError(`The value cannot be written as JSON: ${reason}`, EXIT.failed, { cause });
   }
 }
 

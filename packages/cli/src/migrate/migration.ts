@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { isLovageError, type Logger } from '@lovage/core';
 import type {
   Connection,
@@ -10,6 +11,7 @@ import type {
   PublishError,
   Topology,
 } from '@lovage/core/transport';
+import { orEnded, unlessAborted } from '../stop-signals.ts';
 import { readTaskFacts } from '../task-facts.ts';
 
 /** A queue of the source and the one that its messages go to. */
@@ -82,6 +84,9 @@ const MAX_FAILED_SHOWN = 1000;
 /** Idle times that a source whose queues are not empty is granted before it counts as done. */
 const PATIENCE = 5;
 const LOOK_MS = 50;
+/** Between tries to publish what a lost destination did not confirm; each is twice the one before. */
+const FIRST_PAUSE_MS = 50;
+const LONGEST_PAUSE_MS = 2000;
 /** What AMQP can say; beyond it there is no limit. */
 const MAX_PREFETCH = 65_535;
 
@@ -103,6 +108,8 @@ export class Migration {
   #connection: Connection | undefined;
   #limit = Number.POSITIVE_INFINITY;
   #taken = 0;
+  /** Messages of {@link #underWay}. */
+  #sending = 0;
   #moved = 0;
   #skipped = 0;
   #unsettled = 0;
@@ -117,8 +124,8 @@ export class Migration {
 
   async run(): Promise<MigrationReport> {
     const { source, destination, queues, reconnectMs, signal } = this.#options;
-    const at = await source.connection({ timeoutMs: reconnectMs, signal });
-    const to = await destination.connection({ timeoutMs: reconnectMs, signal });
+    const at = await orEnded(source.connection({ timeoutMs: reconnectMs, signal }), signal);
+    const to = await orEnded(destination.connection({ timeoutMs: reconnectMs, signal }), signal);
     const counts = await sizes(
       at,
       queues.map(({ from }) => from),
@@ -166,7 +173,7 @@ export class Migration {
   async #consume(connection: Connection, targets: ReadonlyMap<string, string>): Promise<void> {
     if (this.#ending) return;
     this.#skipped = 0;
-    this.#taken = this.#moved;
+    this.#taken = this.#moved + this.#sending;
     this.#kept = [];
     this.#connection = connection;
     this.#lastAt = performance.now();
@@ -182,16 +189,17 @@ export class Migration {
     const batch: Delivery[] = [];
     for (const delivery of deliveries) {
       if (this.#ending || this.#taken >= this.#limit) this.#kept.push(delivery);
-      else if (delivery.malformed !== undefined) this.#fail(delivery, delivery.malformed);
+      else if (delivery.malformed !== undefined) this.#fail(connection, delivery, delivery.malformed);
       else if (!wants(delivery)) {
         this.#skipped++;
-        this.#keep(delivery);
+        this.#keep(connection, delivery);
       } else {
         this.#taken++;
         batch.push(delivery);
       }
     }
     if (batch.length === 0) return;
+    this.#sending += batch.length;
     const moving = this.#move(connection, batch, targets).catch((error: unknown) => {
       this.#failure ??= error;
     });
@@ -202,6 +210,7 @@ export class Migration {
   async #move(connection: Connection, batch: readonly Delivery[], targets: ReadonlyMap<string, string>): Promise<void> {
     const { rewrite = (message: Message) => message } = this.#options;
     const taken = await this.#publish(
+      connection,
       batch.map((delivery) => ({
         delivery,
         publication: {
@@ -214,11 +223,12 @@ export class Migration {
       })),
     );
     for (const { queue } of taken) this.#counts.set(queue, (this.#counts.get(queue) ?? 0) + 1);
+    this.#sending -= batch.length;
     this.#moved += taken.length;
     this.#lastAt = performance.now();
     this.#progress();
     if (this.#options.copies === true) {
-      for (const delivery of taken) this.#keep(delivery);
+      for (const delivery of taken) this.#keep(connection, delivery);
       return;
     }
     try {
@@ -232,14 +242,31 @@ export class Migration {
     }
   }
 
-  /** Those that the destination has. Refused ones stay; a lost link is waited for and the rest published again. */
+  /**
+   * Those that the destination has. Refused ones stay; a lost link is waited for and the rest published again, unless
+   * the signal says stop: then they stay too.
+   */
   async #publish(
+    at: Connection,
     items: readonly { readonly delivery: Delivery; readonly publication: Publication }[],
   ): Promise<readonly Delivery[]> {
-    const { destination, reconnectMs, logger } = this.#options;
+    const { destination, reconnectMs, logger, signal } = this.#options;
     const done: Delivery[] = [];
-    for (let left = items; ; ) {
-      const connection = await destination.connection({ timeoutMs: reconnectMs });
+    let pauseMs = 0;
+    for (let left = items; ; pauseMs = Math.min(pauseMs * 2 || FIRST_PAUSE_MS, LONGEST_PAUSE_MS)) {
+      if (pauseMs > 0) await unlessAborted(sleep(pauseMs, undefined, { signal }), signal);
+      const isOver = pauseMs > 0 && signal.aborted;
+      const connection = isOver
+        ? undefined
+        : (destination.live ??
+          (await unlessAborted(destination.connection({ timeoutMs: reconnectMs, signal }), signal)));
+      if (connection === undefined) {
+        for (const { delivery } of left) {
+          this.#taken--;
+          this.#keep(at, delivery);
+        }
+        return done;
+      }
       try {
         await connection.publish(left.map(({ publication }) => publication));
         return [...done, ...left.map(({ delivery }) => delivery)];
@@ -263,7 +290,7 @@ export class Migration {
           if (failure.retryable && isLovageError(failure, 'ERR_CONNECTION_LOST')) again.push(item);
           else {
             this.#taken--;
-            this.#fail(item.delivery, failure);
+            this.#fail(at, item.delivery, failure);
           }
         }
         if (again.length === 0) return done;
@@ -272,16 +299,18 @@ export class Migration {
     }
   }
 
-  #fail(delivery: Delivery, error: Error): void {
+  #fail(connection: Connection, delivery: Delivery, error: Error): void {
     const { id = null, task = null } = readTaskFacts(delivery.message);
     if (this.#failed.length < MAX_FAILED_SHOWN) {
       this.#failed.push({ queue: delivery.queue, id, task, error: error.message });
     }
-    this.#keep(delivery);
+    this.#keep(connection, delivery);
   }
 
   /** Held until the end: given back now, it would come again at once. The window grows by it. */
-  #keep(delivery: Delivery): void {
+  #keep(connection: Connection, delivery: Delivery): void {
+    // A link that was lost has given back what it held.
+    if (connection !== this.#connection) return;
     this.#kept.push(delivery);
     this.#widen();
   }

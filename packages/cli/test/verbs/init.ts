@@ -102,6 +102,12 @@ export default {
       out: /"broker":"amqp:\/\/ada:\*\*@queue\.example"/,
       after: (_, context) => expect(made(context, 'lovage.config.ts')).toContain('ada:s3cret@'),
     },
+    {
+      args: ['init', '/dev/null/x', '--yes', '--no-install'],
+      code: 1,
+      out: '',
+      err: /^Error: ENOTDIR: .*\/dev\/null\/x/,
+    },
     { args: ['init', 'tasks.ts', '--yes'], code: 2, out: '', err: /tasks\.ts is a file\. Expected a folder/ },
   ],
 } satisfies VerbRows;

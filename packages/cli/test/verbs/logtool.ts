@@ -21,6 +21,13 @@ export default {
       out: 'Task total: 3\nTask errors: 1\nTask success: 1\nTask completed: 2\nTask retries: 0\n\nTasks:\n  tasks.add: 2\n  tasks.fail: 1\n',
       err: '',
     },
+    {
+      args: ['logtool', 'stats', 'old.log', 'no.log'],
+      before: fill,
+      code: 1,
+      out: '',
+      err: /^Error: The file no\.log cannot be read/,
+    },
     { args: ['logtool', 'stats', 'no.log'], code: 1, out: '', err: /The file no\.log cannot be read/ },
   ],
   'logtool errors': [

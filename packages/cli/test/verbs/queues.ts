@@ -41,6 +41,7 @@ export default {
         expect(again[0]?.delivery_info.delivery_count).toBeGreaterThan(1);
       },
     },
+    { args: ['queues', 'show', 'a', '-n', '-5'], code: 2, out: '', err: /"-5" is no whole number above 0/ },
     { args: ['queues', 'show', 'verbs-show', '--dead'], code: 0, out: '- empty -\n', err: '' },
   ],
   'queues move': [
@@ -51,6 +52,8 @@ export default {
       out: 'Moved 1 message from verbs-move to verbs-other.\n',
       err: '',
     },
+    { args: ['queues', 'move', 'a', 'b', '-n', '1.5'], code: 2, out: '', err: /"1\.5" is no whole number above 0/ },
+    { args: ['queues', 'move', 'a', 'b', '-n', '0'], code: 2, out: '', err: /"0" is no whole number above 0/ },
     { args: ['queues', 'move', 'verbs-move', 'verbs-move'], code: 2, out: '', err: /are one queue/ },
   ],
   'queues requeue': [
@@ -60,6 +63,12 @@ export default {
       code: 0,
       out: /^\{"from":"verbs-requeue\.dead","to":"verbs-requeue","moved":1,/,
       err: '',
+    },
+    {
+      args: ['queues', 'requeue', 'verbs-requeue', 'no-such-id'],
+      code: 1,
+      out: /^Moved 0 messages/,
+      err: 'Warning: not in verbs-requeue.dead: no-such-id\n',
     },
   ],
   'queues purge': [

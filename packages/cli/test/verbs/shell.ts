@@ -14,6 +14,18 @@ export default {
     },
     { args: ['shell', '-T', '-e', 'typeof add'], code: 0, out: 'undefined\n', err: '' },
     { args: ['shell', '-e', 'throw new RangeError("too far")'], code: 1, out: '', err: 'Error: RangeError: too far\n' },
+    {
+      args: ['shell', '-j', '-e', '1n'],
+      code: 1,
+      out: '',
+      err: /^Error: The value cannot be written as JSON: .*BigInt/,
+    },
+    {
+      args: ['shell', '-j', '-e', 'const a = {}; a.a = a; a'],
+      code: 1,
+      out: '',
+      err: /^Error: The value cannot be written as JSON: .*circular/,
+    },
     { args: ['shell', '-e', 'let x ='], code: 1, out: '', err: /^Error: SyntaxError: / },
     {
       title: 'a prompt',

@@ -42,6 +42,16 @@ export const delay: readonly TransportTest[] = [
     },
   },
   {
+    name: 'delay: inspect() counts a delayed message as waiting',
+    async run(trial) {
+      const connection = await trial.open();
+      if (connection.capabilities.maxDelayMs === 0) trial.skip('capabilities.maxDelayMs is 0: no delayed publishing');
+      const queue = await trial.queue(connection);
+      await connection.publish([delayed(queue, 'later', 60_000), toQueue(queue, 'now')]);
+      await trial.ready(connection, queue, 2);
+    },
+  },
+  {
     name: 'delay: a delay beyond what the broker can keep is refused',
     async run(trial) {
       const connection = await trial.open();

@@ -50,7 +50,7 @@ DELETE FROM lovage_queue_expiry WHERE name = ?;
 DELETE FROM kombu_queue WHERE id = ?;
 MERGE INTO lovage_queue_expiry t USING (SELECT ? AS name, ? AS expires_at FROM DUAL) s ON (t.name = s.name) WHEN MATCHED THEN UPDATE SET t.expires_at = s.expires_at WHEN NOT MATCHED THEN INSERT (name, expires_at) VALUES (s.name, s.expires_at);
 UPDATE lovage_queue_expiry SET expires_at = ? WHERE name = ?;
-SELECT COUNT(*) AS n FROM kombu_message WHERE visible = 1 AND queue_id = (SELECT id FROM kombu_queue WHERE name = ?);
+SELECT (SELECT COUNT(*) FROM kombu_message WHERE visible = 1 AND queue_id = (SELECT id FROM kombu_queue WHERE name = ?)) + (SELECT COUNT(*) FROM lovage_delay WHERE queue_id = (SELECT id FROM kombu_queue WHERE name = ?)) AS n FROM DUAL;
 SELECT id FROM kombu_message WHERE visible = 1 AND queue_id = ? ORDER BY id FOR UPDATE SKIP LOCKED;
 MERGE INTO lovage_binding t USING (SELECT ? AS id, ? AS exchange, ? AS queue, ? AS routing_key, ? AS pattern FROM DUAL) s ON (t.id = s.id) WHEN NOT MATCHED THEN INSERT (id, exchange, queue, routing_key, pattern) VALUES (s.id, s.exchange, s.queue, s.routing_key, s.pattern);
 DELETE FROM lovage_binding WHERE id = ?;

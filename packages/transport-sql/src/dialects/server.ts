@@ -252,7 +252,7 @@ export class ServerQueueTables implements QueueTables {
   }
 
   async size(database: SqlDatabase, queue: string): Promise<number> {
-    const [row] = await database.query<{ n: number }>(this.#sql.size, [queue]);
+    const [row] = await database.query<{ n: number }>(this.#sql.size, [queue, queue]);
     return row?.n ?? 0;
   }
 
@@ -554,7 +554,7 @@ function statements(grammar: SqlGrammar, names: TableNames, queueNumbers: boolea
     }),
     renewQueueExpiry: `UPDATE ${expiry} SET expires_at = ? WHERE name = ?`,
     deleteExpiry: `DELETE FROM ${expiry} WHERE name = ?`,
-    size: `SELECT COUNT(*) AS n FROM ${message} WHERE ${isReady}`,
+    size: `SELECT (SELECT COUNT(*) FROM ${message} WHERE ${isReady}) + (SELECT COUNT(*) FROM ${delay} WHERE queue_id = ${queueId}) AS n${grammar.dual}`,
     deleteDelayed: `DELETE FROM ${delay} WHERE queue_id = ?`,
     insertBinding: grammar.insertNew(
       binding,

@@ -176,7 +176,7 @@ export class SqliteQueueTables implements QueueTables {
   }
 
   async size(database: SqlDatabase, queue: string): Promise<number> {
-    const [row] = await database.query<{ n: number }>(this.#sql.size, [queue]);
+    const [row] = await database.query<{ n: number }>(this.#sql.size, [queue, queue]);
     return row?.n ?? 0;
   }
 
@@ -287,7 +287,7 @@ function statements(queueTable: string, messageTable: string) {
     expiredQueues: `SELECT name FROM ${expiry} WHERE expires_at < ?`,
     setQueueExpiry: `INSERT INTO ${expiry} (name, expires_at) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET expires_at = excluded.expires_at`,
     renewQueueExpiry: `UPDATE ${expiry} SET expires_at = ? WHERE name IN ${listed} RETURNING name`,
-    size: `SELECT count(*) AS n FROM ${message} INDEXED BY ${ready} WHERE visible = 1 AND queue_id = ${queueId}`,
+    size: `SELECT (SELECT count(*) FROM ${message} INDEXED BY ${ready} WHERE visible = 1 AND queue_id = ${queueId}) + (SELECT count(*) FROM ${delay} WHERE queue_id = ${queueId}) AS n`,
     forgetCounts: `DELETE FROM ${claim} WHERE consumer = ${NOBODY} AND message_id IN (SELECT id FROM ${message} INDEXED BY ${ready} WHERE visible = 1 AND queue_id = ${queueId})`,
     deleteWaiting: `DELETE FROM ${message} INDEXED BY ${ready} WHERE visible = 1 AND queue_id = ${queueId}`,
     deleteDelayed: `DELETE FROM ${delay} WHERE queue_id = ${queueId}`,
