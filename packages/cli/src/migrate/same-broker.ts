@@ -28,7 +28,13 @@ function placeOf(url: BrokerUrl): string {
   const isLocal = host === '' || host === '127.0.0.1' || host === '[::1]';
   const database = databaseOf(kind, url);
   // Folders of the filesystem transport, prefixes and the like: other options, another place.
-  const options = kind === 'sqlite' ? '' : JSON.stringify(Object.entries(query).toSorted());
+  const options =
+    kind === 'sqlite'
+      ? ''
+      : Object.entries(query)
+          .map(([name, value]) => `${name}=${value}`)
+          .toSorted()
+          .join('&');
   return [kind, isLocal ? 'localhost' : host, url.port ?? defaultPort, database, options, ...members.map(placeOf)].join(
     ' ',
   );
