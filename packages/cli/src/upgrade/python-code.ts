@@ -26,6 +26,7 @@ const DELTA_SECONDS: Readonly<Record<string, number>> = {
   weeks: 604_800,
 };
 const CRONTAB = ['minute', 'hour', 'day_of_week', 'day_of_month', 'month_of_year'];
+const ENVIRONMENT = /(?:^|\.)environ\.get$|(?:^|\.)getenv$|^(?:env|config)$/;
 const COMPARISON = /^(?:[<>]=?|[=!]=)$/;
 const QUEUE = ['name', 'exchange', 'routing_key', 'channel', 'bindings'];
 
@@ -279,6 +280,29 @@ export class PythonCode {
     }
   }
 
+  /** The literals that it may come to: of a condition both, of a variable of the environment what stands for it. */
+  possible(node: SyntaxNode): readonly unknown[] {
+    switch (node.name) {
+      case 'ParenthesizedExpression':
+        return this.possible(only(node));
+      case 'ConditionalExpression': {
+        const [yes, , , , no] = childrenOf(node);
+        return [yes, no].flatMap((branch) => (branch === undefined ? [] : this.possible(branch)));
+      }
+      case 'CallExpression': {
+        const callee = node.firstChild;
+        if (callee === null || !ENVIRONMENT.test(this.text(callee))) return [];
+        const { positional, named } = this.#arguments(callee.nextSibling as SyntaxNode);
+        const fallback = positional[1] ?? named.get('default');
+        return fallback === undefined ? [] : this.possible(fallback);
+      }
+      default: {
+        const value = this.literal(node);
+        return value === undefined ? [] : [value];
+      }
+    }
+  }
+
   /** undefined when one of them is none. */
   literals(nodes: readonly SyntaxNode[]): readonly unknown[] | undefined {
     const values = nodes.map((node) => this.literal(node));
@@ -322,8 +346,7 @@ export class PythonCode {
     const path = this.text(callee);
     const { positional, named } = this.#arguments(callee.nextSibling as SyntaxNode);
     const name = path.split('.').at(-1) as string;
-    if (/(?:^|\.)environ\.get$|(?:^|\.)getenv$|^(?:env|config)$/.test(path))
-      return this.#environment(positional, named);
+    if (ENVIRONMENT.test(path)) return this.#environment(positional, named);
     switch (name) {
       case 'int':
       case 'float':

@@ -282,8 +282,10 @@ class PythonSettings {
     }
     try {
       const code = this.#valueOf(values, WITH_OPTIONS.has(name));
-      const value = values.length === 1 ? this.#code.literal(values[0] as SyntaxNode) : this.#code.literals(values);
-      const refusal = refusalOf(name, value, this.#said(values, code));
+      const said = this.#said(values, code);
+      const refusal = this.#possible(values)
+        .map((value) => refusalOf(name, value, said))
+        .find((reason) => reason !== undefined);
       if (refusal !== undefined) throw new Untranslatable(refusal);
       this.#settings.push({
         line: this.#lineOf(statement),
@@ -297,6 +299,13 @@ class PythonSettings {
       if (!(error instanceof Untranslatable)) throw error;
       this.#todo(statement, `${name}: ${error.message}`);
     }
+  }
+
+  /** The literals that it may be; undefined stands for what is known only when it runs. */
+  #possible(values: readonly SyntaxNode[]): readonly unknown[] {
+    const [value, ...more] = values;
+    if (value === undefined || more.length > 0) return [this.#code.literals(values)];
+    return [undefined, ...this.#code.possible(value)];
   }
 
   /** A constant is what stands for it. */

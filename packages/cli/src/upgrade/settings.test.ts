@@ -274,6 +274,8 @@ describe('nothing is dropped without a word', () => {
     "globals().update({'task_time_limit': 3})",
     'worker_concurrency = None',
     'broker_heartbeat = None',
+    "worker_concurrency = 4 if os.getenv('A') else None",
+    "broker_heartbeat = os.environ.get('A', None)",
     'task_always_eager = 1',
     "imports = ('a.b',)",
     "result_backend = 'django-db'",
