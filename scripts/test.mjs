@@ -29,7 +29,11 @@ const CHECKS = [
 /** PouchDB Server, which stands for it, takes minutes for thousands of messages. */
 const COUCHDB = ['couchdb', 'couchdb-broker'];
 /** Packages whose tests wait for time to pass, more than the others' do. */
-const PATIENT = ['sqs', 'couchdb', 'ironmq', 'filesystem', 'nats', 'beanstalk'].map((name) => `transport-${name}`);
+const PATIENT = [
+  ...['sqs', 'couchdb', 'ironmq', 'filesystem', 'nats', 'beanstalk'].map((name) => `transport-${name}`),
+  'backend-couchdb',
+  'conformance',
+];
 const brokerTests = (name, packages) => [name, ...vitest('broker', ...packages.map((one) => `packages/${one}/`))];
 /** @type {Step[][]} */
 const LANES = [
@@ -38,7 +42,7 @@ const LANES = [
     ['the demo on every broker', ...node('scripts/check-demo.mjs')],
     [
       'kill tests',
-      ...node('scripts/chaos.mjs', '--tasks', '5000', '--kills', '10', ...COUCHDB.map((one) => `--without=${one}`)),
+      ...node('scripts/chaos.mjs', '--tasks', '2000', '--kills', '6', ...COUCHDB.map((one) => `--without=${one}`)),
     ],
     ['kill tests of CouchDB', ...node('scripts/chaos.mjs', '--tasks', '1500', '--kills', '5', ...COUCHDB)],
   ],

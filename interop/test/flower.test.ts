@@ -114,7 +114,8 @@ function board(name: string, meeting: ControlMeeting): void {
     assert.equal(typeof added.runtime, 'number');
     const failed = await task((await app.sendTask('jobs.fail', { args: ['no luck'] })).id, 'FAILURE');
     assert.equal(failed.exception, "RangeError('no luck')");
-    const retried = await task((await app.sendTask('jobs.retry')).id, 'SUCCESS');
+    // Flower takes the count of retries from the newest event that has one: let that be none of the client's.
+    const retried = await task((await app.sendTask('jobs.retry', { countdown: 1 })).id, 'SUCCESS');
     assert.equal(retried.retries, 1);
     const running = await app.sendTask('jobs.sleep', { args: [30] });
     await task(running.id, 'STARTED');

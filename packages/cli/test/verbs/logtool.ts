@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { VerbCase, VerbRows } from '../support/verbs.ts';
 
@@ -10,7 +10,11 @@ const LOG = `[2026-11-27 20:01:22,257: INFO/MainProcess] celery@here ready.
 RangeError: too far
 {"level":30,"msg":"Task tasks.add[c3] received"}
 `;
-const fill: VerbCase['before'] = ({ folder }) => writeFileSync(join(folder, 'old.log'), LOG);
+/** Once: cases of other verbs may be reading it. */
+const fill: VerbCase['before'] = ({ folder }) => {
+  const file = join(folder, 'old.log');
+  if (!existsSync(file)) writeFileSync(file, LOG);
+};
 
 export default {
   'logtool stats': [

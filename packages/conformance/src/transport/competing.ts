@@ -76,6 +76,8 @@ function ackAll(receiver: Receiver): () => Promise<void> {
     await receiver.settle(receiver.unsettled, 'ack');
   };
   const ended = loop();
+  // A test that fails before it stops closes the connection under it.
+  ended.catch(() => undefined);
   return async () => {
     stop.abort();
     await ended;
