@@ -188,8 +188,20 @@ export class PythonCode {
   #unary(node: SyntaxNode): string {
     const [operator, operand] = childrenOf(node) as [SyntaxNode, SyntaxNode];
     const sign = this.text(operator);
-    const code = this.#code(operand);
-    return `${sign === 'not' ? '!' : sign}${atom(code)}`;
+    return sign === 'not' ? this.#not(operand) : `${sign}${atom(this.#code(operand))}`;
+  }
+
+  /** The parser takes `not a and b` for `not (a and b)`; Python means the first operand only. */
+  #not(operand: SyntaxNode): string {
+    const [left, operator, right] = childrenOf(operand);
+    const sign = operator === undefined ? '' : this.text(operator);
+    if (operand.name === 'BinaryExpression' && left && right && /^(?:and|or)$/.test(sign)) {
+      return `${this.#not(left)} ${sign === 'and' ? '&&' : '||'} ${grouped(this.#code(right))}`;
+    }
+    if (operand.name === 'UnaryExpression' && left && this.text(left) === 'not') {
+      throw new Untranslatable('"not not" has no counterpart.');
+    }
+    return `!${atom(this.#code(operand))}`;
   }
 
   #binary(node: SyntaxNode): string {
