@@ -51,6 +51,12 @@ export interface EntryWrite {
   readonly over: number | undefined;
 }
 
+/**
+ * Headers of what is no value: it says that a key was deleted, or what the server removed by itself (expired, over a limit),
+ * where an operator has it say so. Source: ADR-8 and ADR-43 of nats-architecture-and-design.
+ */
+export const MARKS = ['KV-Operation', 'Nats-Marker-Reason'] as const;
+
 const NOTHING: Entry = { value: undefined, sequence: 0 };
 
 /** Makes the bucket unless it is there, as `nats kv add` does, with a time to live per message and notifications. */
@@ -257,7 +263,11 @@ function direct(answer: Msg): Entry {
   if (about === undefined || about.code !== 0) {
     throw new BrokerBlockedError(`A result could not be read: NATS answered ${about?.code} ${about?.description}.`);
   }
-  return entryOf(about.get('KV-Operation'), Number(about.get('Nats-Sequence')), data);
+  return entryOf(
+    MARKS.some((name) => about.has(name)),
+    Number(about.get('Nats-Sequence')),
+    data,
+  );
 }
 
 /** JetStream's code for "no message found". */
@@ -273,12 +283,13 @@ function fromLeader(answer: Msg): Entry {
     throw fromApiFailure(error, 'A result');
   }
   const { seq = 0, hdrs = '', data = '' } = message ?? {};
-  const operation = /^KV-Operation: *(\w+)/m.exec(Buffer.from(hdrs, 'base64').toString())?.[1] ?? '';
-  return entryOf(operation, seq, Buffer.from(data, 'base64'));
+  const lines = Buffer.from(hdrs, 'base64').toString().split('\r\n');
+  const isMark = lines.some((line) => MARKS.some((name) => line.startsWith(`${name}:`)));
+  return entryOf(isMark, seq, Buffer.from(data, 'base64'));
 }
 
-function entryOf(operation: string, sequence: number, value: Uint8Array): Entry {
-  return { value: operation === '' ? value : undefined, sequence };
+function entryOf(isMark: boolean, sequence: number, value: Uint8Array): Entry {
+  return { value: isMark ? undefined : value, sequence };
 }
 
 function withHeaders(pairs: readonly (readonly [string, string])[]): { headers?: MsgHdrs } {

@@ -40,10 +40,13 @@ export class NatsChords implements KeyValueChords {
       this.#bucket.below(addedIds),
     ]);
     const begun = textOf(size);
-    if (begun === undefined || ended.length < Number(begun) + added.length) return undefined;
-    if (!(await this.#claim(claimKey, taskId, ttlSeconds))) return undefined;
-    const entries = await this.#bucket.read(ended.toSorted(byIndex).map((name) => `${parts}.${name}`));
-    return entries.flatMap(({ value: kept }) => (kept === undefined ? [] : [kept]));
+    if (begun === undefined || ended.length < Number(begun)) return undefined;
+    // Of the keys that are there, some may hold no value any more.
+    const wanted = Number(begun) + (await this.#values(addedIds, added)).length;
+    if (ended.length < wanted) return undefined;
+    const values = await this.#values(parts, ended.toSorted(byIndex));
+    if (values.length < wanted || !(await this.#claim(claimKey, taskId, ttlSeconds))) return undefined;
+    return values;
   }
 
   async finish({ parts, size, claim, addedIds }: ChordKeys, ttlSeconds: number | undefined): Promise<void> {
@@ -57,9 +60,19 @@ export class NatsChords implements KeyValueChords {
 
   /** False: it is another part's to send the body, or it is sent. */
   async #claim(key: string, taskId: string, ttlSeconds: number | undefined): Promise<boolean> {
-    const [outcome] = await this.#bucket.write([{ key, value: taskId, ttlSeconds, over: 0 }]);
-    if (isLovageError(outcome)) throw outcome;
-    return outcome !== undefined || textOf((await this.#bucket.read([key]))[0]) === taskId;
+    for (let over = 0; ; ) {
+      const [outcome] = await this.#bucket.write([{ key, value: taskId, ttlSeconds, over }]);
+      if (isLovageError(outcome)) throw outcome;
+      if (outcome !== undefined) return true;
+      const present = (await this.#bucket.read([key]))[0] as Entry;
+      if (present.value !== undefined) return textOf(present) === taskId;
+      over = present.sequence;
+    }
+  }
+
+  async #values(key: string, names: readonly string[]): Promise<readonly StoredValue[]> {
+    const entries = await this.#bucket.read(names.map((name) => `${key}.${name}`));
+    return entries.flatMap(({ value }) => (value === undefined ? [] : [value]));
   }
 
   async #put(key: string, value: StoredValue, ttlSeconds: number | undefined): Promise<void> {

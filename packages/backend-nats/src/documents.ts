@@ -23,7 +23,13 @@ export class NatsDocuments implements DocumentStore {
   ): Promise<string | undefined> {
     const ttl = ttlSeconds === undefined ? undefined : Math.max(1, Math.ceil(ttlSeconds));
     const write = { key: name, value: text, ttlSeconds: ttl, over: Number(over ?? 0) };
-    const [outcome] = await this.#bucket.write([write]);
+    let [outcome] = await this.#bucket.write([write]);
+    if (outcome === undefined && over === undefined) {
+      // What was there may be gone, and have left a mark.
+      const [entry] = await this.#bucket.read([name]);
+      if (entry === undefined || entry.value !== undefined) return undefined;
+      [outcome] = await this.#bucket.write([{ ...write, over: entry.sequence }]);
+    }
     if (isLovageError(outcome)) throw outcome;
     return outcome === undefined ? undefined : String(outcome as number);
   }

@@ -1,7 +1,7 @@
 import type { KeyFeed, StoredValue } from '@lovage/core/backend';
 import { type NatsLink, toLovageError } from '@lovage/nats';
 import type { Msg, Subscription } from '@nats-io/transport-node';
-import type { Bucket } from './bucket.ts';
+import { type Bucket, MARKS } from './bucket.ts';
 
 /**
  * What the stream republishes as soon as it has stored it: one subscription for each key, all on the store's own connection.
@@ -52,7 +52,7 @@ export class BucketFeed implements KeyFeed {
   }
 }
 
-/** Of something deleted. */
+/** Of something deleted, or removed by the server. */
 function isMark({ headers }: Msg): boolean {
-  return headers?.has('KV-Operation') === true;
+  return headers !== undefined && MARKS.some((name) => headers.has(name));
 }

@@ -10,7 +10,7 @@ import {
   type TaskMeta,
 } from '@lovage/core/backend';
 import { jetstreamManager, type JetStreamManager } from '@nats-io/jetstream';
-import { connect, type NatsConnection } from '@nats-io/transport-node';
+import { connect, nanos, type NatsConnection } from '@nats-io/transport-node';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { hasNatsServer, startNats } from '../../nats/test/servers.ts';
 import { natsUrl } from './nats-url.ts';
@@ -90,6 +90,33 @@ describe.skipIf(server === '')('the bucket', () => {
     });
     expect(store.capabilities.notifies).toBe(true);
     await expect.poll(() => store.load(['a']), { timeout: 5000 }).toEqual([undefined]);
+  });
+
+  test('that has the server mark what it removed: a mark is no value, and nothing is told of it', async () => {
+    const bucket = ownBucket();
+    await manager.streams.add({
+      name: `KV_${bucket}`,
+      subjects: [`$KV.${bucket}.>`],
+      max_msgs_per_subject: 1,
+      allow_rollup_hdrs: true,
+      allow_msg_ttl: true,
+      subject_delete_marker_ttl: nanos(60_000),
+    });
+    const store = await opened(`${server}/${bucket}`, { expiresSeconds: 1 });
+    const told: string[] = [];
+    await store.subscribe(['a', 'b'], ({ task_id, status }) => void told.push(`${task_id} ${status}`));
+    await store.documents?.write('leader', 'first', undefined, { ttlSeconds: 1 });
+    await store.store([{ meta: meta('a', 'STARTED') }]);
+    for (const key of ['celery-task-meta-a', 'leader']) {
+      await expect
+        .poll(async () => (await last(bucket, key))?.header.get('Nats-Marker-Reason'), { timeout: 5000 })
+        .toBe('MaxAge');
+    }
+    expect(await store.load(['a'])).toEqual([undefined]);
+    expect(await store.documents?.read('leader')).toBeUndefined();
+    expect(await store.documents?.write('leader', 'second', undefined)).toBeDefined();
+    await store.store([{ meta: meta('b', 'STARTED') }]);
+    await expect.poll(() => told).toEqual(['a STARTED', 'b STARTED']);
   });
 
   test('that republishes for others is polled, and that is said', async () => {

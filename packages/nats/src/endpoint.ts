@@ -86,6 +86,12 @@ export function readEndpoint(
   },
 ): NatsEndpoint {
   const shown = String(url);
+  // Everything before the last "@" would be the password, and all servers but the last a part of it.
+  if (/@[^@/?#]*,[^/?#]*@/.test(url.raw)) {
+    throw new ConfigError(
+      `A NATS URL has credentials for each of its servers. Expected them once, before the first server, with "@" and "," percent-encoded in them ("%40", "%2C"). ${EXPECTED}`,
+    );
+  }
   const where = `The URL ${JSON.stringify(shown)}`;
   const { tls: tlsQuery, rest } = splitQuery(url);
   const options = { ...given.options, ...readOptions(rest, CONNECTION_OPTIONS, where) };

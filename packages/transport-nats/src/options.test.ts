@@ -44,6 +44,11 @@ describe('URLs', () => {
     expect(() => read('nats://u:hush@h/vhost')).toThrow(/no virtual hosts.*nats:\/\/user:password@host:4222/);
     expect(() => read('nats://u:hush@h/vhost')).not.toThrow(/hush/);
     expect(() => read('nats://h:1:2')).toThrow(/cannot be read/);
+    for (const url of ['nats://u:pw1@a:4222,u:pw2@b:4222', 'tls+nats://pw1@a,pw2@b:4222/']) {
+      expect(() => read(url)).toThrow(/credentials for each.*Expected them once/);
+      expect(() => read(url)).not.toThrow(/pw[12]/);
+      expect(String(new BrokerUrl(url))).not.toMatch(/pw[12]/);
+    }
     expect(() => read('nats://h?domian=x')).toThrow(/domain/);
   });
 });

@@ -103,7 +103,7 @@ function schemeOf(url: string): string {
 
 const SECRET_QUERY = /([?&](?:[^=&]*(?:pass|pwd|secret|token|key|credential|signature)[^=&]*)=)[^&]*/gi;
 /** A token stands where others have a user. Source: NATS, authentication by token. */
-const NATS_TOKEN = /^((?:tls\+)?nats:\/\/)[^@/:]+@/i;
+const NATS_TOKEN = /^((?:tls\+)?nats:\/\/)[^@/:]+@(?:[^/?#]*@)?/i;
 
 /** Replaces the passwords and secret-looking query values of a URL, or several joined by `;`, readable or not, by `**`. */
 export function maskUrl(url: string): string {
