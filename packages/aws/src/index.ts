@@ -6,5 +6,6 @@ export {
   type ReachOptions,
   regionOf,
 } from './client.ts';
+export { readEndpointUrl } from './endpoint.ts';
 export { type AwsService, isNamed, statusOf, unlessLost } from './errors.ts';
 export { AwsLink, type AwsLinkOptions, type RequestOptions } from './link.ts';

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import type { DynamoDBClientConfig } from '@aws-sdk/client-dynamodb';
-import type { AwsCredentials } from '@lovage/aws';
+import { type AwsCredentials, readEndpointUrl } from '@lovage/aws';
 import { type BackendOptions, type BackendUrl, ConfigError } from '@lovage/core/backend';
 import { integer, type OptionReader, readOptions, record, seconds, text, withoutEffect } from '@lovage/core/options';
 
@@ -97,8 +97,5 @@ export function readDynamoOptions(
 function endpointSetting(settings: BackendOptions['settings']): string | undefined {
   const value = settings['dynamodbEndpointUrl'];
   if (value === undefined || value === null || value === '') return undefined;
-  if (typeof value === 'string' && /^https?:\/\/[^/@]+/.test(value)) return value;
-  throw new ConfigError(
-    `The setting "dynamodbEndpointUrl" is ${JSON.stringify(value)}. Expected a URL without credentials, such as "http://localhost:8000".`,
-  );
+  return readEndpointUrl(value, 'dynamodbEndpointUrl');
 }

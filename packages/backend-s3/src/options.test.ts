@@ -46,6 +46,7 @@ test.each([
   ['s3://key@bucket', /one half of an access key/],
   ['s3://localhost:9000', /has a port, where S3 has a bucket/],
   ['s3://bucket?endpoint_url=localhost', /Expected a URL/],
+  ['s3://bucket?endpoint_url=http%3A%2F%2Fkey%3Ahush%40minio', /holds credentials/],
   ['s3://bucket?regoin=a', /Did you mean "region"/],
 ])('%s is refused', (url, message) => {
   expect(() => read(url)).toThrow(message);

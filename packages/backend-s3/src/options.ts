@@ -1,5 +1,5 @@
 import type { S3ClientConfig } from '@aws-sdk/client-s3';
-import type { AwsCredentials } from '@lovage/aws';
+import { type AwsCredentials, readEndpointUrl } from '@lovage/aws';
 import { type BackendOptions, type BackendUrl, ConfigError } from '@lovage/core/backend';
 import {
   boolean,
@@ -31,7 +31,7 @@ export interface S3BackendOptions {
 
 const READERS = {
   region: nonEmptyText,
-  endpointUrl: httpUrl,
+  endpointUrl: readEndpointUrl,
   conditionalWrites: boolean,
   connectTimeout: seconds(0.01),
   clientConfig: record,
@@ -79,7 +79,7 @@ export function readS3Options(
   return {
     bucket,
     basePath: given(settings, 's3BasePath') ?? url.path,
-    endpoint: endpoint === undefined ? options.endpointUrl : httpUrl(endpoint, 's3EndpointUrl'),
+    endpoint: endpoint === undefined ? options.endpointUrl : readEndpointUrl(endpoint, 's3EndpointUrl'),
     region: given(settings, 's3Region') ?? options.region,
     credentials: credentialsOf(url, settings),
     conditionalWrites: options.conditionalWrites,
@@ -102,11 +102,4 @@ function credentialsOf(url: BackendUrl, settings: BackendOptions['settings']): A
 function given(settings: BackendOptions['settings'], name: string): string | undefined {
   const value = settings[name];
   return typeof value === 'string' && value !== '' ? value : undefined;
-}
-
-function httpUrl(value: unknown, name: string): string {
-  if (typeof value === 'string' && /^https?:\/\/[^/@]+/.test(value)) return value;
-  throw new ConfigError(
-    `The option "${name}" is ${JSON.stringify(value)}. Expected a URL without credentials, such as "http://localhost:9000".`,
-  );
 }
