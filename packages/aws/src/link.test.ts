@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { isLovageError, NotFoundError, silentLogger } from '@lovage/core/transport';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { reach, regionOf } from './client.ts';
@@ -76,6 +77,30 @@ describe('a request', () => {
     const busy = () => Promise.reject(sdkError('ThrottlingException', 400));
     await expect(link.request(busy, { what: 'Asking' })).rejects.toMatchObject({ code: 'ERR_BLOCKED' });
     expect(await link.request(() => Promise.resolve(1), { what: 'Asking' })).toBe(1);
+    link.close();
+  });
+
+  test('pauses no longer than it has patience', async () => {
+    const link = open({ busyMs: 200 });
+    const startedAt = performance.now();
+    const busy = () => Promise.reject(sdkError('SlowDown', 503));
+    await expect(link.request(busy, { what: 'Asking' })).rejects.toMatchObject({ code: 'ERR_BLOCKED' });
+    expect(performance.now() - startedAt).toBeLessThanOrEqual(210);
+    link.close();
+  });
+
+  test('leaves nothing on a signal that outlives it', async () => {
+    const link = open();
+    const { signal } = new AbortController();
+    const failures = [sdkError('ECONNRESET')];
+    await link.request(
+      async () => {
+        const failure = failures.shift();
+        if (failure !== undefined) throw failure;
+      },
+      { what: 'Asking', signal },
+    );
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0);
     link.close();
   });
 

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ClosedError, ConnectionLostError, type Logger, type LovageError } from '@lovage/core/transport';
+import { anySignal, ClosedError, ConnectionLostError, type Logger, type LovageError } from '@lovage/core/transport';
 import { type AwsService, kindOf, toLovageError } from './errors.ts';
 
 /** Pauses between attempts, in milliseconds, jittered down to half. */
@@ -12,7 +12,7 @@ export interface AwsLinkOptions {
   readonly lossMs: number;
   /** How long one request may take, beyond the time that the service was asked to wait. */
   readonly requestMs: number;
-  /** How long an answer that asks for patience is obeyed before the call fails. Default 10000. */
+  /** How long answers that ask for patience are obeyed, pauses included, before the call fails. Default 10000. */
   readonly busyMs?: number;
   /** Where it leads, for errors; no secrets. */
   readonly where: string;
@@ -65,34 +65,42 @@ export class AwsLink {
     const startedAt = Date.now();
     for (let attempt = 0; ; attempt++) {
       const ends = [this.#abort.signal, ...(signal === undefined ? [] : [signal])];
-      for (const end of ends) end.throwIfAborted();
+      for (const each of ends) each.throwIfAborted();
       const timeout = new AbortController();
       const timer = setTimeout(() => timeout.abort(), waitMs + this.#options.requestMs);
+      const end = anySignal([timeout.signal, ...ends]);
       const askedAt = Date.now();
+      const pauseMs = (PAUSES_MS[attempt] ?? (PAUSES_MS.at(-1) as number)) * (0.5 + Math.random() / 2);
       try {
-        const answer = await ask(AbortSignal.any([timeout.signal, ...ends]));
+        const answer = await ask(end.signal);
         this.#failingSince = undefined;
         return answer;
       } catch (error) {
-        for (const end of ends) end.throwIfAborted();
-        const failure = this.#judge(error, what, askedAt + waitMs, startedAt);
+        for (const each of ends) each.throwIfAborted();
+        const failure = this.#judge(error, what, { answerDueAt: askedAt + waitMs, startedAt, pauseMs });
         if (failure !== undefined) throw failure;
       } finally {
         clearTimeout(timer);
+        end.release();
       }
-      const pauseMs = (PAUSES_MS[attempt] ?? (PAUSES_MS.at(-1) as number)) * (0.5 + Math.random() / 2);
-      await sleep(pauseMs, undefined, { signal: AbortSignal.any(ends) }).catch(() => {});
+      const wake = anySignal(ends);
+      await sleep(pauseMs, undefined, { signal: wake.signal }).catch(() => {});
+      wake.release();
     }
   }
 
   /** The error to end with, or undefined to try again. */
-  #judge(error: unknown, what: string, answerDueAt: number, startedAt: number): LovageError | undefined {
+  #judge(
+    error: unknown,
+    what: string,
+    { answerDueAt, startedAt, pauseMs }: { answerDueAt: number; startedAt: number; pauseMs: number },
+  ): LovageError | undefined {
     const kind = kindOf(error);
     const now = Date.now();
     if (kind !== 'network') this.#failingSince = undefined;
     const { service, lossMs, busyMs = BUSY_MS, where, logger } = this.#options;
     if (kind === 'refused') return toLovageError(error, what, service);
-    if (kind === 'busy') return now - startedAt >= busyMs ? toLovageError(error, what, service) : undefined;
+    if (kind === 'busy') return now + pauseMs - startedAt > busyMs ? toLovageError(error, what, service) : undefined;
     this.#failingSince ??= Math.min(now, answerDueAt);
     logger.debug({ err: error }, `${what}: no answer; trying again`);
     if (now - this.#failingSince < lossMs) return undefined;

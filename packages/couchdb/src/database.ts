@@ -1,4 +1,11 @@
-import { AuthError, ConnectError, isLovageError, type LovageError, MessageTooLargeError } from '@lovage/core/transport';
+import {
+  anySignal,
+  AuthError,
+  ConnectError,
+  isLovageError,
+  type LovageError,
+  MessageTooLargeError,
+} from '@lovage/core/transport';
 import { HttpLink, type HttpReply } from '@lovage/http';
 import type { CouchEndpoint } from './endpoint.ts';
 
@@ -65,7 +72,8 @@ export async function openCouchDatabase(
   });
   const timeout = new AbortController();
   const timer = setTimeout(() => timeout.abort(late), connectTimeoutMs);
-  const opening = signal === undefined ? timeout.signal : AbortSignal.any([timeout.signal, signal]);
+  const end = anySignal([timeout.signal, signal]);
+  const opening = end.signal;
   try {
     const server = await prepare(link, endpoint, opening);
     const database = new CouchDatabase(link, server, silenceMs);
@@ -82,6 +90,7 @@ export async function openCouchDatabase(
     throw error;
   } finally {
     clearTimeout(timer);
+    end.release();
   }
 }
 

@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
+  anySignal,
   AuthError,
   BrokerBlockedError,
   ClosedError,
@@ -113,10 +114,13 @@ export class HttpLink {
         retryAfterMs(headers['retry-after']) ??
         Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (attempts - 1)) * (0.5 + Math.random() / 2);
       if (Date.now() + pauseMs > deadline) throw this.#busy(statusCode, text);
+      const end = anySignal([this.#end.signal, signal]);
       try {
-        await sleep(pauseMs, undefined, { signal: this.#anyEnd(signal) });
+        await sleep(pauseMs, undefined, { signal: end.signal });
       } catch {
         throw signal?.aborted === true ? (signal.reason as Error) : this.#refusal();
+      } finally {
+        end.release();
       }
     }
   }
@@ -235,10 +239,6 @@ export class HttpLink {
     return new BrokerBlockedError(`${service} at ${url} is too busy (${status}): ${text.slice(0, 200)}`, {
       facts: { url, status },
     });
-  }
-
-  #anyEnd(signal: AbortSignal | undefined): AbortSignal {
-    return signal === undefined ? this.#end.signal : AbortSignal.any([this.#end.signal, signal]);
   }
 
   #refusal(): Error {

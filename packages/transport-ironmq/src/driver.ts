@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
+  anySignal,
   type Capabilities,
   type LeaseRenewal,
   type Logger,
@@ -184,10 +185,10 @@ export class IronDriver implements QueueDriver<IronReceipt> {
   async #wait(queues: readonly string[], max: number, signal: AbortSignal): Promise<readonly Pulled<IronReceipt>[]> {
     const pulled: Pulled<IronReceipt>[] = [];
     const rest = new AbortController();
-    const ending = AbortSignal.any([signal, rest.signal]);
+    const ending = anySignal([signal, rest.signal]);
     const outcomes = await Promise.allSettled(
       queues.map(async (queue) => {
-        const messages = await this.#polls.wait(queue, max, ending).catch((error: unknown) => {
+        const messages = await this.#polls.wait(queue, max, ending.signal).catch((error: unknown) => {
           rest.abort();
           throw error;
         });
@@ -198,6 +199,7 @@ export class IronDriver implements QueueDriver<IronReceipt> {
         if (messages.length > room) await this.#giveBack(queue, messages.slice(room));
       }),
     );
+    ending.release();
     // What came beside a failure is ours, and would stay so unseen.
     if (pulled.length > 0) return pulled;
     for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;

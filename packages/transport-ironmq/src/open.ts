@@ -1,4 +1,11 @@
-import { type BrokerUrl, ConnectError, type ConnectOptions, isLovageError, silentLogger } from '@lovage/core/transport';
+import {
+  anySignal,
+  type BrokerUrl,
+  ConnectError,
+  type ConnectOptions,
+  isLovageError,
+  silentLogger,
+} from '@lovage/core/transport';
 import { HttpLink } from '@lovage/http';
 import { IronDriver } from './driver.ts';
 import { readIronSettings } from './options.ts';
@@ -27,8 +34,9 @@ export async function openIronDriver(url: BrokerUrl, options: ConnectOptions): P
     connectTimeoutMs,
   );
   const queues = new IronQueues(link, settings);
+  const opening = anySignal([late.signal, signal]);
   try {
-    await queues.check(signal === undefined ? late.signal : AbortSignal.any([late.signal, signal]));
+    await queues.check(opening.signal);
     return new IronDriver(queues, { settings, waitSeconds, logger });
   } catch (error) {
     link.close();
@@ -39,5 +47,6 @@ export async function openIronDriver(url: BrokerUrl, options: ConnectOptions): P
     throw error;
   } finally {
     clearTimeout(timer);
+    opening.release();
   }
 }

@@ -7,6 +7,7 @@ export { isPartOf } from './chord-part.ts';
 export type * from './contract.ts';
 export { type CountedChordKeys, countedChordKeys, endOf, partsFrom, taskIdsOf } from './counted-chord.ts';
 export { inParallel } from './in-parallel.ts';
+export { resultPrefixes } from './key-layout.ts';
 export { keyValueBackend } from './key-value-backend.ts';
 export type * from './key-value-store.ts';
 export { ResultPoll, type ResultPollOptions } from './poll.ts';

@@ -33,6 +33,18 @@ export class KeyLayout {
   }
 }
 
+/** What all keys of results begin with, those of Python's workers too: what a cleanup may remove begins with one of them. */
+export function resultPrefixes(
+  transportOptions: Readonly<Record<string, unknown>> = {},
+): readonly [tasks: string, groups: string, counters: string] {
+  const prefix = keyPrefix(globalKeyprefixOf(transportOptions));
+  return [`${prefix}celery-task-meta-`, `${prefix}celery-taskset-meta-`, `${prefix}chord-unlock-`];
+}
+
+export function globalKeyprefixOf(transportOptions: Readonly<Record<string, unknown>>): unknown {
+  return transportOptions['global_keyprefix'] ?? transportOptions['globalKeyprefix'];
+}
+
 /** Source: celery/backends/base.py, _add_global_keyprefix. */
 function keyPrefix(given: unknown): string {
   if (typeof given !== 'string' || given === '') return '';

@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { ClosedError, ConnectionLostError, DecodeError, EncodeError, MessageTooLargeError } from '../errors.ts';
 import { silentLogger } from '../internal/log.ts';
 import { memoryBackend } from '../memory/memory-backend.ts';
@@ -374,6 +374,42 @@ describe('a lost store', () => {
     latest().lose(lost());
     expect(await seen).toMatchObject({ task_id: '2', result: 'missed' });
     expect(latest().watched).toEqual([['celery-task-meta-1', 'celery-task-meta-2']]);
+  });
+
+  test('a cleanup may take longer than any call, and does the store no harm', async () => {
+    let ended!: () => void;
+    const backend = await openBackend(
+      testBackend(() =>
+        Object.assign(new TestStore(), { cleanup: () => new Promise<void>((resolve) => (ended = resolve)) }),
+      ),
+    );
+    vi.useFakeTimers();
+    onTestFinished(() => void vi.useRealTimers());
+    const cleaning = backend.cleanup();
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(latest().isClosed).toBe(false);
+    ended();
+    await cleaning;
+  });
+
+  test('one whose keys are still being watched when the backend is closed is closed too', async () => {
+    let watched!: () => void;
+    const backend = await openBackend(testBackend());
+    await backend.subscribe(['1'], () => {});
+    const create = vi.spyOn(TestStore.opened, 'push').mockImplementation((...stores) => {
+      for (const store of stores) {
+        TestStore.opened[TestStore.opened.length] = store;
+        store.feed.watch = () => new Promise((resolve) => (watched = resolve));
+      }
+      return TestStore.opened.length;
+    });
+    latest().lose(lost());
+    await vi.waitFor(() => expect(watched).toBeDefined());
+    create.mockRestore();
+    await backend.close();
+    expect(latest().isClosed).toBe(false);
+    watched();
+    await vi.waitFor(() => expect(latest().isClosed).toBe(true));
   });
 
   test('close flushes what was stored, ends the store, and is the end; twice is fine', async () => {

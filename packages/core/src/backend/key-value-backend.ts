@@ -15,7 +15,7 @@ import type {
   ResultWrite,
   Subscription,
 } from './contract.ts';
-import { KeyLayout } from './key-layout.ts';
+import { globalKeyprefixOf, KeyLayout } from './key-layout.ts';
 import { chordsOverKeys } from './key-value-chords.ts';
 import type {
   KeyValueChords,
@@ -76,7 +76,7 @@ class KeyValueBackend implements ResultBackend {
     const { codec, expiresSeconds, transportOptions = {}, logger = silentLogger } = options;
     this.#codec = codec;
     this.#logger = logger;
-    this.#layout = new KeyLayout(transportOptions['global_keyprefix'] ?? transportOptions['globalKeyprefix']);
+    this.#layout = new KeyLayout(globalKeyprefixOf(transportOptions));
     this.#ttlSeconds =
       expiresSeconds === undefined || expiresSeconds === 0 ? undefined : Math.max(1, Math.floor(expiresSeconds));
     this.#guard = successGuard(codec);
@@ -165,7 +165,7 @@ class KeyValueBackend implements ResultBackend {
   }
 
   async cleanup(): Promise<void> {
-    await this.#link.call((store) => store.cleanup?.() ?? Promise.resolve());
+    await this.#link.call((store) => store.cleanup?.() ?? Promise.resolve(), { isLong: true });
   }
 
   close(): Promise<void> {
@@ -208,7 +208,7 @@ class KeyValueBackend implements ResultBackend {
   /** Never rejects: each item is told. */
   #write(items: readonly Writing[]): Promise<void> {
     return this.#link
-      .call((store) => store.set(items.map(({ write }) => write)), true)
+      .call((store) => store.set(items.map(({ write }) => write)), { isLast: true })
       .then(
         (errors) => {
           for (const [index, { done }] of items.entries()) done(errors[index]);

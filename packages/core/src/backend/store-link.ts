@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ClosedError, ConnectionLostError, isLovageError, type LovageError, TimeoutError } from '../errors.ts';
+import { anySignal } from '../internal/any-signal.ts';
 import { LATE, within } from '../internal/deadline.ts';
 import { silentLogger, type Logger } from '../internal/log.ts';
 import { outsideOfTasks } from '../internal/outside-of-tasks.ts';
@@ -53,15 +54,21 @@ export class StoreLink {
     return this.#store;
   }
 
-  /** Runs `work` on the live store, opening one if there is none, within the time of a call. */
-  async call<T>(work: (store: KeyValueStore) => Promise<T>, isLast = false): Promise<T> {
+  /**
+   * Runs `work` on the live store, opening one if there is none, within the time of a call. `isLast`: also while closing.
+   * `isLong`: it may take its time, as each of its requests has its own limit.
+   */
+  async call<T>(
+    work: (store: KeyValueStore) => Promise<T>,
+    { isLast = false, isLong = false }: { readonly isLast?: boolean; readonly isLong?: boolean } = {},
+  ): Promise<T> {
     if (this.#isClosing && !isLast) throw closedError();
     const deadline = Date.now() + CALL_MS;
     const store = this.#store ?? (await this.opened(deadline));
     const running = work(store);
     this.#underway.add(running);
     try {
-      const result = await within(running, deadline - Date.now());
+      const result = isLong ? await running : await within(running, deadline - Date.now());
       if (result !== LATE) return result;
     } catch (error) {
       if (isLovageError(error, 'ERR_CONNECTION_LOST')) this.#lose(store, error);
@@ -88,11 +95,7 @@ export class StoreLink {
       this.#opening = undefined;
     });
     const store = await within(this.#opening, deadline - Date.now());
-    if (store === LATE) {
-      throw new TimeoutError(`The result store ${String(this.#url)} could not be opened within ${CALL_MS} ms.`, {
-        facts: { url: String(this.#url) },
-      });
-    }
+    if (store === LATE) throw this.#lateOpening();
     return store;
   }
 
@@ -109,18 +112,32 @@ export class StoreLink {
   }
 
   async #open(): Promise<KeyValueStore> {
-    const signal = AbortSignal.any([this.#stop.signal, AbortSignal.timeout(CALL_MS)]);
-    const store = await this.#definition.open(this.#url, { ...this.#options, signal });
+    const late = new AbortController();
+    const timer = setTimeout(() => late.abort(this.#lateOpening()), CALL_MS);
+    const { signal, release } = anySignal([this.#stop.signal, late.signal]);
     try {
-      if (signal.aborted) throw closedError();
-      await this.#watcher.attach(store);
-    } catch (error) {
-      void store.close();
-      throw error;
+      const store = await this.#definition.open(this.#url, { ...this.#options, signal });
+      try {
+        signal.throwIfAborted();
+        await this.#watcher.attach(store);
+        // Closed meanwhile: nobody would close this one.
+        signal.throwIfAborted();
+      } catch (error) {
+        void store.close();
+        throw error;
+      }
+      this.#store = store;
+      store.lost?.catch((error: unknown) => this.#lose(store, error));
+      return store;
+    } finally {
+      clearTimeout(timer);
+      release();
     }
-    this.#store = store;
-    store.lost?.catch((error: unknown) => this.#lose(store, error));
-    return store;
+  }
+
+  #lateOpening(): LovageError {
+    const url = String(this.#url);
+    return new TimeoutError(`The result store ${url} could not be opened within ${CALL_MS} ms.`, { facts: { url } });
   }
 
   #lose(store: KeyValueStore, error: unknown): void {
