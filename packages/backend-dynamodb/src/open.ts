@@ -9,6 +9,8 @@ import { Table } from './table.ts';
 
 /** No call may take longer than ten seconds, so no silence either. */
 const SILENCE_MS = 8000;
+/** Of a server that asks for patience the last request still has to be answered within those ten seconds. */
+const BUSY_MS = 5000;
 
 /** Opens a store, and makes its table where there is none. Rejects with `ConnectError`, `AuthError` or `ConfigError`. */
 export async function openDynamoStore(
@@ -22,7 +24,7 @@ export async function openDynamoStore(
   const region = await regionOf(settings.region, () => new DynamoDBClient(clientConfig));
   const client = new DynamoDBClient(clientSettings({ region, endpoint, credentials, connectTimeoutMs }, clientConfig));
   const where = endpoint ?? `Amazon DynamoDB in ${region}`;
-  const patience = { lossMs: SILENCE_MS, requestMs: SILENCE_MS, busyMs: SILENCE_MS };
+  const patience = { lossMs: SILENCE_MS, requestMs: SILENCE_MS, busyMs: BUSY_MS };
   const link = new AwsLink({ service: DYNAMODB, ...patience, where, logger });
   const table = new Table(client, link, settings.table);
   try {

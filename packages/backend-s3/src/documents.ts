@@ -3,7 +3,7 @@ import { type DocumentStore, inParallel, type StoredDocument } from '@lovage/cor
 import type { S3Bucket, S3Object } from './bucket.ts';
 
 /** Before the names of documents. */
-export const DOCUMENT = 'lovage-document/';
+const DOCUMENT = 'lovage-document/';
 
 /** What the object of a document holds. */
 interface Kept {

@@ -1,12 +1,20 @@
 import { ListObjectsV2Command, S3Client } from '@aws-sdk/client-s3';
 import { AwsLink, type AwsService, clientSettings, reach, regionOf } from '@lovage/aws';
-import { type BackendOptions, type BackendUrl, NotFoundError, silentLogger } from '@lovage/core/backend';
+import {
+  type BackendOptions,
+  type BackendUrl,
+  NotFoundError,
+  resultPrefixes,
+  silentLogger,
+} from '@lovage/core/backend';
 import { S3Bucket } from './bucket.ts';
 import { readS3Options } from './options.ts';
 import { S3Store } from './store.ts';
 
 /** No call may take longer than ten seconds, so no silence either. */
 const SILENCE_MS = 8000;
+/** Of a server that asks for patience the last request still has to be answered within those ten seconds. */
+const BUSY_MS = 5000;
 
 const S3: AwsService = {
   name: 'S3',
@@ -25,7 +33,7 @@ export async function openS3Store(
   options: BackendOptions & { readonly signal: AbortSignal },
 ): Promise<S3Store> {
   const settings = readS3Options(url, options);
-  const { signal, logger = silentLogger, expiresSeconds } = options;
+  const { signal, logger = silentLogger, expiresSeconds, transportOptions } = options;
   signal.throwIfAborted();
   const { bucket: name, endpoint, credentials, connectTimeoutMs, clientConfig } = settings;
   const region = await regionOf(settings.region, () => new S3Client(clientConfig));
@@ -50,7 +58,7 @@ export async function openS3Store(
     service: S3,
     lossMs: SILENCE_MS,
     requestMs: SILENCE_MS,
-    busyMs: SILENCE_MS,
+    busyMs: BUSY_MS,
     where,
     logger,
   });
@@ -73,7 +81,7 @@ export async function openS3Store(
         'this S3 server does not write on condition: a late failure may overwrite a success, as with Celery',
       );
     }
-    return new S3Store(bucket, { writesOnCondition, expiresSeconds });
+    return new S3Store(bucket, { writesOnCondition, expiresSeconds, prefixes: resultPrefixes(transportOptions) });
   } catch (error) {
     bucket.close();
     throw error;

@@ -9,17 +9,17 @@ import {
   WriteOrder,
 } from '@lovage/core/backend';
 import type { S3Bucket } from './bucket.ts';
-import { DOCUMENT, S3Documents } from './documents.ts';
+import { S3Documents } from './documents.ts';
 
 /** How often a result that others write at the same time is tried. */
 const ATTEMPTS = 20;
 const CLEANUP_BATCH = 1000;
-/** What the cleanup may remove. Source: celery/backends/base.py, task_keyprefix and its neighbours. */
-const RESULT = /(^|[:_\-.])(celery-task-meta-|celery-taskset-meta-|chord-unlock-)/;
 
 export interface S3StoreOptions {
   readonly writesOnCondition: boolean;
   readonly expiresSeconds: number | undefined;
+  /** What the keys of this app's results begin with: others may keep theirs beside them, for longer. */
+  readonly prefixes: readonly string[];
 }
 
 /** Results as Celery keeps them in S3: an object named like the key below the base path, the encoded value in it. */
@@ -53,24 +53,28 @@ export class S3Store implements KeyValueStore {
   /** By the time of writing, as Celery does for files; documents by their own time. */
   async cleanup(): Promise<void> {
     await this.documents?.removeExpired();
-    const { expiresSeconds = 0 } = this.#options;
+    const { expiresSeconds = 0, prefixes } = this.#options;
     if (expiresSeconds === 0) return;
+    for (const prefix of prefixes) await this.#removeOlder(prefix, expiresSeconds);
+  }
+
+  async close(): Promise<void> {
+    await this.#order.idle();
+    this.#bucket.close();
+  }
+
+  async #removeOlder(prefix: string, seconds: number): Promise<void> {
     let expired: string[] = [];
-    for await (const page of this.#bucket.list('')) {
-      const before = Date.now() - expiresSeconds * 1000;
+    for await (const page of this.#bucket.list(prefix)) {
+      const before = Date.now() - seconds * 1000;
       for (const { key, writtenAt } of page) {
-        if (writtenAt < before && !key.startsWith(DOCUMENT) && RESULT.test(key)) expired.push(key);
+        if (writtenAt < before) expired.push(key);
       }
       if (expired.length < CLEANUP_BATCH) continue;
       await this.#bucket.delete(expired);
       expired = [];
     }
     await this.#bucket.delete(expired);
-  }
-
-  async close(): Promise<void> {
-    await this.#order.idle();
-    this.#bucket.close();
   }
 
   async #write({ key, value, guard }: KeyValueWrite): Promise<Error | undefined> {

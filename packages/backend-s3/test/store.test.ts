@@ -129,6 +129,9 @@ print(json.dumps([AsyncResult('${good}').get(timeout=5), bad.state, repr(bad.res
     const backend = await open({ s3BasePath: `${basePath}cleanup/`, resultExpires: 1 });
     const id = randomUUID();
     await client.send(new PutObjectCommand({ Bucket: bucket, Key: `${basePath}cleanup/report.pdf`, Body: 'x' }));
+    // Another app's, which keeps them longer.
+    const other = `cleanup/shop_celery-task-meta-${id}`;
+    await client.send(new PutObjectCommand({ Bucket: bucket, Key: basePath + other, Body: '{}' }));
     await backend.store([metaOf(id)]);
     await backend.documents?.write('gone', 'a', undefined, { ttlSeconds: -1 });
     await backend.documents?.write('kept', 'b', undefined, { ttlSeconds: 60 });
@@ -140,7 +143,7 @@ print(json.dumps([AsyncResult('${good}').get(timeout=5), bad.state, repr(bad.res
         },
         { timeout: 5000, interval: 200 },
       )
-      .toEqual(['cleanup/lovage-document/kept', 'cleanup/report.pdf']);
+      .toEqual(['cleanup/lovage-document/kept', 'cleanup/report.pdf', other]);
   });
 
   test('what has expired counts as nothing to a document', async () => {
