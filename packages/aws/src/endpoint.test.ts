@@ -10,11 +10,11 @@ test.each([
   ['http://key:hush@minio:9000', /holds credentials/],
   ['http://hush@minio:9000', /holds credentials/],
   ['https://:hush@minio', /holds credentials/],
-  ['key:hush@minio:9000', /is none/],
-  ['http://key:hush@:9000', /is none/],
-  ['http:key:hush@minio', /is none/],
-  ['http://minio?secret=hush', /is none/],
-  [{ secret: 'hush' }, /is none/],
+  ['key:hush@minio:9000', /is no such URL/],
+  ['http://key:hush@:9000', /is no such URL/],
+  ['http:key:hush@minio', /is no such URL/],
+  ['http://minio?secret=hush', /is no such URL/],
+  [{ secret: 'hush' }, /is no such URL/],
 ])('%s is refused, and not shown', (url, message) => {
   expect(() => readEndpointUrl(url, 'endpoint')).toThrow(message);
   expect(() => readEndpointUrl(url, 'endpoint')).not.toThrow(/hush/);

@@ -7,7 +7,9 @@ import { ConfigError } from '@lovage/core/transport';
 export function readEndpointUrl(value: unknown, name: string): string {
   const url = typeof value === 'string' && /^https?:\/\//i.test(value) ? parsed(value) : undefined;
   if (url === undefined || url.search !== '' || url.hash !== '') {
-    throw new ConfigError(`"${name}" is none. Expected a URL of a server without credentials, such as "http://localhost:9000".`);
+    throw new ConfigError(
+      `"${name}" is no such URL. Expected a URL of a server without credentials, such as "http://localhost:9000".`,
+    );
   }
   if (url.username !== '' || url.password !== '') {
     throw new ConfigError(
