@@ -114,7 +114,8 @@ export class StoreLink {
   async #open(): Promise<KeyValueStore> {
     const late = new AbortController();
     const timer = setTimeout(() => late.abort(this.#lateOpening()), CALL_MS);
-    const { signal, release } = anySignal([this.#stop.signal, late.signal]);
+    const end = anySignal([this.#stop.signal, late.signal]);
+    const { signal } = end;
     try {
       const store = await this.#definition.open(this.#url, { ...this.#options, signal });
       try {
@@ -131,7 +132,7 @@ export class StoreLink {
       return store;
     } finally {
       clearTimeout(timer);
-      release();
+      end.release();
     }
   }
 
