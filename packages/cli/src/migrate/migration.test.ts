@@ -9,7 +9,13 @@ test('a destination that is lost at each try is tried with pauses, and no more a
   const connection = await source.connection();
   const topology = { queues: [{ name: 'q' }] };
   await connection.declare(topology);
-  const message = { body: new Uint8Array(), headers: {}, properties: {} };
+  const message = {
+    body: new Uint8Array(),
+    contentType: 'application/json',
+    contentEncoding: 'utf-8',
+    headers: {},
+    properties: {},
+  };
   await connection.publish([{ exchange: '', routingKey: 'q', message }]);
   const stop = new AbortController();
   let tries = 0;

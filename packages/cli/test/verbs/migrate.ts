@@ -33,7 +33,13 @@ export default {
         const name = 'verbs-delayed';
         await connection.declare({ queues: [{ name }] });
         await connection.purge(name);
-        const message = { body: new Uint8Array(), headers: {}, properties: {} };
+        const message = {
+          body: new Uint8Array(),
+          contentType: 'application/json',
+          contentEncoding: 'utf-8',
+          headers: {},
+          properties: {},
+        };
         await connection.publish([{ exchange: '', routingKey: name, message, delayMs: 600_000 }]);
         await link.close();
         await app.close();
