@@ -1,6 +1,7 @@
 import { InvalidMessageError } from '../errors.ts';
 import type { SerializerRegistry } from '../serialization/registry.ts';
 import type { Message } from '../transport/message.ts';
+import { ownBody } from './passed-on.ts';
 import { readBody, readRequest, type Fields } from './read-request.ts';
 import type { TaskBody, TaskRequest } from './task-message.ts';
 import { readHybrid, readProtocol1, type WholeTask } from './v1.ts';
@@ -40,6 +41,11 @@ export function decodeTaskBody(message: Message, registry: SerializerRegistry): 
   if (message.headers['task'] === undefined) {
     decodeTaskHeaders(message, registry);
     return (whole.get(message) as WholeTask).body;
+  }
+  const own = registry.hasOwnJson ? ownBody(message.body) : undefined;
+  if (own !== undefined) {
+    const rest = registry.decode({ ...message, body: Buffer.from(own.rest) });
+    return { ...readBody(rest, registry.limits), chain: own.chain };
   }
   const body = registry.decode(message);
   if (isRecord(body) && Object.hasOwn(body, 'args')) return readHybrid(body, message, registry.limits).body;

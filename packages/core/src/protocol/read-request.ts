@@ -3,6 +3,7 @@ import { InvalidMessageError } from '../errors.ts';
 import type { SerializationLimits } from '../serialization/registry.ts';
 import type { Message, MessageHeaders } from '../transport/message.ts';
 import { isTaskId, isTaskName } from './names.ts';
+import { markReceived } from './passed-on.ts';
 import type { TaskBody, TaskRequest } from './task-message.ts';
 import { FIRST_INSTANT_MS, LAST_INSTANT_MS, parseTime } from './time.ts';
 
@@ -208,7 +209,7 @@ export function assembleBody(args: unknown, kwargs: unknown, embed: unknown, lim
     kwargs: kwargs as Fields,
     callbacks: reader.list(callbacks, 'callbacks', 0),
     errbacks: reader.list(errbacks, 'errbacks', 0),
-    chain: reader.list(chain, 'chain', 0),
+    chain: reader.chain(chain),
     chord: chord === null || chord === undefined ? undefined : reader.one(chord, 'chord', 0),
   };
 }
@@ -226,6 +227,12 @@ class SignatureReader {
     if (value === null || value === undefined) return NO_SIGNATURES;
     if (!Array.isArray(value)) throw wrong(what, value, 'a list of signatures, or null');
     return value.map((item) => this.one(item, what, depth));
+  }
+
+  chain(value: unknown): readonly SignatureDict[] {
+    const chain = this.list(value, 'chain', 0);
+    markReceived(chain);
+    return chain;
   }
 
   one(value: unknown, what: string, depth: number): SignatureDict {

@@ -4,6 +4,7 @@ import { describePath } from '../serialization/json.ts';
 import type { SerializerRegistry } from '../serialization/registry.ts';
 import type { Message, MessageProperties } from '../transport/message.ts';
 import { isTaskId, isTaskName } from './names.ts';
+import { encodeAlong, type Embed } from './passed-on.ts';
 import { reprArgs, reprKwargs } from './repr.ts';
 import { formatTime } from './time.ts';
 
@@ -124,16 +125,20 @@ function encodeBody(
   serializer: string,
   registry: SerializerRegistry,
 ): ReturnType<SerializerRegistry['encode']> {
-  const embed =
+  const embed: Embed =
     chord === undefined && isEmpty(callbacks) && isEmpty(errbacks) && isEmpty(chain)
       ? NO_EMBED
       : {
-          callbacks: isEmpty(callbacks) ? null : callbacks,
-          errbacks: isEmpty(errbacks) ? null : errbacks,
-          chain: isEmpty(chain) ? null : chain,
+          callbacks: unlessEmpty(callbacks),
+          errbacks: unlessEmpty(errbacks),
+          chain: unlessEmpty(chain),
           chord: chord ?? null,
         };
   try {
+    if (serializer === 'json' && registry.hasOwnJson) {
+      const body = encodeAlong(args, kwargs, embed, registry.limits.maxDepth);
+      if (body !== undefined) return { body, contentType: 'application/json', contentEncoding: 'utf-8' };
+    }
     return registry.encode(serializer, [args, kwargs, embed]);
   } catch (error) {
     throw isLovageError(error, 'ERR_ENCODE') ? namedPath(error, task, id) : error;
@@ -142,6 +147,10 @@ function encodeBody(
 
 function isEmpty(list: readonly unknown[] | undefined): boolean {
   return list === undefined || list.length === 0;
+}
+
+function unlessEmpty<T>(list: readonly T[] | undefined): readonly T[] | null {
+  return list === undefined || list.length === 0 ? null : list;
 }
 
 const BODY_PARTS = ['args', 'kwargs', 'embed'];

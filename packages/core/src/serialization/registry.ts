@@ -149,6 +149,11 @@ export class SerializerRegistry {
     this.#byType.set(serializer.contentType, serializer);
   }
 
+  /** True unless "json" was replaced by {@link register}. */
+  get hasOwnJson(): boolean {
+    return this.#byName.get('json') === JSON_SERIALIZER;
+  }
+
   /** MIME types that {@link decode} takes when it is given no list of its own. */
   get accepted(): ReadonlySet<string> {
     return this.#accepted;

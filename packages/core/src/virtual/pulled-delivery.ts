@@ -65,8 +65,15 @@ export class PulledDelivery implements Delivery {
   #payload: string | Uint8Array | Packed;
   #message: Message | undefined;
 
-  constructor(payload: string | Uint8Array, queue: string, deliveryCount: number, packer: PayloadPacker) {
-    const envelope: OpenedEnvelope = decodeEnvelope(payload);
+  /** `ownBody`: see {@link decodeEnvelope}. */
+  constructor(
+    payload: string | Uint8Array,
+    queue: string,
+    deliveryCount: number,
+    packer: PayloadPacker,
+    ownBody?: Uint8Array,
+  ) {
+    const envelope: OpenedEnvelope = decodeEnvelope(payload, ownBody);
     this.#packer = packer;
     this.#payload = payload;
     this.#message = envelope.message;

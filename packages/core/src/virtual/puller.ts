@@ -4,6 +4,7 @@ import type { Logger } from '../internal/log.ts';
 import { outsideOfTasks } from '../internal/outside-of-tasks.ts';
 import { Held, type VirtualConsumer } from './consumer.ts';
 import type { Pulled, QueueDriver } from './driver.ts';
+import { OwnMessages } from './own-messages.ts';
 import { PayloadPacker, PulledDelivery } from './pulled-delivery.ts';
 
 /** One pull takes at most so many, however large the windows are. */
@@ -38,6 +39,7 @@ export class Puller<Receipt> {
   /** Resolves when the pull under way has ended and its messages are dealt with. */
   #round: Promise<void> = Promise.resolve();
   readonly #packer = new PayloadPacker();
+  readonly #own = new OwnMessages();
   #endPause: (() => void) | undefined;
   #turns = 0;
   #failures = 0;
@@ -49,6 +51,12 @@ export class Puller<Receipt> {
   add(consumer: VirtualConsumer<Receipt>): void {
     this.#consumers.add(consumer);
     this.wake();
+  }
+
+  /** A message goes out that may come back at once: it is not decoded again. */
+  noteSent(queue: string, tag: string, payload: string, body: Uint8Array): void {
+    if (!OwnMessages.isWorthIt(payload)) return;
+    for (const { pulled } of this.#consumers) if (pulled.has(queue)) return this.#own.note(tag, payload, body);
   }
 
   /** Resolves when nothing more is fetched for it; what was already on its way has gone back to the broker. */
@@ -147,7 +155,8 @@ export class Puller<Receipt> {
         orphans.push(message);
         continue;
       }
-      const delivery = new PulledDelivery(message.payload, message.queue, message.deliveryCount, this.#packer);
+      const { payload, queue, deliveryCount } = message;
+      const delivery = new PulledDelivery(payload, queue, deliveryCount, this.#packer, this.#own.bodyOf(payload));
       const held = new Held(this.#options.owner, consumer, { value: message.receipt }, now, delivery);
       const batch = batches.get(consumer);
       if (batch === undefined) batches.set(consumer, [held]);

@@ -130,6 +130,7 @@ interface Outgoing {
   readonly routingKey: string;
   /** The envelope up to its tag. */
   readonly opened: string;
+  readonly body: Uint8Array;
   readonly priority: number;
   readonly delayMs: number;
   readonly mandatory: boolean;
@@ -493,6 +494,7 @@ class VirtualConnection<Receipt> implements Connection {
         exchange,
         routingKey,
         opened,
+        body: message.body,
         priority: priorityOf(message.properties),
         delayMs: delayMs > 0 ? delayMs : 0,
         mandatory,
@@ -561,9 +563,11 @@ class VirtualConnection<Receipt> implements Connection {
 
   #copy(item: Outgoing, queue: string, entries: QueueEntry[], owners: Outgoing[]): void {
     const deliveryTag = newDeliveryTag();
+    const payload = sealEnvelope(item.opened, deliveryTag);
+    if (item.delayMs === 0) this.#puller.noteSent(queue, deliveryTag, payload, item.body);
     entries.push({
       queue,
-      payload: sealEnvelope(item.opened, deliveryTag),
+      payload,
       deliveryTag,
       priority: item.priority,
       delayMs: item.delayMs,
