@@ -1,3 +1,5 @@
+import type { LineProtocol } from '@lovage/core/transport';
+
 /** One item as a server gives it. */
 export interface Item {
   readonly value: Buffer;
@@ -14,53 +16,28 @@ export interface Reply {
 }
 
 const NO_ITEMS: ReadonlyMap<string, Item> = new Map();
-const LONGEST_LINE = 4096;
-/** No item of memcached may be larger (`-I`). */
-const LARGEST_VALUE = 1024 * 1024 * 1024;
 
-/** Takes memcached's text protocol apart. Source: memcached/doc/protocol.txt. */
-export class ReplyReader {
-  #chunks: Buffer[] = [];
-  #bytes = 0;
-  /** How much has to be there before it is worth looking again. */
-  #wanted = 1;
+/** Items, each a line with data, and the line that ends the reply. Source: memcached/doc/protocol.txt. */
+export class Replies implements LineProtocol<Reply> {
   #items: Map<string, Item> | undefined;
 
-  /** The replies that this chunk completes. Throws where the server does not speak the protocol. */
-  read(chunk: Buffer): readonly Reply[] {
-    this.#chunks.push(chunk);
-    this.#bytes += chunk.length;
-    if (this.#bytes < this.#wanted) return [];
-    const replies: Reply[] = [];
-    let rest = this.#chunks.length === 1 ? chunk : Buffer.concat(this.#chunks);
-    this.#wanted = 1;
-    while (rest.length > 0) {
-      const end = rest.indexOf('\r\n');
-      if (end < 0) {
-        if (rest.length > LONGEST_LINE) throw new Error('it sent a line without an end');
-        break;
+  dataBytes(line: string): number | undefined {
+    return line.startsWith('VALUE ') ? Number(line.split(' ')[3]) : undefined;
+  }
+
+  reply(line: string, value: Buffer | undefined): Reply | undefined {
+    if (value === undefined) {
+      // What follows may be out of step: the data of a command that was not understood is read as more commands.
+      if (line === 'ERROR' || line === 'CLIENT_ERROR bad data chunk') {
+        throw new Error(`it did not understand a command (${line})`);
       }
-      const line = rest.toString('utf8', 0, end);
-      if (line.startsWith('VALUE ')) {
-        const [, key, flags, size, cas = ''] = line.split(' ');
-        const bytes = Number(size);
-        if (key === undefined || !(bytes >= 0 && bytes <= LARGEST_VALUE)) throw new Error(`it sent "${line}"`);
-        const from = end + 2;
-        if (rest.length < from + bytes + 2) {
-          this.#wanted = from + bytes + 2;
-          break;
-        }
-        this.#items ??= new Map();
-        this.#items.set(key, { value: rest.subarray(from, from + bytes), flags: Number(flags), cas });
-        rest = rest.subarray(from + bytes + 2);
-      } else {
-        replies.push({ line, items: this.#items ?? NO_ITEMS });
-        this.#items = undefined;
-        rest = rest.subarray(end + 2);
-      }
+      const items = this.#items ?? NO_ITEMS;
+      this.#items = undefined;
+      return { line, items };
     }
-    this.#chunks = rest.length === 0 ? [] : [rest];
-    this.#bytes = rest.length;
-    return replies;
+    const [, key = '', flags, , cas = ''] = line.split(' ');
+    this.#items ??= new Map();
+    this.#items.set(key, { value, flags: Number(flags), cas });
+    return undefined;
   }
 }

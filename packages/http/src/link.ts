@@ -9,6 +9,7 @@ import {
   ConnectionLostError,
   isLovageError,
   type LovageError,
+  reasonOf,
 } from '@lovage/core/transport';
 import { type Dispatcher, Pool } from 'undici';
 import type { TlsSettings } from '@lovage/core/options';
@@ -147,7 +148,7 @@ export class HttpLink {
     const { service, url } = this.endpoint;
     const loss = isLovageError(error, 'ERR_CONNECTION_LOST')
       ? error
-      : new ConnectionLostError(`The connection to ${service} at ${url} was lost: ${textOf(error)}`, {
+      : new ConnectionLostError(`The connection to ${service} at ${url} was lost: ${reasonOf(error)}`, {
           cause: error,
           facts: { url },
         });
@@ -227,7 +228,7 @@ export class HttpLink {
     if (!this.#isFresh) return this.fail(error);
     const { service, url } = this.endpoint;
     this.close();
-    return new ConnectError(`${service} at ${url} could not be reached: ${textOf(error)}`, {
+    return new ConnectError(`${service} at ${url} could not be reached: ${reasonOf(error)}`, {
       cause: error,
       facts: { url },
       retryable: !isCertificateError(error),
@@ -268,12 +269,6 @@ function retryAfterMs(value: string | string[] | undefined): number | undefined 
   const seconds = Number(text);
   const ms = Number.isFinite(seconds) ? seconds * 1000 : Date.parse(text) - Date.now();
   return Number.isFinite(ms) ? Math.max(0, ms) : undefined;
-}
-
-/** The errors of all addresses of a host come as one without a message. */
-function textOf(error: unknown): string {
-  if (error instanceof AggregateError && error.message === '') return error.errors.map(textOf).join('; ');
-  return error instanceof Error ? error.message : String(error);
 }
 
 /** Node names certificate failures with OpenSSL's X509 codes; trying again cannot help. */

@@ -1,7 +1,6 @@
 import {
   type BrokerUrl,
   type Capabilities,
-  ConnectError,
   type ConnectOptions,
   type Logger,
   type Pulled,
@@ -14,7 +13,6 @@ import {
 import { type BeanstalkLink, openLink } from './link.ts';
 import { type DriverSettings, readSettings } from './options.ts';
 import { Producer } from './producer.ts';
-import { readStats } from './replies.ts';
 import { type Job, Taker, WAKE_TUBE_PREFIX } from './taker.ts';
 import { tubeOf } from './tubes.ts';
 
@@ -48,41 +46,8 @@ export class BeanstalkReceipt {
 export async function openBeanstalkDriver(url: BrokerUrl, options: ConnectOptions): Promise<BeanstalkDriver> {
   const { signal, logger = silentLogger } = options;
   const settings = readSettings(url, options);
-  signal?.throwIfAborted();
-  const startedAt = performance.now();
-  const link = await openLink(settings, signal);
-  const stats = await greet(link, settings, settings.connectTimeoutMs - (performance.now() - startedAt), signal);
+  const { link, stats } = await openLink(settings, signal);
   return new BeanstalkDriver(link, settings, stats, logger);
-}
-
-/** What the server says of itself, in time. */
-async function greet(
-  link: BeanstalkLink,
-  { url, connectTimeoutMs }: DriverSettings,
-  leftMs: number,
-  signal: AbortSignal | undefined,
-): Promise<ReadonlyMap<string, string>> {
-  let stop: (error: Error) => void = () => {};
-  const stopped = new Promise<never>((_, reject) => {
-    stop = reject;
-  });
-  const onAbort = (): void => stop(signal?.reason as Error);
-  const failed = (reason: string, cause?: unknown): Error =>
-    new ConnectError(`beanstalkd at ${url} could not be reached: ${reason}`, { cause, facts: { url } });
-  const timer = setTimeout(() => stop(failed(`it did not answer within ${connectTimeoutMs} ms`)), Math.max(1, leftMs));
-  signal?.addEventListener('abort', onAbort, { once: true });
-  try {
-    const { body } = await Promise.race([link.command('stats'), stopped]);
-    if (body === undefined) throw new Error('it does not speak as beanstalkd does');
-    return readStats(body);
-  } catch (error) {
-    link.close();
-    if (signal?.aborted) throw signal.reason;
-    throw error instanceof ConnectError ? error : failed((error as Error).message, error);
-  } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener('abort', onAbort);
-  }
 }
 
 /** Queues as tubes, in the layout of Kombu 3: a job is an envelope, its priority is the message's. */
@@ -191,7 +156,7 @@ export class BeanstalkDriver implements QueueDriver<BeanstalkReceipt> {
 
   /** By a connection of its own, so that what is reserved to be dropped goes back should this process die. */
   async purge(queue: string): Promise<number> {
-    const link = await openLink(this.#settings, undefined);
+    const { link } = await openLink(this.#settings);
     try {
       let dropped = 0;
       const tube = tubeOf(queue);
@@ -224,7 +189,7 @@ export class BeanstalkDriver implements QueueDriver<BeanstalkReceipt> {
   async #openTaker(): Promise<Taker> {
     let link: BeanstalkLink;
     try {
-      link = await openLink(this.#settings, undefined);
+      ({ link } = await openLink(this.#settings));
     } catch (error) {
       // A driver that can publish but not fetch would go on as if all were well.
       this.#link.fail(error);

@@ -1,39 +1,25 @@
 import { expect, test } from 'vitest';
-import { readStats, ReplyReader } from './replies.ts';
-
-const BODY = Buffer.from([0, 13, 10, 255, 82, 69]);
-const STREAM = Buffer.concat([
-  Buffer.from('INSERTED 7\r\nRESERVED 7 6\r\n'),
-  BODY,
-  Buffer.from('\r\nDEADLINE_SOON\r\nOK 9\r\n---\na: 1\n\r\nRESERVED 8 0\r\n\r\nNOT_FOUND\r\n'),
-]);
-const EXPECTED = [
-  { word: 'INSERTED', args: ['7'], body: undefined },
-  { word: 'RESERVED', args: ['7', '6'], body: BODY },
-  { word: 'DEADLINE_SOON', args: [], body: undefined },
-  { word: 'OK', args: ['9'], body: Buffer.from('---\na: 1\n') },
-  { word: 'RESERVED', args: ['8', '0'], body: Buffer.alloc(0) },
-  { word: 'NOT_FOUND', args: [], body: undefined },
-];
-
-test('replies are the same wherever the network cuts them', () => {
-  for (let cut = 0; cut <= STREAM.length; cut++) {
-    const reader = new ReplyReader();
-    expect([...reader.read(STREAM.subarray(0, cut)), ...reader.read(STREAM.subarray(cut))]).toEqual(EXPECTED);
-  }
-  const reader = new ReplyReader();
-  expect([...STREAM].flatMap((byte) => reader.read(Buffer.from([byte])))).toEqual(EXPECTED);
-});
+import { readStats, REPLIES } from './replies.ts';
 
 test.each([
-  ['HTTP/1.1 400 Bad Request\r\n'],
-  ['x'.repeat(2000)],
-  ['RESERVED 1\r\n'],
-  ['RESERVED 1 -5\r\n'],
-  ['RESERVED 1 2\r\nabcd'],
-])('%j is not beanstalkd', (text) => {
-  expect(() => new ReplyReader().read(Buffer.from(text))).toThrow();
+  ['INSERTED 7', undefined, ['7']],
+  ['RESERVED 7 6', 6, ['7', '6']],
+  ['FOUND 7 0', 0, ['7', '0']],
+  ['OK 9', 9, ['9']],
+  ['DEADLINE_SOON', undefined, []],
+  ['RESERVED 1', Number.NaN, ['1']],
+])('%s', (line, bytes, args) => {
+  const body = bytes === undefined ? undefined : Buffer.alloc(bytes || 0);
+  expect(REPLIES.dataBytes(line)).toBe(bytes);
+  expect(REPLIES.reply(line, body)).toEqual({ word: line.split(' ')[0], args, body });
 });
+
+test.each(['HTTP/1.1 400 Bad Request', '', 'BAD_FORMAT', 'UNKNOWN_COMMAND', 'EXPECTED_CRLF'])(
+  'after "%s" nothing is in step',
+  (line) => {
+    expect(() => REPLIES.reply(line, undefined)).toThrow(/^it /);
+  },
+);
 
 test('stats are names and values', () => {
   const stats = readStats(Buffer.from('---\nname: a.b\ncurrent-jobs-ready: 3\nversion: "1.12"\n'));

@@ -81,7 +81,7 @@ export class Taker {
         if (leftMs <= 0) return [];
         const seconds = Math.min(this.#longestWaitSeconds, Math.ceil(leftMs / 1000));
         this.#isWaiting = true;
-        const reply = await this.#link.command(`reserve-with-timeout ${seconds}`, seconds * 1000);
+        const reply = await this.#link.command(`reserve-with-timeout ${seconds}`, { waitMs: seconds * 1000 });
         this.#isWaiting = false;
         if (reply.word === 'DEADLINE_SOON') await this.#onDeadline();
         if (!this.#isJob(reply)) continue;

@@ -13,6 +13,7 @@ export {
   type ModuleImporter,
 } from '../internal/module-files.ts';
 export { nearestName } from '../internal/nearest-name.ts';
+export { reasonOf } from '../internal/reason.ts';
 export { atTurnEnd } from '../internal/turn-end.ts';
 export { isSurelyDead, processIdentity } from '../internal/process-identity.ts';
 export type * from '../virtual/driver.ts';
@@ -31,6 +32,8 @@ export { virtualTransport, type VirtualTransportDefinition } from '../virtual/vi
 export type * from './contract.ts';
 export type * from './message.ts';
 export type * from './topology.ts';
+export type { LineProtocol } from './line-reader.ts';
+export { openPipelinedLink, type PipelinedLink, type PipelinedLinkOptions } from './pipelined-link.ts';
 export { resolveTransport, type ResolveTransportOptions } from './resolve.ts';
 export {
   ConnectionSupervisor,
