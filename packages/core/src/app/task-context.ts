@@ -43,7 +43,7 @@ export interface RetryOptions {
   readonly softTimeLimit?: number;
 }
 
-/** The first argument of a task with `bind: true`, and what `app.currentTask` gives inside any task. */
+/** The first argument of a task with `bind: true`, and what `currentTask.getStore()` gives inside any task. */
 export interface TaskContext {
   /** The app that runs the task. */
   readonly app: Lovage;
