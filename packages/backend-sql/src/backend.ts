@@ -16,7 +16,8 @@ import type { Listening, SqlDatabase, SqlTransactionOptions } from '@lovage/sql'
 import { SqlDocuments } from './documents.ts';
 import { readGroup, writeGroup } from './groups.ts';
 import { fromRow, toColumnDate, toRow } from './rows.ts';
-import type { ResultTables, TaskRow } from './tables.ts';
+import type { ResultTables } from './tables.ts';
+import type { TaskRow } from './task-row.ts';
 
 /** Rows removed by one transaction of `cleanup()`: others write in between. */
 const CLEANUP_BATCH = 1000;

@@ -2,7 +2,7 @@ import { type ExceptionInfo, isLovageError, type Logger, type ResultCodec, type 
 import { PickledObject } from './pickle/objects.ts';
 import { readPickle, readPickleTree } from './pickle/reader.ts';
 import { PythonTuple, writePickle } from './pickle/writer.ts';
-import type { TaskRow } from './tables.ts';
+import type { TaskRow } from './task-row.ts';
 
 /** States whose result is an exception. Source: celery/states.py, EXCEPTION_STATES. */
 const EXCEPTION_STATES = new Set(['RETRY', 'FAILURE', 'REVOKED']);

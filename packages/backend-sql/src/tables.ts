@@ -1,23 +1,5 @@
-import type { SqlDatabase, SqlRow, SqlTransaction } from '@lovage/sql';
-
-/** A row of `celery_taskmeta`. Source: celery/backends/database/models.py. */
-export interface TaskRow extends SqlRow {
-  readonly task_id: string;
-  readonly status: string | null;
-  /** A pickle, whatever `result_serializer` says; null for None. */
-  readonly result: Uint8Array | null;
-  /** `YYYY-MM-DD HH:MM:SS.ffffff`, UTC. */
-  readonly date_done: string | null;
-  readonly traceback: string | null;
-  readonly name: string | null;
-  /** In `result_serializer`. */
-  readonly args: Uint8Array | null;
-  /** In `result_serializer`. */
-  readonly kwargs: Uint8Array | null;
-  readonly worker: string | null;
-  readonly retries: number | null;
-  readonly queue: string | null;
-}
+import type { SqlDatabase, SqlTransaction } from '@lovage/sql';
+import type { TaskRow } from './task-row.ts';
 
 /** Celery's two tables in one SQL dialect. */
 export interface ResultTables {

@@ -1,4 +1,4 @@
-SELECT object_name AS name FROM all_objects WHERE owner = SYS_CONTEXT('USERENV', 'CURRENT_SCHEMA') AND object_name IN (?);
+SELECT object_name AS name FROM all_objects WHERE owner = SYS_CONTEXT('USERENV', 'CURRENT_SCHEMA') AND object_name IN (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 CREATE SEQUENCE task_id_sequence;
 CREATE TABLE celery_taskmeta (id INTEGER NOT NULL, task_id VARCHAR2(155 CHAR), status VARCHAR2(50 CHAR), result BLOB, date_done DATE, traceback CLOB, name VARCHAR2(155 CHAR), args BLOB, kwargs BLOB, worker VARCHAR2(155 CHAR), retries INTEGER, queue VARCHAR2(155 CHAR), UNIQUE (task_id), PRIMARY KEY (id));
 CREATE INDEX ix_celery_taskmeta_date_done ON celery_taskmeta (date_done);

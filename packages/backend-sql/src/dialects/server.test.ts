@@ -7,7 +7,7 @@ import {
   type SqlValue,
 } from '@lovage/sql';
 import { describe, expect, test } from 'vitest';
-import type { TaskRow } from '../tables.ts';
+import type { TaskRow } from '../task-row.ts';
 import { ServerResultTables } from './server.ts';
 
 const ROW: TaskRow = {

@@ -1,9 +1,17 @@
 import { EncodeError } from '@lovage/core/backend';
-import type { SqlDatabase, SqlGrammar, SqlRow, SqlTransaction } from '@lovage/sql';
-import type { ResultTables, TaskRow } from '../tables.ts';
+import {
+  type ColumnFacts,
+  columnsOf,
+  createMissing,
+  numbersItself,
+  type SchemaItem,
+  type SqlDatabase,
+  type SqlGrammar,
+  type SqlTransaction,
+} from '@lovage/sql';
+import type { ResultTables } from '../tables.ts';
+import { TASK_COLUMNS, type TaskColumn, type TaskRow, toTaskRow } from '../task-row.ts';
 
-const EXTENDED = ['name', 'args', 'kwargs', 'worker', 'retries', 'queue'] as const;
-const COLUMNS = ['task_id', 'status', 'result', 'date_done', 'traceback', ...EXTENDED] as const;
 const BLOBS = ['result', 'args', 'kwargs'] as const;
 /** Ids, or numbers, in one list of a statement. */
 const LIST = 500;
@@ -30,7 +38,7 @@ export class ServerResultTables implements ResultTables {
   readonly #grammar: SqlGrammar;
   readonly #names: ResultTableNames;
   #sql: ReturnType<typeof statements>;
-  #columns: readonly (typeof COLUMNS)[number][] = COLUMNS;
+  #columns: readonly TaskColumn[] = TASK_COLUMNS;
   /** Bytes that a column takes; none of those without a limit. */
   #limits: ReadonlyMap<string, number> = new Map();
   #groupLimit = Number.POSITIVE_INFINITY;
@@ -38,43 +46,21 @@ export class ServerResultTables implements ResultTables {
   constructor(grammar: SqlGrammar, names: ResultTableNames) {
     this.#grammar = grammar;
     this.#names = names;
-    this.#sql = statements(grammar, names, COLUMNS, false, false);
+    this.#sql = statements(grammar, names, TASK_COLUMNS, false, false);
   }
 
   async prepare(database: SqlDatabase): Promise<void> {
     const grammar = this.#grammar;
     const names = this.#names;
-    const schema = schemaOf(grammar, names);
-    const missing = async (): Promise<readonly string[]> => {
-      const found = await Promise.all(
-        schema.map(async ({ name, owner, statement }) => {
-          const { sql, parameters } = grammar.existing([grammar.catalogued(name)], owner);
-          return (await database.query(sql, parameters)).length > 0 ? [] : [statement];
-        }),
-      );
-      return found.flat();
-    };
-    // Somebody may create them at this moment: each transaction looks again.
-    while ((await missing()).length > 0) {
-      await database.transaction(async (transaction) => {
-        for (const statement of await missing()) await transaction.execute(statement);
-      });
-    }
-    type Column = { name: string; generated: number; bytes: number };
-    const columnsOf = async (table: string, owner: string | undefined): Promise<readonly Column[]> => {
-      const { sql, parameters } = grammar.columnsOf(table, owner);
-      return database.query<Column>(sql, parameters);
-    };
-    const tasks = await columnsOf(names.task, names.taskSchema);
-    const groups = await columnsOf(names.group, names.groupSchema);
+    await createMissing(database, grammar, schemaOf(grammar, names));
+    const tasks = await columnsOf(database, grammar, names.task, names.taskSchema);
+    const groups = await columnsOf(database, grammar, names.group, names.groupSchema);
     // A table that an older Celery made may lack the columns of `result_extended`.
     const present = new Set(tasks.map(({ name }) => name));
-    this.#columns = COLUMNS.filter((column) => present.has(column));
-    const isNumbered = (columns: readonly Column[]): boolean =>
-      columns.some(({ name, generated }) => name === 'id' && generated === 1);
-    this.#sql = statements(grammar, names, this.#columns, isNumbered(tasks), isNumbered(groups));
+    this.#columns = TASK_COLUMNS.filter((column) => present.has(column));
+    this.#sql = statements(grammar, names, this.#columns, numbersItself(tasks), numbersItself(groups));
     const most = database.maxStatementBytes === 0 ? Number.POSITIVE_INFINITY : database.maxStatementBytes;
-    const limit = ({ bytes }: Column): number => (bytes > 0 ? Math.min(bytes, most) : most);
+    const limit = ({ bytes }: ColumnFacts): number => (bytes > 0 ? Math.min(bytes, most) : most);
     this.#limits = new Map(tasks.map((column) => [column.name, limit(column)]));
     const group = groups.find(({ name }) => name === 'result');
     this.#groupLimit = group === undefined ? most : limit(group);
@@ -190,32 +176,6 @@ function cutBytes(text: string | null, limit: number): string | null {
     .replace(/^\ufffd+/, '');
 }
 
-function toTaskRow(row: SqlRow): TaskRow {
-  const text = (column: string): string | null => {
-    const value = row[column] ?? null;
-    return value === null ? null : String(value);
-  };
-  const bytes = (column: string): Uint8Array | null => {
-    const value = row[column] ?? null;
-    return typeof value === 'string' ? Buffer.from(value) : value instanceof Uint8Array ? value : null;
-  };
-  const { retries } = row;
-  return {
-    task_id: text('task_id') ?? '',
-    status: text('status'),
-    result: bytes('result'),
-    // PostgreSQL leaves out zeros at the end, which Python writes.
-    date_done: text('date_done')?.replace(/\.\d{1,5}$/, (fraction) => fraction.padEnd(7, '0')) ?? null,
-    traceback: text('traceback'),
-    name: text('name'),
-    args: bytes('args'),
-    kwargs: bytes('kwargs'),
-    worker: text('worker'),
-    retries: typeof retries === 'number' ? retries : null,
-    queue: text('queue'),
-  };
-}
-
 function qualified({ quote }: SqlGrammar, owner: string | undefined, name: string): string {
   return owner === undefined ? quote(name) : `${quote(owner)}.${quote(name)}`;
 }
@@ -251,12 +211,6 @@ const CELERY_TYPES = {
     long: 'CLOB',
   },
 } as const;
-
-interface SchemaItem {
-  readonly name: string;
-  readonly owner: string | undefined;
-  readonly statement: string;
-}
 
 /** In the order of creation. */
 function schemaOf(grammar: SqlGrammar, names: ResultTableNames): readonly SchemaItem[] {

@@ -1,8 +1,7 @@
-import { quoteIdentifier, type SqlDatabase, type SqlRow, type SqlTransaction, type SqlValue } from '@lovage/sql';
-import type { ResultTables, TaskRow } from '../tables.ts';
+import { quoteIdentifier, type SqlDatabase, type SqlTransaction } from '@lovage/sql';
+import type { ResultTables } from '../tables.ts';
+import { TASK_COLUMNS, type TaskColumn, type TaskRow, textOf, toTaskRow } from '../task-row.ts';
 
-const EXTENDED = ['name', 'args', 'kwargs', 'worker', 'retries', 'queue'] as const;
-const COLUMNS = ['task_id', 'status', 'result', 'date_done', 'traceback', ...EXTENDED] as const;
 const TEXTS = new Set<string>(['task_id', 'status', 'date_done', 'traceback', 'name', 'worker', 'queue']);
 
 /** SQLite. The tables and indexes are what SQLAlchemy 2.1 makes of Celery's models, so that either side may create them. */
@@ -10,7 +9,7 @@ export class SqliteResultTables implements ResultTables {
   /** SQLite has one writer at a time. */
   readonly showsInOrder = true;
   readonly #sql: ReturnType<typeof statements>;
-  #columns: readonly (typeof COLUMNS)[number][] = COLUMNS;
+  #columns: readonly TaskColumn[] = TASK_COLUMNS;
   #storeSql = '';
   #loadSql = '';
 
@@ -31,7 +30,7 @@ export class SqliteResultTables implements ResultTables {
     }
     // A table that an older Celery made may lack the columns of `result_extended`.
     const present = new Set((await database.query<{ name: string }>(columns)).map(({ name }) => name));
-    this.#columns = COLUMNS.filter((column) => present.has(column));
+    this.#columns = TASK_COLUMNS.filter((column) => present.has(column));
     this.#storeSql = this.#sql.store(this.#columns);
     this.#loadSql = this.#sql.load(this.#columns);
   }
@@ -88,34 +87,6 @@ export class SqliteResultTables implements ResultTables {
     const tasks = await transaction.execute(this.#sql.expireTasks, [before, max]);
     return tasks + (await transaction.execute(this.#sql.expireGroups, [before, max]));
   }
-}
-
-function toTaskRow(row: SqlRow): TaskRow {
-  const text = (column: string): string | null => textOf(row[column] ?? null);
-  const bytes = (column: string): Uint8Array | null => {
-    const value = row[column] ?? null;
-    return typeof value === 'string' ? Buffer.from(value) : value instanceof Uint8Array ? value : null;
-  };
-  const { retries } = row;
-  return {
-    task_id: text('task_id') ?? '',
-    status: text('status'),
-    result: bytes('result'),
-    date_done: text('date_done'),
-    traceback: text('traceback'),
-    name: text('name'),
-    args: bytes('args'),
-    kwargs: bytes('kwargs'),
-    worker: text('worker'),
-    retries: typeof retries === 'number' ? retries : null,
-    queue: text('queue'),
-  };
-}
-
-function textOf(value: SqlValue): string | null {
-  return value instanceof Uint8Array
-    ? Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('utf8')
-    : null;
 }
 
 function statements(taskTable: string, groupTable: string) {

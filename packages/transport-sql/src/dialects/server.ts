@@ -1,6 +1,16 @@
 import { createHash, randomInt } from 'node:crypto';
 import { MessageTooLargeError, type StoredBinding } from '@lovage/core/transport';
-import type { InsertStatement, SqlCondition, SqlDatabase, SqlGrammar, SqlTransaction } from '@lovage/sql';
+import {
+  columnsOf,
+  createMissing,
+  type InsertStatement,
+  numbersItself,
+  type SchemaItem,
+  type SqlCondition,
+  type SqlDatabase,
+  type SqlGrammar,
+  type SqlTransaction,
+} from '@lovage/sql';
 import type { Census, ClaimedRow, Outlook, QueueTables } from '../tables.ts';
 
 /** The consumer of a claim that nobody holds: it only keeps the number of deliveries. */
@@ -36,29 +46,14 @@ export class ServerQueueTables implements QueueTables {
 
   async create(database: SqlDatabase): Promise<void> {
     const { grammar, names } = this;
-    const schema = schemaOf(grammar, names);
-    const missing = async (): Promise<readonly string[]> => {
-      const { sql, parameters } = grammar.existing(schema.map(({ name }) => grammar.catalogued(name)));
-      const existing = new Set((await database.query(sql, parameters)).map(({ name }) => String(name)));
-      return schema.filter(({ name }) => !existing.has(grammar.catalogued(name))).map(({ statement }) => statement);
-    };
-    // Somebody may create them at this moment: each transaction looks again.
-    while ((await missing()).length > 0) {
-      await database.transaction(async (transaction) => {
-        for (const statement of await missing()) await transaction.execute(statement);
-      });
-    }
-    const [queueColumns, messageColumns] = await Promise.all(
-      [names.queueTable, names.messageTable].map(async (table) => {
-        const { sql, parameters } = grammar.columnsOf(table);
-        return database.query<{ name: string; generated: number; bytes: number }>(sql, parameters);
-      }),
-    );
-    const isGenerated = (columns: typeof queueColumns): boolean =>
-      columns?.some(({ name, generated }) => name === 'id' && generated === 1) === true;
-    this.#sql = statements(grammar, names, isGenerated(queueColumns), isGenerated(messageColumns));
+    await createMissing(database, grammar, schemaOf(grammar, names));
+    const [queueColumns, messageColumns] = await Promise.all([
+      columnsOf(database, grammar, names.queueTable),
+      columnsOf(database, grammar, names.messageTable),
+    ]);
+    this.#sql = statements(grammar, names, numbersItself(queueColumns), numbersItself(messageColumns));
     const limits = [
-      Number(messageColumns?.find(({ name }) => name === 'payload')?.bytes ?? 0),
+      messageColumns.find(({ name }) => name === 'payload')?.bytes ?? 0,
       database.maxStatementBytes,
     ].filter((bytes) => bytes > 0);
     this.maxPayloadBytes = limits.length === 0 ? 0 : Math.max(1, Math.min(...limits) - TAG_BYTES);
@@ -392,10 +387,7 @@ function tableNames({ quote }: SqlGrammar, queueTable: string, messageTable: str
 }
 
 /** In the order of creation: names of SQLAlchemy's making where they are Kombu's; every other one starts with `lovage`. */
-function schemaOf(
-  grammar: SqlGrammar,
-  names: TableNames,
-): readonly { readonly name: string; readonly statement: string }[] {
+function schemaOf(grammar: SqlGrammar, names: TableNames): readonly SchemaItem[] {
   const { queue, message, queueTable, messageTable, prefix } = names;
   const { name, text, integer } = grammar.types;
   const end = grammar.tableEnd;
