@@ -2,6 +2,8 @@ export type { BackendConformanceOptions } from './backend/index.ts';
 export { backendConformance, backendTestNames } from './backend/index.ts';
 export type { FaultyLink, FaultyLinkTarget, LinkDirection } from './faulty-link.ts';
 export { openFaultyLink } from './faulty-link.ts';
+export type { MortalTransport } from './mortal-transport.ts';
+export { mortalTransport } from './mortal-transport.ts';
 export type { ServerPlace, ServerProcess, ServerProcessOptions } from './server-process.ts';
 export { freePort, startServerProcess } from './server-process.ts';
 export type { TestFunction } from './suite.ts';

@@ -1,16 +1,21 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { transportConformance } from '@lovage/conformance';
+import { mortalTransport, transportConformance } from '@lovage/conformance';
+import { builtModule } from '@lovage/core/transport';
 import { afterAll, describe, test } from 'vitest';
 import { newMessageName } from '../src/names.ts';
-import { mortalTransport } from './mortal.ts';
+import { openFilesystemDriver } from '../src/open.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'lovage-transport-filesystem-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 describe('filesystem', () => {
-  const { transport, crash } = mortalTransport();
+  const { transport, crash } = mortalTransport({
+    schemes: ['filesystem'],
+    leaseKeeper: builtModule('../src/lease-keeper.ts', import.meta.url),
+    open: openFilesystemDriver,
+  });
   transportConformance({
     test,
     transport,

@@ -1,11 +1,11 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { transportConformance } from '@lovage/conformance';
-import { BrokerUrl } from '@lovage/core/transport';
-import { openSqlDatabase } from '@lovage/sql';
+import { mortalTransport, transportConformance } from '@lovage/conformance';
+import { BrokerUrl, builtModule } from '@lovage/core/transport';
+import { openSqlDatabase, sqlSchemes } from '@lovage/sql';
 import { afterAll, describe, test } from 'vitest';
-import { mortalTransport } from './mortal.ts';
+import { openSqlDriver } from '../src/open.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'lovage-transport-sql-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -23,7 +23,11 @@ describe.each([
     },
   },
 ])('sqlite, $kind', ({ url, transportOptions }) => {
-  const { transport, crash } = mortalTransport();
+  const { transport, crash } = mortalTransport({
+    schemes: sqlSchemes(['sqla']),
+    leaseKeeper: builtModule('../src/lease-keeper.ts', import.meta.url),
+    open: openSqlDriver,
+  });
   transportConformance({
     test,
     transport,

@@ -1,8 +1,8 @@
 import { SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
-import { transportConformance } from '@lovage/conformance';
-import { BrokerUrl } from '@lovage/core/transport';
+import { mortalTransport, transportConformance } from '@lovage/conformance';
+import { BrokerUrl, builtModule } from '@lovage/core/transport';
 import { afterAll, test } from 'vitest';
-import { mortalTransport } from './mortal.ts';
+import { openSqsDriver } from '../src/open.ts';
 
 const url = process.env['LOVAGE_TEST_SQS_URL'];
 
@@ -17,7 +17,11 @@ if (url === undefined) {
     credentials: { accessKeyId: 'key', secretAccessKey: 'secret' },
   });
   afterAll(() => client.destroy());
-  const { transport, crash } = mortalTransport();
+  const { transport, crash } = mortalTransport({
+    schemes: ['sqs'],
+    leaseKeeper: builtModule('../src/lease-keeper.ts', import.meta.url),
+    open: openSqsDriver,
+  });
   const outlives = 'over HTTP no socket is a session: it outlives the cut, and so do receipts (see faults.test.ts)';
   transportConformance({
     test,
