@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { CommandError, EXIT } from './exit-codes.ts';
 import { loadProject, type LoadedProject, type Project } from './load-app.ts';
 import { createLogger, type LogFormat } from './logging.ts';
+import { overrideSetting } from './override-setting.ts';
 
 export { wantsColour } from './colour.ts';
 
@@ -37,8 +38,8 @@ interface OpenOptions {
 export async function openApp(options: GlobalOptions, open: OpenOptions = {}): Promise<Lovage> {
   const workdir = resolve(options.workdir ?? '.');
   // Set before the app is read, as in Celery: they win over its own settings.
-  if (options.broker !== undefined) process.env.CELERY_BROKER_URL = options.broker;
-  if (options.resultBackend !== undefined) process.env.CELERY_RESULT_BACKEND = options.resultBackend;
+  if (options.broker !== undefined) overrideSetting('brokerUrl', options.broker);
+  if (options.resultBackend !== undefined) overrideSetting('resultBackend', options.resultBackend);
   if (options.workdir !== undefined) changeFolder(workdir);
   const project = await loadProject(projectOf(options, open.include));
   if (project !== undefined) {

@@ -51,7 +51,8 @@ export async function daemonize(options: DaemonOptions, logfile: string | undefi
 /** The same command line once more, without a terminal. Resolves when it says that it has started. */
 async function startInside(executable: string, logfile: string | undefined): Promise<void> {
   const output = logfile === undefined ? 'ignore' : openLog(logfile);
-  const child = spawn(executable, [...process.execArgv, ...process.argv.slice(1)], {
+  const { inheritedOptions } = await import('@lovage/worker');
+  const child = spawn(executable, [...inheritedOptions(process.execArgv), ...process.argv.slice(1)], {
     detached: true,
     stdio: ['ignore', output, output, 'ipc'],
     env: { ...process.env, [INSIDE]: '1' },

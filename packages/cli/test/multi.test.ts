@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { endAll, type Running, startCommand } from './support/command.ts';
+import { bin, endAll, type Running, startCommand } from './support/command.ts';
 import { projectFolder } from './support/folder.ts';
 
 const TASKS = `
@@ -83,7 +83,18 @@ test('what keeps a command in the background from starting is said in the foregr
   expect(wrong).toMatchObject({ code: 78, err: expect.stringContaining('concurrency') });
   const nobody = await run('-A', './tasks.ts', 'beat', '--uid', 'no-such-user-here');
   expect(nobody).toMatchObject({ code: 1, err: expect.stringContaining('cannot become no-such-user-here') });
-  const beat = await run('-A', './tasks.ts', 'beat', '--detach', '--pidfile', 'run/beat.pid', '--umask', '077');
-  expect(beat).toEqual({ code: 0, out: '', err: '' });
-  expect(process.kill(Number(read('run/beat.pid')), 'SIGTERM')).toBe(true);
+  const ofNode = ['--no-warnings', '--cpu-prof', '--cpu-prof-dir', 'profiles', '--inspect=127.0.0.1:0'];
+  const ofBeat = ['-A', './tasks.ts', 'beat', '--detach', '--pidfile', 'run/beat.pid', '--umask', '077'];
+  const beat = startCommand(folder.path, [...ofNode, bin, ...ofBeat], { program: process.execPath });
+  started.push(beat);
+  expect(await beat.ended).toMatchObject({ code: 0, out: '' });
+  const pid = read('run/beat.pid').trim();
+  // What is of this process alone, the one in the background does not have.
+  if (process.platform === 'linux')
+    expect(readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').slice(1, -1)).toEqual([
+      '--no-warnings',
+      bin,
+      ...ofBeat,
+    ]);
+  expect(process.kill(Number(pid), 'SIGTERM')).toBe(true);
 });

@@ -18,6 +18,7 @@ export const app: Lovage = new Lovage('remote', {
   taskDefaultQueue: 'cli-${mark}',
 });
 app.task('tasks.add', { params: ['x', 'y'] }, (x: number, y: number) => x + y);
+app.task('tasks.print', () => console.log('printed'));
 `,
   });
   const started: Running[] = [];
@@ -97,6 +98,17 @@ app.task('tasks.add', { params: ['x', 'y'] }, (x: number, y: number) => x + y);
     expect(JSON.parse(text.split('\n')[0] as string)).toMatchObject({ type: expect.stringMatching(/^worker-/) });
     json.child.kill('SIGINT');
     expect((await json.ended).code).toBe(0);
+  });
+
+  test('a reader that has had enough ends what would go on for ever, and no worker', async () => {
+    const events = start('events', '--json');
+    await events.said('"type"', 'out');
+    events.child.stdout?.destroy();
+    expect((await events.ended).code).toBe(0);
+    worker.child.stdout?.destroy();
+    for (let count = 0; count < 2; count++) await run('call', 'tasks.print');
+    await worker.said(/(?:tasks\.print\[[^\]]*\] succeeded[^]*){2}/);
+    expect((await run('status', ...only)).code).toBe(0);
   });
 
   test('probes and metrics are answered', async () => {

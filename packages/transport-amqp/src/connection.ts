@@ -1,6 +1,7 @@
 import {
   type Capabilities,
   ClosedError,
+  type ConditionalRemoval,
   type Connection,
   ConnectionLostError,
   type ConsumeOptions,
@@ -171,6 +172,21 @@ export class AmqpConnection implements Connection, ConsumerHost {
 
   async remove(topology: Topology): Promise<void> {
     await this.#topology.remove(await this.#requestLink(), topology);
+  }
+
+  /** Over a link of its own: the server ends the connection that asks a quorum queue for it. */
+  async removeIf(removal: ConditionalRemoval): Promise<number> {
+    this.#throwIfOver();
+    const link = await Link.open(this.#settings, this.#clientName, this.logger, undefined);
+    try {
+      return await this.#topology.removeIf(link, removal);
+    } finally {
+      await link.close();
+    }
+  }
+
+  async delayed(): Promise<number> {
+    return this.#topology.delayed(await this.#requestLink());
   }
 
   close(): Promise<void> {

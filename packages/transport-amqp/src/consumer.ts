@@ -12,7 +12,7 @@ import {
   type Outcome,
 } from '@lovage/core/transport';
 import { type IncomingMessage, writeAck, writeNack } from './content.ts';
-import { undelayed } from './delayed.ts';
+import { undelayed, withoutDelayNotes } from './delayed.ts';
 import type { Link, LinkChannel } from './link.ts';
 import { type DeliveryHistory, readHistory, recordHistory, withoutCounters } from './redelivery.ts';
 import { SettledPrefix } from './settled-prefix.ts';
@@ -292,7 +292,8 @@ export class AmqpConsumer implements Consumer {
       return;
     }
     const address = undelayed(exchange, routingKey);
-    const history = readHistory(message, redelivered, address.exchange, address.routingKey);
+    const plain = address.routingKey === routingKey ? message : withoutDelayNotes(message);
+    const history = readHistory(plain, redelivered, address.exchange, address.routingKey);
     if (history.mustBeRecorded && this.host.countRedeliveries) void this.#record(history, queue, tag);
     else this.#hold(toDelivery(history, queue, tag));
   }

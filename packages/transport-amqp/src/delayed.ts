@@ -1,10 +1,12 @@
-import { type ExchangeType, type Publication, UnsupportedError } from '@lovage/core/transport';
+import { type ExchangeType, type Message, type Publication, UnsupportedError } from '@lovage/core/transport';
 import type { Channel } from 'amqplib';
 import { writtenArguments } from './arguments.ts';
 
 /** Source: kombu/transport/native_delayed_delivery.py. */
 const LEVELS = 28;
 const DELIVERY_EXCHANGE = 'celery_delayed_delivery';
+/** By their level: `celery_delayed_0` holds a message for a second, the next for two ... */
+export const DELAY_QUEUES: readonly string[] = Array.from({ length: LEVELS }, (_, level) => `celery_delayed_${level}`);
 /** A message comes out under the name of the last exchange that a level queue dead-lettered it to. */
 const DELAY_EXCHANGE = /^celery_delayed_(?:delivery|\d+)$/;
 /** The last word of our own routing keys for messages that go straight to a queue; see `delayedPublication`. */
@@ -92,12 +94,36 @@ export function undelayed(
     : { exchange, routingKey: key };
 }
 
+/**
+ * The message as it was before the delay: without what the server noted at each level. Published again with these notes,
+ * it would be taken for one that goes round in circles, and be dropped at the first level that it knows already.
+ * Source: RabbitMQ 3.10, rabbit_dead_letter, detect_cycles.
+ */
+export function withoutDelayNotes(message: Message): Message {
+  const { headers } = message;
+  const deaths = headers['x-death'];
+  if (!Array.isArray(deaths)) return message;
+  const others = deaths.filter((death: { readonly queue?: unknown } | null) => !isDelayQueue(death?.queue));
+  const kept = Object.entries(headers).filter(([name]) => {
+    if (name === 'x-death') return false;
+    const [, which] = /^x-(first|last)-death-/.exec(name) ?? [];
+    return which === undefined || !isDelayQueue(headers[`x-${which}-death-queue`]);
+  });
+  return {
+    ...message,
+    headers: Object.fromEntries(others.length === 0 ? kept : [...kept, ['x-death', others]]),
+  };
+}
+
+function isDelayQueue(name: unknown): boolean {
+  return typeof name === 'string' && DELAY_QUEUES.includes(name);
+}
+
 /** Declares the 28 levels as Celery's workers do. Source: kombu/transport/native_delayed_delivery.py, declare_native_delayed_delivery_exchanges_and_queues. */
 export async function declareDelays(api: Channel, queueType: 'quorum' | 'classic'): Promise<void> {
   await api.assertExchange(DELIVERY_EXCHANGE, 'topic', { durable: true });
-  for (let level = 0; level < LEVELS; level++) {
-    const name = `celery_delayed_${level}`;
-    const next = level > 0 ? `celery_delayed_${level - 1}` : DELIVERY_EXCHANGE;
+  for (const [level, name] of DELAY_QUEUES.entries()) {
+    const next = DELAY_QUEUES[level - 1] ?? DELIVERY_EXCHANGE;
     const prefix = '*.'.repeat(LEVELS - 1 - level);
     await api.assertExchange(name, 'topic', { durable: true });
     await api.assertQueue(name, {

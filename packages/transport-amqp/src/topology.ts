@@ -1,14 +1,16 @@
 import {
+  type ConditionalRemoval,
   type Exchange,
   type ExchangeType,
   NotFoundError,
+  PreconditionFailedError,
   type Queue,
   type QueueStatus,
   type Topology,
 } from '@lovage/core/transport';
 import type { Channel } from 'amqplib';
 import { writtenArguments } from './arguments.ts';
-import { bindDelayTarget, declareDelays, type DelayTarget, type KnownTopology } from './delayed.ts';
+import { bindDelayTarget, declareDelays, DELAY_QUEUES, type DelayTarget, type KnownTopology } from './delayed.ts';
 import type { Link, LinkChannel } from './link.ts';
 
 /** From here RabbitMQ refuses queues that are neither durable nor exclusive (541). */
@@ -110,13 +112,44 @@ export class TopologyKeeper implements KnownTopology {
     }
     for (const { name } of queues) {
       await this.#removeOne(link, `delete the queue "${name}"`, (api) => api.deleteQueue(name));
-      this.#deadLetters.delete(name);
-      for (const bound of this.#boundQueues.values()) bound.delete(name);
+      this.#forgetQueue(name);
     }
     for (const { name } of exchanges) {
       if (name !== '') await this.#removeOne(link, `delete the exchange "${name}"`, (api) => api.deleteExchange(name));
       this.#exchangeTypes.delete(name);
     }
+  }
+
+  async removeIf(link: Link, removal: ConditionalRemoval): Promise<number> {
+    const [kind, name] =
+      'queue' in removal ? (['queue', removal.queue] as const) : (['exchange', removal.exchange] as const);
+    try {
+      return await this.#withChannel(link, (channel) =>
+        link.request(`delete the ${kind} "${name}"`, async () => {
+          if ('exchange' in removal) {
+            await channel.api.deleteExchange(name, { ifUnused: true });
+            this.#exchangeTypes.delete(name);
+            return 0;
+          }
+          const { ifEmpty, ifUnused } = removal;
+          const { messageCount } = await channel.api.deleteQueue(name, { ifEmpty, ifUnused });
+          this.#forgetQueue(name);
+          return messageCount;
+        }),
+      );
+    } catch (error) {
+      // The server's text says which; that it exists with other properties is no news here.
+      if (!(error instanceof PreconditionFailedError) || !(error.cause instanceof Error)) throw error;
+      throw new PreconditionFailedError(`RabbitMQ did not delete the ${kind} "${name}": ${error.cause.message}`, {
+        cause: error.cause,
+        facts: { [kind]: name },
+      });
+    }
+  }
+
+  #forgetQueue(name: string): void {
+    this.#deadLetters.delete(name);
+    for (const bound of this.#boundQueues.values()) bound.delete(name);
   }
 
   async #removeOne(link: Link, what: string, run: (api: Channel) => Promise<unknown>): Promise<void> {
@@ -145,6 +178,27 @@ export class TopologyKeeper implements KnownTopology {
       });
       return messageCount;
     });
+  }
+
+  /** Messages in the levels of delayed delivery, whoever sent them: 0 where nobody has declared them. */
+  async delayed(link: Link): Promise<number> {
+    let count = 0;
+    try {
+      await this.#withChannel(link, async (channel) => {
+        // From the longest delay down, as messages go: one that moves meanwhile is counted twice rather than never.
+        for (const queue of DELAY_QUEUES.toReversed()) {
+          const { messageCount } = await link.request(
+            `inspect the queue "${queue}"`,
+            () => channel.api.checkQueue(queue),
+            { queue },
+          );
+          count += messageCount;
+        }
+      });
+    } catch (error) {
+      if (!(error instanceof NotFoundError)) throw error;
+    }
+    return count;
   }
 
   /** The 28 levels, once per connection, and the way from their end to the target. */

@@ -492,6 +492,12 @@ describeWithRabbit('RabbitMQ', () => {
         ['direct', '', queue],
         ['topic', expect.stringMatching(/^celery_delayed_/), 'key.one'],
       ]);
+      // As they were sent, and so they can be delayed again: three seconds are the two levels of one and two.
+      const again = deliveries.map(({ message }) => ({ ...toQueue(queue, ''), message, delayMs: 3000 }));
+      await mine.publish(again);
+      expect(await mine.delayed?.()).toBeGreaterThanOrEqual(3);
+      expect((await inbox.take(3, 30_000)).map(textOf).toSorted()).toEqual(['direct', 'now', 'topic']);
+      for (const { message } of deliveries) expect(message.headers).toEqual({});
       const refused = (await failureOf(
         mine.publish([toQueue('x', 'x', { exchange: 'never-declared', delayMs: 5 })]),
       )) as PublishError;
@@ -503,6 +509,46 @@ describeWithRabbit('RabbitMQ', () => {
     test('is refused where it is not switched on', async () => {
       const error = (await failureOf(connection.publish([toQueue(newName('x'), 'x', { delayMs: 5 })]))) as PublishError;
       expect(error.failures[0]?.error.code).toBe('ERR_UNSUPPORTED');
+    });
+  });
+
+  describe('removal on condition', () => {
+    test('is one step of the broker, and leaves the connection alone', async () => {
+      const queue = await newQueue('remove-if');
+      const exchange = newName('remove-if');
+      const topology: Topology = {
+        exchanges: [{ name: exchange, type: 'direct' }],
+        bindings: [{ queue, exchange, routingKey: 'k' }],
+      };
+      await connection.declare(topology);
+      await connection.publish([toQueue(queue, 'x')]);
+      const { inbox, consumer } = await consumeInto(connection, [queue], 1);
+      await connection.settle([{ delivery: await inbox.takeOne(), outcome: 'ack' }]);
+      const removeIf = (ifEmpty: boolean, ifUnused: boolean): Promise<number> =>
+        connection.removeIf?.({ queue, ifEmpty, ifUnused }) as Promise<number>;
+      const used = await failureOf(removeIf(false, true));
+      expect(used).toMatchObject({ code: 'ERR_PRECONDITION_FAILED', message: expect.stringContaining('in use') });
+      await consumer.cancel();
+      await connection.publish([toQueue(queue, 'y')]);
+      expect(await failureOf(removeIf(true, true))).toMatchObject({
+        code: 'ERR_PRECONDITION_FAILED',
+        message: expect.stringMatching(/^RabbitMQ did not delete the queue .* not empty/),
+      });
+      expect(await failureOf(connection.removeIf?.({ exchange, ifUnused: true }) as Promise<number>)).toMatchObject({
+        code: 'ERR_PRECONDITION_FAILED',
+        message: expect.stringContaining('in use'),
+      });
+      expect(await removeIf(false, true)).toBe(1);
+      expect(await connection.removeIf?.({ exchange, ifUnused: true })).toBe(0);
+      expect(await removeIf(true, true)).toBe(0);
+    });
+
+    test('of a quorum queue is refused by the server, which ends no connection of ours', async () => {
+      const queue = await newQueue('remove-if', { arguments: { 'x-queue-type': 'quorum' } });
+      expect(
+        await failureOf(connection.removeIf?.({ queue, ifEmpty: true, ifUnused: false }) as Promise<number>),
+      ).toMatchObject({ code: 'ERR_UNSUPPORTED' });
+      expect(await connection.inspect(queue)).toEqual({ ready: 0, consumers: 0 });
     });
   });
 

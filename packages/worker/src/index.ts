@@ -9,3 +9,4 @@ export type { Pool, PoolInfo, PoolJob } from './pools/pool.ts';
 export type { DeadReason } from './dead-letters.ts';
 export { HealthServer, type HealthOptions, type HealthReport } from './health.ts';
 export { isInChild } from './pools/children/in-child.ts';
+export { inheritedOptions } from './pools/children/exec-argv.ts';

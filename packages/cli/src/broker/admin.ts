@@ -1,6 +1,8 @@
 import { isLovageError, nearestName, type Lovage } from '@lovage/core';
 import type { Connection, Delivery, ExchangeType } from '@lovage/core/transport';
 import { CommandError, EXIT } from '../exit-codes.ts';
+import { messages } from '../count-text.ts';
+import { removeQueue } from './remove-queue.ts';
 import { take } from './take.ts';
 
 /** What a command of AMQP has to say. */
@@ -47,7 +49,7 @@ export const ADMIN_COMMANDS: Readonly<Record<string, AdminCommand>> = {
   },
   'queue.delete': {
     usage: ['queue', '[if_unused]', '[if_empty]'],
-    help: 'delete a queue with its messages',
+    help: 'delete a queue with its messages; on condition in one step only on RabbitMQ, and not for quorum queues',
     run: (admin, [name = '', ifUnused, ifEmpty]) => admin.deleteQueue(name, flag(ifUnused), flag(ifEmpty)),
   },
   'queue.purge': {
@@ -122,6 +124,13 @@ export class BrokerAdmin {
   }
 
   async deleteExchange(name: string, ifUnused: boolean): Promise<AdminAnswer> {
+    if (ifUnused && this.#connection.removeIf !== undefined) {
+      await this.#connection.removeIf({ exchange: name, ifUnused }).catch((cause: unknown) => {
+        if (!isLovageError(cause, 'ERR_PRECONDITION_FAILED')) throw cause;
+        throw new CommandError(`Queues are bound to the exchange "${name}".`, EXIT.failed, { cause });
+      });
+      return OK;
+    }
     if (ifUnused) {
       const bindings = await this.#connection.bindings?.(name);
       if (bindings === undefined) throw new CommandError('This broker does not tell what is bound.', EXIT.usage);
@@ -159,16 +168,15 @@ export class BrokerAdmin {
   }
 
   async deleteQueue(name: string, ifUnused: boolean, ifEmpty: boolean): Promise<AdminAnswer> {
-    const { ready, consumers = 0 } = await this.#connection.inspect(name);
-    if (ifEmpty && ready > 0) throw new CommandError(`The queue "${name}" has ${ready} messages.`, EXIT.failed);
-    if (ifUnused && consumers > 0) throw new CommandError(`The queue "${name}" has consumers.`, EXIT.failed);
-    await this.#connection.remove({ queues: [{ name }] });
-    return { text: `${ready} messages deleted.\nOK`, value: { deleted: ready } };
+    const removal = await removeQueue(this.#connection, name, { ifUnused, ifEmpty });
+    if ('kept' in removal) throw new CommandError(`The queue "${name}" was not deleted: ${removal.kept}.`, EXIT.failed);
+    const { deleted } = removal;
+    return { text: `${messages(deleted)} deleted.\nOK`, value: { deleted } };
   }
 
   async purge(name: string): Promise<AdminAnswer> {
     const deleted = await this.#connection.purge(name);
-    return { text: `${deleted} messages deleted.\nOK`, value: { deleted } };
+    return { text: `${messages(deleted)} deleted.\nOK`, value: { deleted } };
   }
 
   async get(queue: string, noAck: boolean): Promise<AdminAnswer> {

@@ -1,10 +1,13 @@
 import type { Lovage } from '@lovage/core';
 import {
+  AuthError,
   type Binding,
   type BrokerUrl,
+  ConfigError,
   type Connection,
   ConnectError,
   type Exchange,
+  type ExchangeType,
   maskUrl,
   parseBrokerUrls,
 } from '@lovage/core/transport';
@@ -51,10 +54,13 @@ export async function knownBindings(
   }
   const [url] = parseBrokerUrls(app.settings.brokerReadUrl ?? app.settings.brokerUrl);
   try {
-    const found = await managementBindings(url as BrokerUrl, api);
-    const types = new Map(exchanges.map((one) => [one.name, one]));
-    for (const { exchange } of found) if (!types.has(exchange)) types.set(exchange, { name: exchange, type: 'direct' });
-    return { bindings: found, exchanges: [...types.values()], from: 'broker' };
+    const found = await askManagement(url as BrokerUrl, api);
+    const bound = new Set(found.exchanges.map(({ name }) => name));
+    return {
+      bindings: found.bindings,
+      exchanges: [...found.exchanges, ...exchanges.filter(({ name }) => !bound.has(name))],
+      from: 'broker',
+    };
   } catch (error) {
     if (api !== undefined) throw error;
     return { bindings: own, exchanges, from: 'app', reason: (error as Error).message };
@@ -68,9 +74,15 @@ interface ManagementBinding {
   readonly routing_key: string;
 }
 
-async function managementBindings(url: BrokerUrl, api: string | undefined): Promise<readonly Binding[]> {
+interface ManagementExchange {
+  readonly name: string;
+  readonly type: string;
+}
+
+/** Source: RabbitMQ, management HTTP API, /api/bindings/vhost and /api/exchanges/vhost. */
+async function askManagement(url: BrokerUrl, api: string | undefined): Promise<Omit<KnownBindings, 'from'>> {
   const isTls = url.scheme === 'amqps';
-  if (api !== undefined && !URL.canParse(api))
+  if (api !== undefined && !(URL.canParse(api) && /^https?:$/.test(new URL(api).protocol)))
     throw new CommandError(
       `"${maskUrl(api)}" is no URL. Expected for --api for example http://localhost:15672.`,
       EXIT.usage,
@@ -80,25 +92,41 @@ async function managementBindings(url: BrokerUrl, api: string | undefined): Prom
   );
   const user = decodeURIComponent(base.username) || url.username || 'guest';
   const password = decodeURIComponent(base.password) || url.password || 'guest';
-  const path = `/api/bindings/${encodeURIComponent(url.path || '/')}`;
-  const at = `${base.origin}${base.pathname.replace(/\/(?:api\/?)?$/, '')}${path}`;
-  let response: Response;
-  try {
-    response = await fetch(at, {
-      headers: { authorization: `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}` },
+  const at = `${base.origin}${base.pathname.replace(/\/(?:api\/?)?$/, '')}`;
+  const authorization = `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`;
+  const virtualHost = url.path || '/';
+  const get = async <T>(kind: string): Promise<readonly T[]> => {
+    const response = await fetch(`${at}/api/${kind}/${encodeURIComponent(virtualHost)}`, {
+      headers: { authorization },
       signal: AbortSignal.timeout(MANAGEMENT_MS),
+    }).catch((cause: unknown) => {
+      throw new ConnectError(
+        `RabbitMQ's management plugin did not answer at ${at}. Enable it, or say with --api where it is.`,
+        { cause },
+      );
     });
-  } catch (cause) {
+    if (response.status === 401 || response.status === 403) {
+      throw new AuthError(
+        `RabbitMQ's management plugin at ${at} refused the user "${user}". Expected one with the tag "management" and access to the virtual host "${virtualHost}".`,
+      );
+    }
+    if (response.status === 404) {
+      throw new ConfigError(`RabbitMQ's management plugin at ${at} knows no virtual host "${virtualHost}".`);
+    }
+    const rows: unknown = response.ok ? await response.json().catch(() => undefined) : undefined;
+    if (Array.isArray(rows)) return rows as readonly T[];
     throw new ConnectError(
-      `RabbitMQ's management plugin did not answer at ${at}. Enable it, or say with --api where it is.`,
-      {
-        cause,
-      },
+      `What answers at ${at} is not RabbitMQ's management plugin (status ${response.status}). Say with --api where it is.`,
     );
-  }
-  if (!response.ok) throw new ConnectError(`RabbitMQ's management plugin at ${at} answered ${response.status}.`);
-  const rows = (await response.json()) as readonly ManagementBinding[];
-  return rows
+  };
+  const [bindings, exchanges] = await Promise.all([
+    get<ManagementBinding>('bindings'),
+    get<ManagementExchange>('exchanges'),
+  ]);
+  const types = new Map(exchanges.map(({ name, type }) => [name, type as ExchangeType]));
+  const found = bindings
     .filter(({ source, destination_type: type }) => source !== '' && type === 'queue')
     .map(({ source, destination, routing_key: routingKey }) => ({ queue: destination, exchange: source, routingKey }));
+  const names = new Set(found.map(({ exchange }) => exchange));
+  return { bindings: found, exchanges: [...names].map((name) => ({ name, type: types.get(name) ?? 'direct' })) };
 }

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { Command, Option } from 'commander';
+import { ignoreClosedPipes } from '../closed-pipes.ts';
 import { globalOptions, openApp } from '../context.ts';
 import { addDaemonOptions, daemonize, type DaemonOptions, reportStarted } from '../daemon.ts';
 import { loadScheduler } from '../load-scheduler.ts';
@@ -22,6 +23,7 @@ interface BeatCommandOptions extends DaemonOptions {
 export function beatCommand(): Command {
   const command = new Command('beat')
     .description('Send periodic tasks at their times; of several on one schedule one leads')
+    .argument('[settings...]', 'settings over all others, NAME=VALUE: beat.max_loop_interval=30')
     .addOption(new Option('-l, --loglevel <level>', LOG_LEVELS.join(', ')).default('warning').argParser(logLevel))
     .option('-f, --logfile <file>', 'write the log to this file')
     .option('--pidfile <file>', 'write the process id to this file; refuse to start when its process runs')
@@ -46,9 +48,14 @@ A worker can run one too: lovage -A ./tasks worker -B`,
   return addDaemonOptions(command, '--detach');
 }
 
-async function run(options: BeatCommandOptions, command: Command): Promise<void> {
+async function run(given: readonly string[], options: BeatCommandOptions, command: Command): Promise<void> {
   const globals = globalOptions(command);
+  if (given.length > 0) {
+    const { applyCommandLineSettings } = await import('../command-line-settings.ts');
+    applyCommandLineSettings(given, 'beat');
+  }
   if (await daemonize(options, options.logfile, globals.workdir)) return;
+  ignoreClosedPipes();
   const app = await openApp(globals, { needsTasks: true });
   try {
     await app.loadTransports();

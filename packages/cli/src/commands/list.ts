@@ -33,7 +33,7 @@ Examples:
           .map(({ queue, exchange, routingKey }) => ({ queue, exchange, routing_key: routingKey }))
           .toSorted((a, b) => (a.queue < b.queue ? -1 : 1));
         print(
-          { from, bindings: rows },
+          { from, ...(reason === undefined ? {} : { reason }), bindings: rows },
           options.json === true,
           renderTable(
             ['Queue', 'Exchange', 'Routing Key'],

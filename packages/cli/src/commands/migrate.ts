@@ -4,6 +4,7 @@ import { Command, Option } from 'commander';
 import { globalOptions, openApp, print, type GlobalOptions } from '../context.ts';
 import { CommandError, EXIT } from '../exit-codes.ts';
 import { commandLogger } from '../logging.ts';
+import { messages, messagesWait } from '../count-text.ts';
 import type { MigrationReport, QueuePair } from '../migrate/migration.ts';
 import { isSameBroker } from '../migrate/same-broker.ts';
 import { ProgressBar } from '../progress.ts';
@@ -49,7 +50,8 @@ to --window messages are at both places then. Bodies, headers, properties and id
 
 Without -Q the queues are those of the app (-A), or "celery". With --copy and -T, messages that stay are held until the
 end. Without -F it ends with what waited at the start. Delayed messages (an ETA) stay until they are due: they are
-counted, and the exit code is 1; RabbitMQ does not count them. Messages that workers hold at the source, for their ETA too, come when those workers stop. Priorities keep their
+counted, those in RabbitMQ's celery_delayed_* for all queues together and before anything is moved, and the exit code is
+1. Messages that workers hold at the source, for their ETA too, come when those workers stop. Priorities keep their
 number: Redis serves 0 first, RabbitMQ 9, and only in queues with x-max-priority.
 
 Examples:
@@ -70,7 +72,10 @@ async function run(source: string, destination: string, options: MigrateOptions,
   const from = app.connectBroker('read', { url: source });
   const to = app.connectBroker('write', { url: destination });
   try {
-    const { Migration } = await import('../migrate/migration.ts');
+    const [{ Migration }, { delayedText }] = await Promise.all([
+      import('../migrate/migration.ts'),
+      import('../broker/delayed.ts'),
+    ]);
     const queues = pairs(app, options.queues, isSameBroker(source, destination));
     const migration = new Migration({
       source: from,
@@ -87,11 +92,22 @@ async function run(source: string, destination: string, options: MigrateOptions,
       reconnectMs: app.settings.publishTimeoutSeconds * 1000,
       signal: stop.signal,
       logger: commandLogger(globals),
+      onDelayed: (count) =>
+        process.stderr.write(
+          delayedText(
+            count,
+            forever
+              ? 'They are moved when they are due.'
+              : 'They are not moved: call this again when they are due, or use -F.',
+          ),
+        ),
       onProgress: ({ moved, total }) => bar.update({ done: moved, total: forever ? undefined : total }),
     });
     const report = await migration.run();
     bar.close();
-    const waiting = limit !== undefined && report.moved >= limit ? 0 : waitingIn(report, options.copy === true);
+    const isAtLimit = limit !== undefined && report.moved >= limit;
+    const waiting = isAtLimit ? 0 : waitingIn(report, options.copy === true);
+    const isDelayed = !isAtLimit && (report.delayed ?? 0) > 0;
     show(report, { json, globals, source, destination, copies: options.copy === true });
     if (waiting > 0 && !forever) {
       process.stderr.write(
@@ -99,7 +115,7 @@ async function run(source: string, destination: string, options: MigrateOptions,
       );
     }
     const isMissing = options.queues !== undefined && report.missing.length > 0;
-    if (isMissing || report.failed.length > 0 || (!forever && (waiting > 0 || stop.signal.aborted)))
+    if (isMissing || report.failed.length > 0 || (!forever && (waiting > 0 || isDelayed || stop.signal.aborted)))
       process.exitCode = EXIT.failed;
   } finally {
     bar.close();
@@ -153,7 +169,7 @@ interface ShowOptions {
 }
 
 function show(report: MigrationReport, { json, source, destination, copies }: ShowOptions): void {
-  const { moved, queues, skipped, failed, unsettled, left, missing } = report;
+  const { moved, queues, skipped, failed, unsettled, left, delayed, missing } = report;
   const lines = [
     `${copies ? 'Copied' : 'Moved'} ${messages(moved)} from ${maskUrl(source)} to ${maskUrl(destination)}.`,
     ...Object.entries(queues).map(([queue, moved]) => `  ${queue}: ${moved}`),
@@ -166,14 +182,13 @@ function show(report: MigrationReport, { json, source, destination, copies }: Sh
       ? []
       : [`${messages(unsettled)} may be at both places: the source was lost before it was told.`]),
     ...Object.entries(left).flatMap(([queue, count]) =>
-      count === null || count === 0 || copies ? [] : [`${messages(count)} wait in ${queue} at the source.`],
+      count === null || count === 0 || copies ? [] : [`${messagesWait(count)} in ${queue} at the source.`],
     ),
+    ...(delayed === null || delayed === 0
+      ? []
+      : [`${messages(delayed)} of any queue ${delayed === 1 ? 'is' : 'are'} delayed at the source.`]),
   ];
   print({ source: maskUrl(source), destination: maskUrl(destination), ...report }, json, lines.join('\n'));
-}
-
-function messages(count: number): string {
-  return `${count} ${count === 1 ? 'message' : 'messages'}`;
 }
 
 function seconds(text: string): number {

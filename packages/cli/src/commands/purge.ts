@@ -1,8 +1,9 @@
-import { createInterface } from 'node:readline/promises';
 import { isLovageError, type Lovage } from '@lovage/core';
+import type { Connection } from '@lovage/core/transport';
 import { Command } from 'commander';
+import { confirm } from '../confirm.ts';
 import { globalOptions, openApp, print } from '../context.ts';
-import { CommandError, EXIT } from '../exit-codes.ts';
+import { counted, messages } from '../count-text.ts';
 
 interface PurgeOptions {
   readonly force?: boolean;
@@ -22,7 +23,8 @@ export function purgeCommand(): Command {
     .addHelpText(
       'after',
       `
-At a terminal it asks first; a script has to give --force. What workers hold already is not in a queue, and stays.
+At a terminal it asks first; a script has to give --force. What workers hold already is not in a queue, and stays; so do
+messages that RabbitMQ delays in celery_delayed_*: it says how many there are.
 
 Examples:
   lovage -A ./tasks purge                          the app's queues
@@ -35,15 +37,12 @@ Examples:
         const names = app.queues
           .select({ ...(queues && { queues }), ...(excludeQueues && { exclude: excludeQueues }) })
           .map(({ name }) => name);
-        if (!force) await confirm(names);
+        if (!force) await confirm(`Drop all messages of ${names.join(', ')}?`);
         const dropped = await purgeQueues(app, names);
         const total = Object.values(dropped).reduce((sum, count) => sum + count, 0);
-        const where = `${names.length} ${names.length === 1 ? 'queue' : 'queues'} (${names.join(', ')})`;
-        print(
-          { purged: total, queues: dropped },
-          json,
-          `Dropped ${total} ${total === 1 ? 'message' : 'messages'} from ${where}.`,
-        );
+        const where = `${counted(names.length, 'queue', 'queues')} (${names.join(', ')})`;
+        print({ purged: total, queues: dropped }, json, `Dropped ${messages(total)} from ${where}.`);
+        await sayDelayedAfterPurge(await connectionOf(app));
       } finally {
         await app.close();
       }
@@ -52,9 +51,7 @@ Examples:
 
 /** Empties queues; one that does not exist counts as empty. Gives the messages dropped by queue. */
 export async function purgeQueues(app: Lovage, names: readonly string[]): Promise<Readonly<Record<string, number>>> {
-  const connection = await app
-    .producerConnection()
-    .connection({ timeoutMs: app.settings.publishTimeoutSeconds * 1000 });
+  const connection = await connectionOf(app);
   const dropped: Record<string, number> = {};
   for (const name of names) {
     try {
@@ -67,20 +64,18 @@ export async function purgeQueues(app: Lovage, names: readonly string[]): Promis
   return dropped;
 }
 
+function connectionOf(app: Lovage): Promise<Connection> {
+  return app.producerConnection().connection({ timeoutMs: app.settings.publishTimeoutSeconds * 1000 });
+}
+
+export async function sayDelayedAfterPurge(connection: Connection): Promise<void> {
+  const { sayDelayed } = await import('../broker/delayed.ts');
+  await sayDelayed(connection, 'They are not dropped.');
+}
+
 export function list(text: string): readonly string[] {
   return text
     .split(',')
     .map((name) => name.trim())
     .filter((name) => name !== '');
-}
-
-async function confirm(names: readonly string[]): Promise<void> {
-  if (!process.stdin.isTTY)
-    throw new CommandError('purge asks before it drops messages. Use --force in scripts.', EXIT.usage);
-  const terminal = createInterface({ input: process.stdin, output: process.stderr });
-  const answer = await terminal.question(
-    `Drop all messages of ${names.join(', ')}? They cannot be brought back. [y/N] `,
-  );
-  terminal.close();
-  if (!/^y(es)?$/i.test(answer.trim())) throw new CommandError('Nothing was dropped.', EXIT.failed);
 }

@@ -1,9 +1,10 @@
-import { createInterface } from 'node:readline/promises';
 import type { Lovage } from '@lovage/core';
 import type { Delivery, Message } from '@lovage/core/transport';
 import { Command } from 'commander';
 import { withBroker } from '../broker/with-broker.ts';
+import { confirm } from '../confirm.ts';
 import { globalOptions, openApp, print } from '../context.ts';
+import { messages, messagesWait } from '../count-text.ts';
 import { CommandError, EXIT } from '../exit-codes.ts';
 import { commandLogger } from '../logging.ts';
 import type { MigrationReport } from '../migrate/migration.ts';
@@ -11,7 +12,7 @@ import { renderTable } from '../render-answer.ts';
 import { until } from '../stop-signals.ts';
 import { readTaskFacts } from '../task-facts.ts';
 import { count } from './call.ts';
-import { list as names, purgeQueues } from './purge.ts';
+import { list as names, purgeQueues, sayDelayedAfterPurge } from './purge.ts';
 
 interface QueuesOptions {
   readonly queues?: readonly string[];
@@ -68,8 +69,15 @@ export function queuesCommand(): Command {
   verb('delete', 'Delete queues with all their messages. There is no way back', 'old-queue --if-empty')
     .argument('<queues...>')
     .option('--if-empty', 'only those without messages')
-    .option('--if-unused', 'only those without consumers, where the broker counts them')
+    .option('--if-unused', 'only those without consumers; none where the broker does not count them')
     .option('-f, --force', 'do not ask')
+    .addHelpText(
+      'after',
+      `
+RabbitMQ looks and deletes in one step, but for quorum queues. There and on other brokers a message that comes between
+the look and the deletion is deleted too. While RabbitMQ delays messages in celery_delayed_*, --if-empty keeps the queue:
+they may be for it.`,
+    )
     .action(remove);
   return group.addHelpText(
     'after',
@@ -93,7 +101,10 @@ interface QueueRow {
 
 function list({ queues, json = false }: QueuesOptions, command: Command): Promise<void> {
   return withBroker(command, async ({ app, connection }) => {
-    const { statusOf } = await import('../broker/take.ts');
+    const [{ statusOf }, { sayDelayed }] = await Promise.all([
+      import('../broker/take.ts'),
+      import('../broker/delayed.ts'),
+    ]);
     const all = queues ?? app.queues.all().flatMap(({ name, broadcast }) => (broadcast ? [] : [name]));
     const rows = await Promise.all(
       all.map(async (queue): Promise<QueueRow> => {
@@ -119,6 +130,7 @@ function list({ queues, json = false }: QueuesOptions, command: Command): Promis
         rows.map((row) => [row.queue, cell(row.messages), cell(row.consumers), cell(row.dead)]),
       ),
     );
+    await sayDelayed(connection, 'They are not counted above.');
   });
 }
 
@@ -131,6 +143,8 @@ function show(
     const [{ take }, { messageValue }] = await Promise.all([import('../broker/take.ts'), import('../broker/admin.ts')]);
     const queue = dead ? deadOf(app, given) : given;
     const deliveries = await take(connection, queue, limit);
+    // Before they are printed: whoever reads may have enough of it.
+    await connection.settle(deliveries.map((delivery) => ({ delivery, outcome: 'requeue' as const })));
     if (json) print(deliveries.map(messageValue), true, '');
     else {
       const rows = deliveries.map((delivery) => (dead ? deadRow(delivery) : row(delivery)));
@@ -139,7 +153,6 @@ function show(
         : ['id', 'task', 'eta', 'deliveries', 'arguments'];
       process.stdout.write(rows.length === 0 ? '- empty -\n' : `${renderTable(titles, rows)}\n`);
     }
-    await connection.settle(deliveries.map((delivery) => ({ delivery, outcome: 'requeue' as const })));
   });
 }
 
@@ -189,7 +202,10 @@ async function move({ from, to, isDead = false }: Move, options: QueuesOptions, 
   // Of their own: a broker may stop reading from a connection that publishes.
   const [source, destination] = [app.connectBroker('read'), app.connectBroker('write')];
   try {
-    const { Migration, withoutHeaders } = await import('../migrate/migration.ts');
+    const [{ Migration, withoutHeaders }, { delayedText }] = await Promise.all([
+      import('../migrate/migration.ts'),
+      import('../broker/delayed.ts'),
+    ]);
     const place = isDead ? deadOf(app, from) : from;
     const target = app.queues.get(to);
     if (place === target.name) throw new CommandError(`"${from}" and "${to}" are one queue.`, EXIT.usage);
@@ -215,6 +231,7 @@ async function move({ from, to, isDead = false }: Move, options: QueuesOptions, 
       reconnectMs: app.settings.publishTimeoutSeconds * 1000,
       signal: stop.signal,
       logger: commandLogger(globals),
+      onDelayed: (count) => process.stderr.write(delayedText(count, 'They are not moved.')),
     }).run();
     showMove(report, place, target.name, json);
     // With a limit it may not have come to them.
@@ -237,7 +254,7 @@ function showMove(report: MigrationReport, from: string, to: string, json: boole
     ...missing.map((queue) => `There is no queue "${queue}".`),
     `Moved ${messages(moved)} from ${from} to ${to}.`,
     ...failed.map(({ id, task, error }) => `Not moved: ${task ?? 'a message'}[${id ?? '?'}]: ${error}`),
-    ...(left === 0 ? [] : [`${messages(left)} wait in ${from}.`]),
+    ...(left === 0 ? [] : [`${messagesWait(left)} in ${from}.`]),
   ];
   print({ from, to, ...report }, json, lines.join('\n'));
 }
@@ -247,31 +264,27 @@ function purge(
   { dead, force, json = false }: QueuesOptions,
   command: Command,
 ): Promise<void> {
-  return withBroker(command, async ({ app }) => {
+  return withBroker(command, async ({ app, connection }) => {
     const queues = dead === true ? given.map((queue) => deadOf(app, queue)) : given;
     if (force !== true) await confirm(`Drop all messages of ${queues.join(', ')}?`);
     const dropped = await purgeQueues(app, queues);
     const total = Object.values(dropped).reduce((sum, count) => sum + count, 0);
     print({ purged: total, queues: dropped }, json, `Dropped ${messages(total)} from ${queues.join(', ')}.`);
+    if (dead !== true) await sayDelayedAfterPurge(connection);
   });
 }
 
 function remove(given: readonly string[], options: QueuesOptions, command: Command): Promise<void> {
   return withBroker(command, async ({ connection }) => {
-    const { statusOf } = await import('../broker/take.ts');
+    const { removeQueue } = await import('../broker/remove-queue.ts');
     const { ifEmpty = false, ifUnused = false, force, json = false } = options;
     if (force !== true) await confirm(`Delete ${given.join(', ')} with all messages?`);
     const deleted: Record<string, number> = {};
     const kept: Record<string, string> = {};
     for (const queue of given) {
-      const status = await statusOf(connection, queue);
-      if (status === undefined) kept[queue] = 'there is no such queue';
-      else if (ifEmpty && status.ready > 0) kept[queue] = `it has ${messages(status.ready)}`;
-      else if (ifUnused && (status.consumers ?? 0) > 0) kept[queue] = 'it has consumers';
-      else {
-        await connection.remove({ queues: [{ name: queue }] });
-        deleted[queue] = status.ready;
-      }
+      const removal = await removeQueue(connection, queue, { ifEmpty, ifUnused });
+      if ('kept' in removal) kept[queue] = removal.kept;
+      else deleted[queue] = removal.deleted;
     }
     const lines = [
       ...Object.entries(deleted).map(([queue, count]) => `Deleted ${queue} with ${messages(count)}.`),
@@ -280,16 +293,4 @@ function remove(given: readonly string[], options: QueuesOptions, command: Comma
     print({ deleted, kept }, json, lines.join('\n'));
     if (Object.keys(kept).length > 0) process.exitCode = EXIT.failed;
   });
-}
-
-async function confirm(question: string): Promise<void> {
-  if (!process.stdin.isTTY) throw new CommandError('This asks first. Use --force in scripts.', EXIT.usage);
-  const terminal = createInterface({ input: process.stdin, output: process.stderr });
-  const answer = await terminal.question(`${question} They cannot be brought back. [y/N] `);
-  terminal.close();
-  if (!/^y(es)?$/i.test(answer.trim())) throw new CommandError('Nothing was done.', EXIT.failed);
-}
-
-function messages(count: number): string {
-  return `${count} ${count === 1 ? 'message' : 'messages'}`;
 }

@@ -2,7 +2,7 @@ import type { PeriodicTasks, PeriodicTaskStatus } from '@lovage/beat';
 import { Command } from 'commander';
 import { globalOptions, openApp, print } from '../context.ts';
 import { loadScheduler } from '../load-scheduler.ts';
-import { number } from './call.ts';
+import { count } from './call.ts';
 
 interface ScheduleOptions {
   readonly schedule?: string;
@@ -31,7 +31,7 @@ export function scheduleCommand(): Command {
   );
   verb('next', 'the next times of one', 'report -n 3')
     .argument('<name>', 'its name in the schedule')
-    .option('-n, --count <n>', 'how many', number, 5)
+    .option('-n, --count <n>', 'how many', count, 5)
     .action((name: string, options: ScheduleOptions, command: Command) =>
       withTasks(options, command, async (tasks) => {
         const [instants, all] = await Promise.all([tasks.next(name, options.count ?? 5), tasks.list()]);

@@ -80,7 +80,11 @@ async function upgraded(file: string, source: string, django: boolean): Promise<
     return readPythonSettings(source, { django });
   }
   if (/^\.[cm]?[jt]s$/.test(extname(file))) {
-    const { readScriptSettings } = await import('../upgrade/script-settings.ts');
+    const [{ refuseSyntaxErrors }, { readScriptSettings }] = await Promise.all([
+      import('../upgrade/script-syntax.ts'),
+      import('../upgrade/script-settings.ts'),
+    ]);
+    await refuseSyntaxErrors(source, file);
     return readScriptSettings(source);
   }
   throw new CommandError(`${file} is no settings file that is known. Expected .py, .ts or .js.`, EXIT.usage);
@@ -117,7 +121,10 @@ interface Shown {
   readonly backup: string | undefined;
 }
 
-async function show({ settings, todos }: UpgradedSettings, { json, check, target, backup }: Shown): Promise<void> {
+async function show(
+  { settings, todos, notes }: UpgradedSettings,
+  { json, check, target, backup }: Shown,
+): Promise<void> {
   const { withoutEffect } = await import('../upgrade/upgraded-settings.ts');
   const idle = settings.filter(({ name }) => withoutEffect(name) !== undefined);
   if (json) {
@@ -128,7 +135,7 @@ async function show({ settings, todos }: UpgradedSettings, { json, check, target
       effect: withoutEffect(name) === undefined,
     }));
     process.stdout.write(
-      `${JSON.stringify({ written: check ? null : target, backup: backup ?? null, settings: rows, todo: todos })}\n`,
+      `${JSON.stringify({ written: check ? null : target, backup: backup ?? null, settings: rows, todo: todos, notes })}\n`,
     );
     return;
   }
@@ -137,6 +144,7 @@ async function show({ settings, todos }: UpgradedSettings, { json, check, target
     check ? `${settings.length} settings can be rewritten.` : `Wrote ${settings.length} settings to ${target}.`,
     ...idle.map(({ line, key, name }) => `  line ${line}: ${key} changes nothing here: ${withoutEffect(name)}`),
     ...todos.map(({ line, reason }) => `  line ${line}: to do: ${reason}`),
+    ...notes.map((note) => `  ${note}`),
   ];
   process.stdout.write(`${lines.join('\n')}\n`);
 }

@@ -5,12 +5,14 @@ import type { Beat } from '@lovage/beat';
 import { importInstalled } from '@lovage/core/transport';
 import { HealthServer, Worker, type StopKind } from '@lovage/worker';
 import { Command, Option } from 'commander';
+import { ignoreClosedPipes } from '../closed-pipes.ts';
 import { globalOptions, openApp, projectOf, type GlobalOptions } from '../context.ts';
 import { addDaemonOptions, daemonize, type DaemonOptions, reportStarted } from '../daemon.ts';
 import { CommandError, EXIT } from '../exit-codes.ts';
 import { loadScheduler } from '../load-scheduler.ts';
 import { LOG_LEVELS } from '../logging.ts';
 import { expandFileName, expandNodeName } from '../node-name.ts';
+import { overrideSetting } from '../override-setting.ts';
 import { takePidfile } from '../pidfile.ts';
 import { logLevel, setUpLogging } from '../set-up-logging.ts';
 import { number } from './call.ts';
@@ -54,6 +56,7 @@ interface WorkerCommandOptions extends DaemonOptions {
 export function workerCommand(): Command {
   const command = new Command('worker')
     .description('Run a worker: take tasks from the broker, run them, store their results')
+    .argument('[settings...]', 'settings over all others, NAME=VALUE: worker.prefetch_multiplier=10')
     .option('-n, --hostname <name>', 'node name; %h host, %n name of the host, %d its domain (default: celery@%h)')
     .addOption(new Option('-l, --loglevel <level>', `${LOG_LEVELS.join(', ')}`).default('warning').argParser(logLevel))
     .option('-f, --logfile <file>', 'write the log to this file')
@@ -92,6 +95,7 @@ Examples:
   lovage -A ./tasks worker -l info
   lovage -A ./tasks.ts:app worker -c 50 -Q mail,images -n mail@%h
   lovage -A ./tasks worker -P processes --autoscale=8,2 --max-tasks-per-child 1000
+  lovage -A ./tasks worker -l info -- worker.prefetch_multiplier=10 task.acks_late=false
 
 Signals: TERM finishes running tasks within workerShutdownTimeout and ends with 0; INT does the same, a second one
 stops at once, a third one kills; QUIT (or TERM with REMAP_SIGTERM=SIGQUIT) stops at once. What has not run goes back
@@ -106,15 +110,20 @@ to the broker.`,
   return command;
 }
 
-async function run(options: WorkerCommandOptions, command: Command): Promise<void> {
+async function run(given: readonly string[], options: WorkerCommandOptions, command: Command): Promise<void> {
   const globals = globalOptions(command);
+  // Over what the app says, before it is read; children read them too.
+  if (given.length > 0) {
+    const { applyCommandLineSettings } = await import('../command-line-settings.ts');
+    applyCommandLineSettings(given, 'worker');
+  }
   const nodeName = expandNodeName(options.hostname);
   const logfile = options.logfile === undefined ? undefined : expandFileName(options.logfile, nodeName);
   if (await daemonize(options, logfile, globals.workdir)) return;
-  // Over what the app says, before it is read; children read them too.
-  if (options.timeLimit !== undefined) process.env.LOVAGE_TASK_TIME_LIMIT = String(options.timeLimit);
-  if (options.softTimeLimit !== undefined) process.env.LOVAGE_TASK_SOFT_TIME_LIMIT = String(options.softTimeLimit);
-  if (options.disablePrefetch === true) process.env.LOVAGE_WORKER_DISABLE_PREFETCH = 'true';
+  ignoreClosedPipes();
+  if (options.timeLimit !== undefined) overrideSetting('taskTimeLimit', String(options.timeLimit));
+  if (options.softTimeLimit !== undefined) overrideSetting('taskSoftTimeLimit', String(options.softTimeLimit));
+  if (options.disablePrefetch === true) overrideSetting('workerDisablePrefetch', 'true');
   const app = await openApp(globals, { needsTasks: true, ...(options.include && { include: options.include }) });
   let worker: Worker | undefined;
   try {

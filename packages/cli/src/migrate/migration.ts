@@ -48,6 +48,8 @@ export interface MigrationOptions {
   readonly signal: AbortSignal;
   readonly logger: Logger;
   readonly onProgress?: (progress: MigrationProgress) => void;
+  /** Before anything is touched: so many messages are out of reach, see {@link MigrationReport.delayed}. */
+  readonly onDelayed?: (count: number) => void;
 }
 
 export interface MigrationProgress {
@@ -76,6 +78,8 @@ export interface MigrationReport {
   readonly unsettled: number;
   /** Messages that wait at the source now, delayed ones included; null: the broker did not say. */
   readonly left: Readonly<Record<string, number | null>>;
+  /** Of any queue, kept back by the source until they are due and counted with none; null: the broker did not say. */
+  readonly delayed: number | null;
   /** Queues that the source does not have. */
   readonly missing: readonly string[];
 }
@@ -130,6 +134,8 @@ export class Migration {
       at,
       queues.map(({ from }) => from),
     );
+    const delayed = (await at.delayed?.()) ?? 0;
+    if (delayed > 0) this.#options.onDelayed?.(delayed);
     const present = queues.filter(({ from }) => counts.get(from) !== undefined);
     const missing = queues.filter(({ from }) => !present.some((pair) => pair.from === from)).map(({ from }) => from);
     for (const pair of present) await declareAt(to, pair);
@@ -139,17 +145,21 @@ export class Migration {
     this.#progress();
     if (present.length > 0 && this.#limit > 0) await this.#work(present);
     const names = present.map(({ from }) => from);
-    const left = await source
+    const after = await source
       .connection({ timeoutMs: reconnectMs })
-      .then((connection) => sizes(connection, names))
-      .catch(() => new Map<string, number | undefined>());
+      .then(async (connection) => ({
+        left: await sizes(connection, names),
+        delayed: (await connection.delayed?.()) ?? 0,
+      }))
+      .catch(() => undefined);
     return {
       moved: this.#moved,
       queues: Object.fromEntries(this.#counts),
       skipped: this.#skipped,
       failed: this.#failed,
       unsettled: this.#unsettled,
-      left: Object.fromEntries(names.map((name) => [name, left.get(name) ?? null])),
+      left: Object.fromEntries(names.map((name) => [name, after?.left.get(name) ?? null])),
+      delayed: after?.delayed ?? null,
       missing,
     };
   }

@@ -1,7 +1,7 @@
 import { type Todo, type UpgradedSetting, type UpgradedSettings, withoutEffect } from './upgraded-settings.ts';
 
 /** The text of `lovage.config.ts`, in the order of the old file. */
-export function renderConfig({ settings, todos, preamble, imports }: UpgradedSettings, source: string): string {
+export function renderConfig({ settings, todos, notes, preamble, imports }: UpgradedSettings, source: string): string {
   const modules = new Map(imports);
   modules.set('@lovage/core', new Set(['defineConfig', ...(imports.get('@lovage/core') ?? [])]));
   const head = [...modules]
@@ -14,6 +14,7 @@ export function renderConfig({ settings, todos, preamble, imports }: UpgradedSet
   const body = rows.map(({ text }) => indent(text)).join('\n');
   return `${[
     `// Rewritten from ${source} by "lovage upgrade settings".`,
+    ...notes.map((note) => `// ${note}`),
     ...head,
     '',
     ...preamble.flatMap((statement) => [statement, '']),

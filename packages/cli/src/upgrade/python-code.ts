@@ -1,5 +1,6 @@
 import type { SyntaxNode } from '@lezer/common';
 import { readNumber, readString, unescape, Untranslatable } from './python-literals.ts';
+import { callArguments, childrenOf, ENVIRONMENT, one, only } from './python-nodes.ts';
 import { quoted } from './upgraded-settings.ts';
 
 /** A module-level name, as TypeScript has it, and what stands for it. */
@@ -13,8 +14,6 @@ export interface Constant {
 /** The constant of a name, if it has one value that can be said in TypeScript. */
 export type Resolve = (name: string) => Constant | undefined;
 
-const PUNCTUATION = new Set(['(', ')', '[', ']', '{', '}', ',', 'Comment']);
-
 /** Seconds by the names that `timedelta` has for its parts, in its order. Source: Python, datetime.timedelta. */
 const DELTA_SECONDS: Readonly<Record<string, number>> = {
   days: 86_400,
@@ -26,7 +25,6 @@ const DELTA_SECONDS: Readonly<Record<string, number>> = {
   weeks: 604_800,
 };
 const CRONTAB = ['minute', 'hour', 'day_of_week', 'day_of_month', 'month_of_year'];
-const ENVIRONMENT = /(?:^|\.)environ\.get$|(?:^|\.)getenv$|^(?:env|config)$/;
 const COMPARISON = /^(?:[<>]=?|[=!]=)$/;
 const QUEUE = ['name', 'exchange', 'routing_key', 'channel', 'bindings'];
 
@@ -259,80 +257,6 @@ export class PythonCode {
     return operator !== undefined && COMPARISON.test(this.text(operator));
   }
 
-  /** The value of a literal, of one that a name stands for too; undefined for what is known only when it runs. */
-  literal(node: SyntaxNode): unknown {
-    switch (node.name) {
-      case 'Number':
-        return Number(readNumber(this.text(node)).replaceAll('_', ''));
-      case 'String':
-        return readString(this.text(node));
-      case 'Boolean':
-        return this.text(node) === 'True';
-      case 'None':
-        return null;
-      case 'ParenthesizedExpression':
-        return this.literal(only(node));
-      case 'VariableName': {
-        const value = this.#resolve(this.text(node))?.value;
-        return value === undefined ? undefined : this.literal(value);
-      }
-      case 'UnaryExpression': {
-        const [operator, operand] = childrenOf(node) as [SyntaxNode, SyntaxNode];
-        const value = this.literal(operand);
-        return this.text(operator) === '-' && typeof value === 'number' ? -value : undefined;
-      }
-      case 'ArrayExpression':
-      case 'TupleExpression':
-      case 'SetExpression':
-        return this.literals(childrenOf(node));
-      case 'DictionaryExpression':
-        return this.#literalObject(node);
-      default:
-        return undefined;
-    }
-  }
-
-  /** The literals that it may come to: of a condition both, of a variable of the environment what stands for it. */
-  possible(node: SyntaxNode): readonly unknown[] {
-    switch (node.name) {
-      case 'ParenthesizedExpression':
-        return this.possible(only(node));
-      case 'ConditionalExpression': {
-        const [yes, , , , no] = childrenOf(node);
-        return [yes, no].flatMap((branch) => (branch === undefined ? [] : this.possible(branch)));
-      }
-      case 'CallExpression': {
-        const callee = node.firstChild;
-        if (callee === null || !ENVIRONMENT.test(this.text(callee))) return [];
-        const { positional, named } = this.#arguments(callee.nextSibling as SyntaxNode);
-        const fallback = positional[1] ?? named.get('default');
-        return fallback === undefined ? [] : this.possible(fallback);
-      }
-      default: {
-        const value = this.literal(node);
-        return value === undefined ? [] : [value];
-      }
-    }
-  }
-
-  /** undefined when one of them is none. */
-  literals(nodes: readonly SyntaxNode[]): readonly unknown[] | undefined {
-    const values = nodes.map((node) => this.literal(node));
-    return values.includes(undefined) ? undefined : values;
-  }
-
-  #literalObject(node: SyntaxNode): object | undefined {
-    const items = childrenOf(node);
-    const entries: [string, unknown][] = [];
-    for (let at = 0; at < items.length; at += 3) {
-      const [key, colon, value] = items.slice(at, at + 3);
-      const said = value === undefined ? undefined : this.literal(value);
-      if (key?.name !== 'String' || colon?.name !== ':' || said === undefined) return undefined;
-      entries.push([readString(this.text(key)), said]);
-    }
-    return Object.fromEntries(entries);
-  }
-
   #conditional(node: SyntaxNode): string {
     const [yes, , test, , no] = childrenOf(node) as [SyntaxNode, SyntaxNode, SyntaxNode, SyntaxNode, SyntaxNode];
     return `${this.#code(test)} ? ${this.#code(yes)} : ${this.#code(no)}`;
@@ -356,7 +280,7 @@ export class PythonCode {
   #call(node: SyntaxNode): string {
     const callee = node.firstChild as SyntaxNode;
     const path = this.text(callee);
-    const { positional, named } = this.#arguments(callee.nextSibling as SyntaxNode);
+    const { positional, named } = callArguments(callee.nextSibling as SyntaxNode, this.#source);
     const name = path.split('.').at(-1) as string;
     if (ENVIRONMENT.test(path)) return this.#environment(positional, named);
     switch (name) {
@@ -404,24 +328,6 @@ export class PythonCode {
   #number(name: 'int' | 'float', code: string): string {
     const mayHavePoint = /[*/]|\d\.\d/.test(code);
     return name === 'int' && mayHavePoint ? `Math.trunc(Number(${code}))` : `Number(${code})`;
-  }
-
-  #arguments(list: SyntaxNode): {
-    readonly positional: readonly SyntaxNode[];
-    readonly named: ReadonlyMap<string, SyntaxNode>;
-  } {
-    const items = childrenOf(list);
-    const positional: SyntaxNode[] = [];
-    const named = new Map<string, SyntaxNode>();
-    for (let at = 0; at < items.length; at++) {
-      const item = items[at] as SyntaxNode;
-      if (item.name === '*' || item.name === '**') throw new Untranslatable('Spread arguments have no counterpart.');
-      if (items[at + 1]?.name === 'AssignOp') {
-        named.set(this.text(item), items[at + 2] as SyntaxNode);
-        at += 2;
-      } else positional.push(item);
-    }
-    return { positional, named };
   }
 
   /** By their names, in the order in which Python takes them by place. */
@@ -505,26 +411,6 @@ export class PythonCode {
     const names = this.imports.get(module) ?? new Set();
     this.imports.set(module, names.add(name));
   }
-}
-
-/** Without punctuation and comments; colons, stars and operators stay. */
-export function childrenOf(node: SyntaxNode): readonly SyntaxNode[] {
-  const children: SyntaxNode[] = [];
-  for (let child = node.firstChild; child !== null; child = child.nextSibling) {
-    if (!PUNCTUATION.has(child.name)) children.push(child);
-  }
-  return children;
-}
-
-function only(node: SyntaxNode): SyntaxNode {
-  return one(childrenOf(node), node.name);
-}
-
-function one(nodes: readonly SyntaxNode[], what: string): SyntaxNode {
-  const [node] = nodes;
-  if (node === undefined || nodes.length > 1)
-    throw new Untranslatable(`${what} of ${nodes.length} values is not known.`);
-  return node;
 }
 
 /** TypeScript does not mix `??` with other operators, and a condition binds more loosely than any. */

@@ -4,9 +4,11 @@ import { nearestName, type Settings } from '@lovage/core';
 import { SETTING_SPELLINGS, type SettingName } from '@lovage/core/settings';
 import { CommandError, EXIT } from '../exit-codes.ts';
 import { changedNames } from './python-changes.ts';
-import { childrenOf, type Constant, PythonCode } from './python-code.ts';
+import { type Constant, PythonCode } from './python-code.ts';
 import { readString, Untranslatable } from './python-literals.ts';
-import { refusalOf } from './setting-values.ts';
+import { childrenOf } from './python-nodes.ts';
+import { PythonValues } from './python-values.ts';
+import { expectedOf, meaningOfText, nothingOf, refusalOf } from './setting-values.ts';
 import {
   looksLikeSetting,
   settingNamed,
@@ -30,6 +32,10 @@ interface Assignment {
   readonly scope: string | undefined;
   /** Said of an app, and no name of the module: `app.conf.key = ...`, `Celery(key=...)`. */
   readonly ofApp: boolean;
+}
+
+interface FoundSetting extends UpgradedSetting {
+  readonly assignment: Assignment;
 }
 
 /** Their keys are options of ours. */
@@ -58,6 +64,7 @@ class PythonSettings {
   readonly #source: string;
   readonly #django: boolean;
   readonly #code: PythonCode;
+  readonly #values: PythonValues;
   readonly #assignments: Assignment[] = [];
   readonly #others: SyntaxNode[] = [];
   /** How often a module-level name is given a value or changed, wherever that is. */
@@ -65,13 +72,16 @@ class PythonSettings {
   /** Module-level names that settings refer to, in the order in which they must stand. */
   readonly #constants = new Map<string, Constant>();
   readonly #resolving = new Set<string>();
-  readonly #settings: (UpgradedSetting & { readonly assignment: Assignment })[] = [];
+  readonly #classes = new Set<string>();
+  readonly #settings: FoundSetting[] = [];
   readonly #todos: Todo[] = [];
 
   constructor(source: string, django: boolean) {
     this.#source = source.replaceAll('\r\n', '\n');
     this.#django = django;
-    this.#code = new PythonCode(this.#source, (name) => this.#resolve(name));
+    const resolve = (name: string): Constant | undefined => this.#resolve(name);
+    this.#code = new PythonCode(this.#source, resolve);
+    this.#values = new PythonValues(this.#source, resolve);
   }
 
   read(): UpgradedSettings {
@@ -84,12 +94,15 @@ class PythonSettings {
     this.#collect(statements, undefined);
     for (const assignment of this.#lastOnes()) this.#upgrade(assignment);
     for (const statement of this.#others) this.#mention(statement);
-    const settings = this.#agreeing().map(({ assignment, ...setting }) =>
-      !assignment.ofApp && this.#constants.has(setting.key) ? { ...setting, code: constantName(setting.key) } : setting,
+    const settings = this.#withoutRepeats(this.#agreeing()).map(({ assignment, ...setting }) =>
+      !assignment.ofApp && this.#constants.has(setting.key)
+        ? { ...setting, code: this.#fitted(setting.name, assignment.values, constantName(setting.key)) }
+        : setting,
     );
     return {
-      settings: this.#withoutRepeats(settings),
+      settings,
       todos: this.#todos.toSorted((a, b) => a.line - b.line),
+      notes: this.#mixture(),
       preamble: this.#constants.size === 0 ? [] : [this.#declarations()],
       imports: this.#code.imports,
     };
@@ -127,6 +140,7 @@ class PythonSettings {
         case 'ClassDefinition': {
           const body = statement.getChild('Body');
           const name = statement.getChild('VariableName');
+          if (name !== null) this.#classes.add(this.#code.text(name));
           this.#collect(
             body === null ? [] : childrenOf(body).filter((child) => child.name !== ':'),
             name === null ? scope : this.#code.text(name),
@@ -253,7 +267,7 @@ class PythonSettings {
   }
 
   /** Which class is used is not known: where they disagree nobody wins. */
-  #agreeing(): readonly (UpgradedSetting & { readonly assignment: Assignment })[] {
+  #agreeing(): readonly FoundSetting[] {
     return this.#settings.filter((setting) => {
       const { name, code, assignment } = setting;
       const others = this.#settings.filter((other) => other.name === name && other.code !== code);
@@ -281,7 +295,7 @@ class PythonSettings {
       return;
     }
     try {
-      const code = this.#valueOf(values, WITH_OPTIONS.has(name));
+      const code = this.#fitted(name, values, this.#valueOf(values, WITH_OPTIONS.has(name)));
       const said = this.#said(values, code);
       const refusal = this.#possible(values)
         .map((value) => refusalOf(name, value, said))
@@ -304,14 +318,33 @@ class PythonSettings {
   /** The literals that it may be; undefined stands for what is known only when it runs. */
   #possible(values: readonly SyntaxNode[]): readonly unknown[] {
     const [value, ...more] = values;
-    if (value === undefined || more.length > 0) return [this.#code.literals(values)];
-    return [undefined, ...this.#code.possible(value)];
+    if (value === undefined || more.length > 0) return [this.#values.literals(values)];
+    return [undefined, ...this.#values.possible(value)];
   }
 
   /** A constant is what stands for it. */
   #said([value, ...more]: readonly SyntaxNode[], code: string): string {
     const isName = value?.name === 'VariableName' && more.length === 0;
     return isName ? (this.#resolve(this.#code.text(value))?.code ?? code) : code;
+  }
+
+  /** What the environment says is text, which Python's own reader may take for a number; here a number is a number. */
+  #fitted(name: SettingName, [value, ...more]: readonly SyntaxNode[], code: string): string {
+    if (value === undefined || more.length > 0 || !this.#values.mayBeOfEnvironment(value)) return code;
+    switch (meaningOfText(name)) {
+      case 'text':
+        return code;
+      case 'flag':
+        return `Boolean(${code})`;
+      case 'other':
+        throw new Untranslatable(`What the environment says is a text. Expected ${expectedOf(name)}.`);
+      case 'number': {
+        if (!this.#values.mayBeNone(value)) return `Number(${code})`;
+        const read = code.replace(/ \?\? null$/, '');
+        if (/^[\w$.]+(?:\['[^']*'\])?$/.test(read)) return `${read} ? Number(${read}) : ${nothingOf(name)}`;
+        throw new Untranslatable(`It may be None, or a text that the environment says. Expected ${expectedOf(name)}.`);
+      }
+    }
   }
 
   #valueOf(values: readonly SyntaxNode[], renames: boolean): string {
@@ -344,23 +377,33 @@ class PythonSettings {
   #mention(statement: SyntaxNode): void {
     // Small letters are settings' names only where something is given to them.
     const names = new Set(this.#changedIn(statement).filter((name) => this.#settingOf(name, false) !== undefined));
-    let isElsewhere = false;
+    let elsewhere: string | undefined;
     statement.cursor().iterate(({ name, node }) => {
       const text = name === 'MemberExpression' || name === 'VariableName' ? this.#code.text(node) : '';
       if (name === 'ImportStatement') {
-        isElsewhere ||= node.lastChild?.name === '*';
+        if (node.lastChild?.name === '*') elsewhere ??= ELSEWHERE;
         return false;
       }
       if (name === 'MemberExpression' && /(?:^|\.)conf$/.test(text)) names.add(text);
       if (/^(?:globals|locals|vars|exec)$/.test(text) && node.parent?.name === 'CallExpression') names.add(`${text}()`);
       if (name === 'VariableName' && text !== text.toLowerCase() && this.#settingOf(text, false)) names.add(text);
-      if (name === 'CallExpression' && /(?:^|\.)Celery$/.test(this.#code.text(node.firstChild as SyntaxNode))) {
-        names.add('Celery()');
-      }
+      const callee = name === 'CallExpression' ? this.#code.text(node.firstChild as SyntaxNode) : '';
+      if (/(?:^|\.)Celery$/.test(callee)) names.add('Celery()');
+      if (/\.config_from_(?:object|envvar)$/.test(callee)) elsewhere ??= this.#sourceOf(node);
       return true;
     });
-    if (isElsewhere) this.#todo(statement, ELSEWHERE);
+    if (elsewhere !== undefined) this.#todo(statement, elsewhere);
     else if (names.size > 0) this.#todo(statement, `${[...names].join(', ')} depends on more than a value.`);
+  }
+
+  /** Where `app.config_from_object(...)` takes settings from; undefined: from this module, which is read here. */
+  #sourceOf(call: SyntaxNode): string | undefined {
+    const [source] = childrenOf(call.lastChild as SyntaxNode).filter(({ name }) => name !== 'AssignOp');
+    if (source === undefined) return ELSEWHERE;
+    const text = this.#code.text(source);
+    if (text === '__name__' || (source.name === 'VariableName' && this.#classes.has(text))) return undefined;
+    const module = source.name === 'String' ? readString(text).split(':')[0] : text;
+    return `Settings of ${module} are not followed: give its file to this command too.`;
   }
 
   #todo(statement: Span, reason: string): void {
@@ -386,10 +429,35 @@ class PythonSettings {
     return comment === undefined ? [] : [comment];
   }
 
-  /** The last one holds, as in Python. */
-  #withoutRepeats(settings: readonly UpgradedSetting[]): readonly UpgradedSetting[] {
-    return settings.filter(({ name }, at) => !settings.slice(at + 1).some((later) => later.name === name));
+  /** The last one holds, as in Python; of an old name and today's, which differ, nobody knows which. */
+  #withoutRepeats(settings: readonly FoundSetting[]): readonly FoundSetting[] {
+    return settings.filter((setting, at) => {
+      const { name, key, code, assignment } = setting;
+      const rivals = settings.filter(
+        (other) => other.name === name && other.key !== key && other.code !== code && !other.assignment.ofApp,
+      );
+      if (assignment.ofApp || rivals.length === 0) return !settings.slice(at + 1).some((later) => later.name === name);
+      const keys = [setting, ...rivals].map((one) => one.key);
+      this.#todo(assignment.statement, `${[...new Set(keys)].join(' and ')} are one setting, with different values.`);
+      return false;
+    });
   }
+
+  /** Celery refuses names of before 4.0 beside today's. Source: celery/app/utils.py, detect_settings. */
+  #mixture(): readonly string[] {
+    if (this.#django) return [];
+    const keys = [...new Set(this.#settings.map(({ key }) => key))];
+    const old = keys.filter((key) => key === key.toUpperCase());
+    const today = keys.filter((key) => key === key.toLowerCase() && key.includes('_'));
+    if (old.length === 0 || today.length === 0) return [];
+    return [
+      `Celery refuses a file with names of before 4.0 (${shortList(old)}) and today's (${shortList(today)}): see that none is a leftover.`,
+    ];
+  }
+}
+
+function shortList(names: readonly string[]): string {
+  return names.length > 3 ? `${names.slice(0, 3).join(', ')} and ${names.length - 3} more` : names.join(', ');
 }
 
 /** Words that mean something in TypeScript get a mark. */

@@ -52,7 +52,8 @@ export function readScriptSettings(source: string): UpgradedSettings {
       add(property, key, value === undefined ? (key ?? text(property)) : dedented(text(value), source, value.from));
     }
     const holder = statements.find(({ from, to }) => from <= best.from && best.to <= to);
-    return { settings, todos, preamble: statements.filter((one) => one !== holder).map(text), imports: new Map() };
+    const preamble = statements.filter((one) => one !== holder).map(text);
+    return { ...withoutRepeats(settings, todos), notes: [], preamble, imports: new Map() };
   }
   const preamble: string[] = [];
   for (const statement of statements) {
@@ -61,7 +62,31 @@ export function readScriptSettings(source: string): UpgradedSettings {
     if (settingNamed(key) !== undefined || looksLikeSetting(key)) add(statement, key, value);
     else preamble.push(text(statement));
   }
-  return { settings, todos, preamble, imports: new Map() };
+  return { ...withoutRepeats(settings, todos), notes: [], preamble, imports: new Map() };
+}
+
+/** The last one under a key holds, as in JavaScript; of several keys of one setting, which differ, nobody knows which. */
+function withoutRepeats(
+  settings: readonly UpgradedSetting[],
+  todos: readonly Todo[],
+): Pick<UpgradedSettings, 'settings' | 'todos'> {
+  const last = settings.filter(({ key }, at) => !settings.slice(at + 1).some((later) => later.key === key));
+  const rivalsOf = ({ name, code }: UpgradedSetting): readonly UpgradedSetting[] =>
+    last.filter((other) => other.name === name && other.code !== code);
+  const undecided = last.filter((setting) => rivalsOf(setting).length > 0);
+  return {
+    settings: last.filter(
+      (setting, at) => !undecided.includes(setting) && last.findIndex(({ name }) => name === setting.name) === at,
+    ),
+    todos: [
+      ...todos,
+      ...undecided.map((setting) => ({
+        line: setting.line,
+        source: `${setting.key}: ${setting.code}`,
+        reason: `${[...new Set([setting, ...rivalsOf(setting)].map(({ key }) => key))].join(' and ')} are one setting, with different values.`,
+      })),
+    ].toSorted((a, b) => a.line - b.line),
+  };
 }
 
 function childrenOf(node: SyntaxNode): readonly SyntaxNode[] {

@@ -31,6 +31,25 @@ export function refusalOf(name: SettingName, value: unknown, code: string): stri
   return wrongKind(name, value);
 }
 
+/** What a text of the environment has to become for a setting; `other`: nothing that can be said in general. */
+export function meaningOfText(name: SettingName): 'text' | 'number' | 'flag' | 'other' {
+  const kind = SETTINGS.get(name)?.kind;
+  if (kind === undefined || kind.read('x') !== undefined) return 'text';
+  if (typeof kind.fromText('{}') === 'object') return 'other';
+  const one = kind.fromText('1');
+  return typeof one === 'number' ? 'number' : typeof one === 'boolean' ? 'flag' : Array.isArray(one) ? 'other' : 'text';
+}
+
+/** Ends the sentence "Expected ...". */
+export function expectedOf(name: SettingName): string {
+  return SETTINGS.get(name)?.kind.expected ?? 'a value';
+}
+
+/** What stands for None: a value of its own, or that the setting is not given. */
+export function nothingOf(name: SettingName): 'null' | 'undefined' {
+  return SETTINGS.get(name)?.whenNull === 'value' ? 'null' : 'undefined';
+}
+
 /** As core reads it. */
 function wrongKind(name: SettingName, value: unknown): string | undefined {
   const setting = SETTINGS.get(name);

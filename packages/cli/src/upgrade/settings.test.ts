@@ -13,6 +13,15 @@ function value(code: string): string {
   return settings[0]?.code ?? `TODO ${todos[0]?.reason}`;
 }
 
+/** Name and code of what is translated, and the lines that are left to do. */
+function upgraded(source: string): { readonly settings: object; readonly left: readonly number[] } {
+  const { settings, todos } = readPythonSettings(source);
+  return {
+    settings: Object.fromEntries(settings.map(({ name, code }) => [name, code])),
+    left: todos.map(({ line }) => line),
+  };
+}
+
 describe('Python values', () => {
   test.each([
     ['1_000', '1_000'],
@@ -111,6 +120,7 @@ if DEBUG:
     CELERY_ALWAYS_EAGER = True
 `),
   ).toBe(`// Rewritten from celeryconfig.py by "lovage upgrade settings".
+// Celery refuses a file with names of before 4.0 (BROKER_URL, CELERYD_TASK_TIME_LIMIT, CELERY_DEFAULT_QUEUE and 4 more) and today's (result_backend): see that none is a leftover.
 import { solar } from '@lovage/beat';
 import { crontab, defineConfig } from '@lovage/core';
 
@@ -156,6 +166,52 @@ export default defineConfig({
   //     CELERY_ALWAYS_EAGER = True
 });
 `);
+});
+
+test('a text of the environment becomes what the setting is', () => {
+  const source = `
+worker_concurrency = os.environ.get('A', 4)
+worker_prefetch_multiplier = os.environ['B']
+task_time_limit = os.getenv('C')
+result_expires = os.getenv('D', None)
+N = os.getenv('E') or '7'
+task_soft_time_limit = N
+CELERYD_MAX_TASKS_PER_CHILD = os.environ.get('F')
+MAX = CELERYD_MAX_TASKS_PER_CHILD
+worker_max_memory_per_child = MAX
+beat_max_loop_interval = os.environ['G'] if 'G' in os.environ else 5
+task_acks_late = os.environ.get('H', False)
+task_default_queue = os.environ.get('I')
+broker_connection_timeout = int(os.environ.get('J', 4))
+`;
+  const { settings, todos } = readPythonSettings(source);
+  expect(todos).toEqual([]);
+  expect(Object.fromEntries(settings.map(({ name, code }) => [name, code]))).toEqual({
+    workerConcurrency: 'Number(process.env.A ?? 4)',
+    workerPrefetchMultiplier: 'Number(process.env.B)',
+    taskTimeLimit: 'process.env.C ? Number(process.env.C) : undefined',
+    resultExpires: 'process.env.D ? Number(process.env.D) : null',
+    taskSoftTimeLimit: 'Number(N)',
+    workerMaxTasksPerChild: 'CELERYD_MAX_TASKS_PER_CHILD ? Number(CELERYD_MAX_TASKS_PER_CHILD) : undefined',
+    workerMaxMemoryPerChild: 'MAX ? Number(MAX) : undefined',
+    beatMaxLoopInterval: "Number('G' in process.env ? process.env.G : 5)",
+    taskAcksLate: 'Boolean(process.env.H ?? false)',
+    taskDefaultQueue: 'process.env.I',
+    brokerConnectionTimeout: 'Number(process.env.J ?? 4)',
+  });
+  expect(upgraded("accept_content = os.environ['A']\ntask_time_limit = os.getenv('A', os.getenv('B'))")).toEqual({
+    settings: {},
+    left: [1, 2],
+  });
+});
+
+test('names of before 4.0 beside those of today are said, as Celery would', () => {
+  const { notes } = readPythonSettings("BROKER_URL = 'redis://a'\nCELERYD_CONCURRENCY = 3\ntask_time_limit = 5");
+  expect(notes).toEqual([
+    "Celery refuses a file with names of before 4.0 (BROKER_URL, CELERYD_CONCURRENCY) and today's (task_time_limit): see that none is a leftover.",
+  ]);
+  expect(readPythonSettings("timezone = 'UTC'\ntask_time_limit = 5").notes).toEqual([]);
+  expect(readPythonSettings('CELERYD_CONCURRENCY = 3').notes).toEqual([]);
 });
 
 test("Django's own names are left alone", () => {
@@ -232,15 +288,6 @@ test('exports of JavaScript are settings too', () => {
   expect(preamble).toEqual(['const x = 1;']);
 });
 
-/** Name and code of what is translated, and the lines that are left to do. */
-function upgraded(source: string): { readonly settings: object; readonly left: readonly number[] } {
-  const { settings, todos } = readPythonSettings(source);
-  return {
-    settings: Object.fromEntries(settings.map(({ name, code }) => [name, code])),
-    left: todos.map(({ line }) => line),
-  };
-}
-
 describe('nothing is dropped without a word', () => {
   test.each([
     [
@@ -259,6 +306,10 @@ describe('nothing is dropped without a word', () => {
   test.each([
     "app = Celery('p', include=['p.tasks'])",
     "app = Celery('p', config_source='celeryconfig')",
+    "app.config_from_object('celeryconfig')",
+    "app.config_from_object('django.conf:settings', namespace='CELERY')",
+    "app.config_from_envvar('CELERY_CONFIG_MODULE')",
+    'def make():\n    app.config_from_object(celeryconfig)',
     "if X:\n    app = Celery('p', broker='redis://a')",
     'app.conf.update(load())',
     'app.conf.update(**load())',
@@ -288,6 +339,36 @@ describe('nothing is dropped without a word', () => {
     "task_serializer = 'pickle'",
   ])('%s is left to do', (source) => {
     expect(upgraded(source)).toEqual({ settings: {}, left: [1] });
+  });
+
+  test.each([
+    ['celeryconfig', "app.config_from_object('celeryconfig:Prod')"],
+    ['settings', 'app.config_from_object(settings)'],
+  ])('the module that has the settings is named: %s', (module, source) => {
+    const [todo] = readPythonSettings(source).todos;
+    expect(todo?.reason).toBe(`Settings of ${module} are not followed: give its file to this command too.`);
+  });
+
+  test('settings of this file are read here, whoever takes them from it', () => {
+    const source =
+      'class Config:\n    task_time_limit = 3\napp.config_from_object(Config)\napp.config_from_object(__name__)';
+    expect(upgraded(source)).toEqual({ settings: { taskTimeLimit: '3' }, left: [] });
+  });
+
+  test('an old name and a new one of one setting', () => {
+    expect(upgraded('CELERYD_CONCURRENCY = 4\nworker_concurrency = 8')).toEqual({ settings: {}, left: [1, 2] });
+    expect(upgraded('CELERYD_CONCURRENCY = 4\nworker_concurrency = 4')).toEqual({
+      settings: { workerConcurrency: '4' },
+      left: [],
+    });
+    const script = readScriptSettings(
+      'export default { CELERYD_CONCURRENCY: 4, timezone: "UTC", workerConcurrency: 8 }',
+    );
+    expect(script.settings.map(({ name }) => name)).toEqual(['timezone']);
+    expect(script.todos.map(({ reason }) => reason)).toEqual([
+      'CELERYD_CONCURRENCY and workerConcurrency are one setting, with different values.',
+      'workerConcurrency and CELERYD_CONCURRENCY are one setting, with different values.',
+    ]);
   });
 
   test('what a function has of its own, and what is only read, is no setting', () => {

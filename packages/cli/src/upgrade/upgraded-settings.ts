@@ -23,6 +23,8 @@ export interface Todo {
 export interface UpgradedSettings {
   readonly settings: readonly UpgradedSetting[];
   readonly todos: readonly Todo[];
+  /** What a person should know about the file as a whole. */
+  readonly notes: readonly string[];
   /** Statements that stand before the settings. */
   readonly preamble: readonly string[];
   /** Names that the code takes from `@lovage/core` and other packages. */

@@ -3,7 +3,8 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { stripVTControlCharacters } from 'node:util';
 
-const bin = fileURLToPath(new URL('../../dist/bin.js', import.meta.url));
+/** The built command, for Node. */
+export const bin = fileURLToPath(new URL('../../dist/bin.js', import.meta.url));
 const terminal = fileURLToPath(new URL('terminal.py', import.meta.url));
 
 export interface CommandOptions {

@@ -45,7 +45,7 @@ export default {
         await app.close();
       },
       code: 1,
-      out: /^Moved 0 messages [^]*1 message wait in verbs-delayed at the source\.\n$/,
+      out: /^Moved 0 messages [^]*1 message waits in verbs-delayed at the source\.\n$/,
       err: /Warning: 1 message stayed at the source: delayed ones \(an ETA\)/,
     },
     { args: ['migrate', 'a', 'b', '-t', '-1'], code: 2, out: '', err: /"-1" is no time/ },

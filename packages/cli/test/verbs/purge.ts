@@ -29,8 +29,21 @@ export default {
         running.type('n\r');
       },
       code: 1,
-      err: /Error: Nothing was dropped\.\n$/,
+      err: /Error: Nothing was done\.\n$/,
     },
+    ...['\x03', '\x04'].map(
+      (key): VerbCase => ({
+        title: `no by ${key === '\x03' ? 'Ctrl+C' : 'the end of input'}`,
+        args: ['purge', ...queue],
+        piped: false,
+        act: async (running) => {
+          await running.said(asks);
+          running.type(key);
+        },
+        code: 1,
+        err: /Error: Nothing was done\.\n$/,
+      }),
+    ),
     {
       title: 'yes',
       args: ['purge', ...queue],

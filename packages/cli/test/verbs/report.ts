@@ -13,6 +13,14 @@ export default {
         if (out.includes('hush')) throw new Error('the password is shown');
       },
     },
+    {
+      title: 'over the environment',
+      args: ['-b', 'redis://here/3', '--result-backend', 'redis://here/4', 'report'],
+      env: { LOVAGE_BROKER_URL: 'redis://elsewhere', LOVAGE_RESULT_BACKEND: 'redis://elsewhere' },
+      code: 0,
+      out: /\nbroker: redis:\/\/here\/3\nresults: redis:\/\/here\/4\n/,
+      err: '',
+    },
     { args: ['report', '--jso'], code: 2, out: '', err: /unknown option '--jso'[^]*Did you mean --json/ },
     unknownApp('report'),
   ],

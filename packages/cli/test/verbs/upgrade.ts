@@ -52,6 +52,40 @@ export default {
       out: '',
       err: /Line 1 is no Python that can be read: broker_url = \(/,
     },
+    ...['ts', 'cjs'].map(
+      (kind): VerbCase => ({
+        args: ['upgrade', 'settings', `broken.${kind}`, '-o', `broken/${kind}.ts`],
+        before: ({ folder }) =>
+          writeFileSync(
+            join(folder, `broken.${kind}`),
+            'module.exports = {\n  CELERYD_CONCURRENCY: 3,\n  timezone: ,\n};\n',
+          ),
+        code: 1,
+        out: '',
+        err: /^Error: Line 3 of .*broken\.\w+ cannot be read: Unexpected token: timezone: ,\nMend it first; nothing was written/,
+        after: (_, { folder }) => expect(existsSync(join(folder, 'broken'))).toBe(false),
+      }),
+    ),
+    {
+      title: 'TypeScript that other parsers stumble over',
+      args: ['upgrade', 'settings', 'strange.ts', '-o', '-'],
+      before: ({ folder }) =>
+        writeFileSync(
+          join(folder, 'strange.ts'),
+          "export { type A } from './a.ts';\nlet b!: number;\nexport default { CELERYD_CONCURRENCY: 3 } satisfies object;\n",
+        ),
+      code: 0,
+      out: /workerConcurrency: 3,/,
+      err: '',
+    },
+    {
+      args: ['upgrade', 'settings', 'celery.py', '--check'],
+      before: ({ folder }) =>
+        writeFileSync(join(folder, 'celery.py'), "app = Celery('p')\napp.config_from_object('p.config')\n"),
+      code: 1,
+      out: /^0 settings can be rewritten\.\n {2}line 2: to do: Settings of p\.config are not followed/,
+      err: '',
+    },
     { args: [...upgrade, '--check', '--json'], before: fill, code: 1, out: /^\{"written":null,.*"line":3/, err: '' },
     { args: ['upgrade', 'settings', 'celeryconfig.py', '-o', '-'], before: fill, code: 0, out: /^\/\/ Rewritten/ },
     { args: ['upgrade', 'settings', 'nothing.py'], code: 1, out: '', err: /cannot be read/ },

@@ -64,9 +64,25 @@ export interface Connection extends AsyncDisposable {
   bindings?(exchange: string): Promise<readonly Binding[]>;
   /** Removes what is named; an entity that does not exist is no error. */
   remove(topology: Topology): Promise<void>;
+  /**
+   * Removes one queue or exchange on condition, in one step of the broker; one that does not exist is no error. Gives the
+   * messages that went with a queue. `PreconditionFailedError` where the condition does not hold; `UnsupportedError` where
+   * the broker has no such step for this entity. Absent where it has none at all.
+   */
+  removeIf?(removal: ConditionalRemoval): Promise<number>;
+  /**
+   * Messages that the broker keeps back until they are due, of all queues together, where no queue's `inspect` counts
+   * them. Some may be counted twice while they are on their way, none is left out. Absent where `inspect` counts them.
+   */
+  delayed?(): Promise<number>;
   /** Cancels consumers, gives back what is unsettled, flushes, disconnects. Never rejects; twice is fine. */
   close(): Promise<void>;
 }
+
+/** A queue to be removed if it has no messages, no consumers, or neither; an exchange if nothing is bound to it. */
+export type ConditionalRemoval =
+  | { readonly queue: string; readonly ifEmpty: boolean; readonly ifUnused: boolean }
+  | { readonly exchange: string; readonly ifUnused: true };
 
 export interface ConsumeOptions {
   /** 0: no limit. */

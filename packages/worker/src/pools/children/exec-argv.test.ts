@@ -12,6 +12,7 @@ test.each([
   [['--watch', '--watch-path=src', '--watch-path', 'lib', '--watch-preserve-output'], []],
   [['--test', '--test-reporter', 'spec', '--test-only'], []],
   [['--inspect', '--inspect-brk=0', '--inspect-port', '9230'], []],
+  [['--cpu-prof', '--cpu-prof-dir', 'a', '--heap-prof-name=b', '--prof'], []],
   [
     ['--import', 'tsx', '--enable-source-maps', '-e', '1', '-r', './hook.cjs', '--max-old-space-size=100'],
     ['--import', 'tsx', '--enable-source-maps', '-r', './hook.cjs', '--max-old-space-size=100'],
