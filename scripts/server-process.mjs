@@ -60,7 +60,7 @@ export async function server(
   return { url, stop, restart };
 }
 
-function answers(port) {
+export function answers(port) {
   return new Promise((resolve) => {
     const socket = connect({ host: '127.0.0.1', port });
     socket.once('connect', () => resolve(true)).once('error', () => resolve(false));

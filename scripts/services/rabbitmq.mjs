@@ -1,16 +1,19 @@
 import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { debianProgram } from '../provide.mjs';
 import { run } from '../run.mjs';
-import { freePort, server } from '../server-process.mjs';
+import { answers, freePort, server } from '../server-process.mjs';
 
-async function startRabbit() {
+/** `plugins`: what is enabled, and its lines of configuration. */
+async function startRabbit(plugins = [], configuration = []) {
   const program = await debianProgram('/usr/lib/rabbitmq/bin/rabbitmq-server', 'rabbitmq-server');
   const [port, dist, epmd] = await Promise.all([freePort(), freePort(), freePort()]);
   const dir = mkdtempSync(join(tmpdir(), 'lovage-rabbit-'));
-  writeFileSync(join(dir, 'rabbitmq.conf'), `listeners.tcp.local = 127.0.0.1:${port}\n`);
-  writeFileSync(join(dir, 'enabled_plugins'), '[].\n');
+  const lines = [`listeners.tcp.local = 127.0.0.1:${port}`, ...configuration];
+  writeFileSync(join(dir, 'rabbitmq.conf'), `${lines.join('\n')}\n`);
+  writeFileSync(join(dir, 'enabled_plugins'), `[${plugins.join(', ')}].\n`);
   mkdirSync(join(dir, 'home'));
   const env = {
     ...process.env,
@@ -45,8 +48,32 @@ async function startRabbit() {
   };
 }
 
+/** With the HTTP API of the management plugin, at `LOVAGE_TEST_AMQP_API_URL`. */
+async function startManagement() {
+  const port = await freePort();
+  const running = await startRabbit(
+    ['rabbitmq_management'],
+    [
+      `management.tcp.port = ${port}`,
+      'management.tcp.ip = 127.0.0.1',
+      // What is declared is told without them.
+      'management_agent.disable_metrics_collector = true',
+    ],
+  );
+  const deadline = Date.now() + 30_000;
+  while (!(await answers(port))) {
+    if (Date.now() > deadline) {
+      await running.stop();
+      throw new Error('The management plugin of RabbitMQ did not come up.');
+    }
+    await sleep(50);
+  }
+  return { ...running, env: { ...running.env, LOVAGE_TEST_AMQP_API_URL: `http://guest:guest@127.0.0.1:${port}` } };
+}
+
 export default {
-  amqp: { variable: 'LOVAGE_TEST_AMQP_URL', start: startRabbit },
+  amqp: { variable: 'LOVAGE_TEST_AMQP_URL', start: () => startRabbit() },
   // For tests that kill the server: nobody else uses it.
-  'amqp-private': { variable: 'LOVAGE_TEST_AMQP_PRIVATE_URL', start: startRabbit },
+  'amqp-private': { variable: 'LOVAGE_TEST_AMQP_PRIVATE_URL', start: () => startRabbit() },
+  'amqp-management': { variable: 'LOVAGE_TEST_AMQP_MANAGEMENT_URL', start: startManagement },
 };

@@ -9,9 +9,9 @@ export async function confirm(question: string): Promise<void> {
   }
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
   terminal.once('SIGINT', () => terminal.close());
-  // The answer of a terminal that was closed never comes.
+  // The answer of a terminal that was closed never comes, or is an error that says so.
   const answer = await Promise.race([
-    terminal.question(`${question} They cannot be brought back. [y/N] `),
+    terminal.question(`${question} They cannot be brought back. [y/N] `).catch(() => ''),
     once(terminal, 'close').then(() => ''),
   ]);
   terminal.close();
