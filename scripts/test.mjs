@@ -5,6 +5,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { whatFailed } from './failures.mjs';
 import { root, run } from './run.mjs';
 import { servicesOf, startServices } from './services.mjs';
 import { setUp } from './setup.mjs';
@@ -84,9 +85,14 @@ for (const { name, code, seconds } of results) {
   console.log(`${code === 0 ? 'passed' : `FAILED (${code})`} in ${seconds} s: ${name}`);
 }
 for (const [name, reason] of Object.entries(skipped)) console.log(`skipped ${name}: ${reason}`);
-const failed = results.filter(({ code }) => code !== 0).length;
-console.log(`\n${results.length - failed} passed, ${failed} failed, ${Object.keys(skipped).length} skipped`);
-process.exitCode = failed === 0 ? 0 : 1;
+const failed = results.filter(({ code }) => code !== 0);
+const counts = [results.length - failed.length, failed.length, Object.keys(skipped).length];
+console.log(`\n${counts[0]} passed, ${counts[1]} failed, ${counts[2]} skipped`);
+for (const { name, output } of failed) {
+  console.log(`\n${name}:`);
+  for (const line of whatFailed(output, Math.max(2, Math.floor(20 / failed.length) - 2))) console.log(`  ${line}`);
+}
+process.exitCode = failed.length === 0 ? 0 : 1;
 
 /** @param {Step[]} steps */
 async function runAll(steps) {
@@ -94,7 +100,7 @@ async function runAll(steps) {
     const began = Date.now();
     const { code, output } = await run(command, args, { env, quiet: true });
     const seconds = ((Date.now() - began) / 1000).toFixed(1);
-    results.push({ name, code, seconds });
+    results.push({ name, code, seconds, output });
     console.log(`\n=== ${name}\n${output}=== ${name}: ${code === 0 ? 'passed' : `FAILED (${code})`} in ${seconds} s`);
   }
 }
