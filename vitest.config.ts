@@ -15,6 +15,8 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['packages/*/src/**/*.test.ts'],
+          testTimeout: 30_000,
+          hookTimeout: 30_000,
           typecheck: { enabled: true, include: ['packages/*/src/**/*.test-d.ts'], tsconfig: 'tsconfig.test.json' },
         },
       },
@@ -24,13 +26,20 @@ export default defineConfig({
         test: {
           name: 'broker',
           include: ['packages/*/test/**/*.test.ts'],
-          testTimeout: 30_000,
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
           fileParallelism: false,
         },
       },
       {
         // The real Python Celery against the built packages.
-        test: { name: 'interop', include: ['interop/test/**/*.test.ts'], testTimeout: 40_000, fileParallelism: false },
+        test: {
+          name: 'interop',
+          include: ['interop/test/**/*.test.ts'],
+          testTimeout: 180_000,
+          hookTimeout: 180_000,
+          fileParallelism: false,
+        },
       },
     ],
   },

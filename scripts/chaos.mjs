@@ -137,7 +137,7 @@ async function scenario(name, { services, broker, backend, kill, standsStillMs }
 }
 
 /** Waits until the ledgers say that all is done, or stand still for longer than a lease takes to run out. */
-async function settled(dir, standsStillMs = 15_000) {
+async function settled(dir, standsStillMs = 60_000) {
   let last = '';
   let since = Date.now();
   for (;;) {

@@ -12,6 +12,8 @@ import { must, root, run } from './run.mjs';
 import { clients, clientsOf, ownTree, pack } from './workspace.mjs';
 
 const LIMIT_SECONDS = 60;
+/** Then it hangs. */
+const PATIENCE_MS = 300_000;
 
 const place = realpathSync(mkdtempSync(join(tmpdir(), 'lovage-init-')));
 const project = join(place, 'first-project');
@@ -60,6 +62,7 @@ function terminal(...command) {
   const text = () => stripVTControlCharacters(seen).replaceAll('\r\n', '\n');
   const ended = once(child, 'close');
   const failed = () => new Error(`${command.join(' ')} ended with ${child.exitCode}:\n${text()}`);
+  setTimeout(() => child.kill('SIGKILL'), PATIENCE_MS).unref();
   return {
     type: (keys) => child.stdin.write(keys),
     says: (sign) =>

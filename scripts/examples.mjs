@@ -29,6 +29,8 @@ const files = (name) => ({
 });
 const worker = (tasks) => lovage('--log-format', 'line', '-A', tasks, 'worker', '-l', 'info');
 
+const READY_SECONDS = 120;
+
 const EXAMPLES = [
   { name: 'quickstart', main: [process.execPath, [join(root, 'scripts/demo.mjs')]] },
   {
@@ -133,7 +135,10 @@ async function start([command, args], { cwd, env, ready }) {
     child.stdout.on('data', take);
     child.stderr.on('data', take);
     void exit.then(() => reject(new Error(`${command} ended before it was ready:\n${output}`)));
-    setTimeout(() => reject(new Error(`${command} was not ready within 30 s:\n${output}`)), 30_000).unref();
+    setTimeout(
+      () => reject(new Error(`${command} was not ready within ${READY_SECONDS} s:\n${output}`)),
+      READY_SECONDS * 1000,
+    ).unref();
   });
   return {
     output: () => output,

@@ -13,7 +13,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 export async function server(
   command,
   args,
-  { dir, port, url, env = process.env, deadlineMs = 20_000, beforeStart = async () => {}, uid, gid },
+  { dir, port, url, env = process.env, deadlineMs = 60_000, beforeStart = async () => {}, uid, gid },
 ) {
   const log = join(dir, 'output.log');
   let child;
@@ -68,11 +68,20 @@ export function answers(port) {
   });
 }
 
+/**
+ * A port that nobody listens on. It is none of those that systems give out by themselves, to whoever connects or listens
+ * on port 0: until its server starts, which may take a while, it stays free.
+ */
 export async function freePort() {
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address();
-  probe.close();
-  await once(probe, 'close');
-  return port;
+  for (;;) {
+    const port = 20_000 + Math.floor(Math.random() * 12_000);
+    const probe = createServer();
+    const isFree = await new Promise((resolve) => {
+      probe.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => resolve(true));
+    });
+    if (!isFree) continue;
+    probe.close();
+    await once(probe, 'close');
+    return port;
+  }
 }

@@ -165,7 +165,7 @@ async function settled(ledger) {
     if (ended.size === TASKS) return 0;
     const now = String(ended.size);
     if (now !== last) [last, since] = [now, Date.now()];
-    if (Date.now() - since > 15_000) return TASKS - ended.size;
+    if (Date.now() - since > 60_000) return TASKS - ended.size;
     await sleep(100);
   }
 }

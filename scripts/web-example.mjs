@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { must, root } from './run.mjs';
 import { manifest, ownTree, pack } from './workspace.mjs';
 
-/** Sends a task by the web and asks for its result. Throws when it does not come within 30 seconds. */
+/** Sends a task by the web and asks for its result. Throws when it does not come within two minutes. */
 export async function tryWeb(url) {
   const sent = await fetch(`${url}/welcome`, {
     method: 'POST',
@@ -15,7 +15,7 @@ export async function tryWeb(url) {
   const body = await sent.text();
   if (sent.status !== 202) throw new Error(`POST /welcome answered ${sent.status}: ${body}`);
   const { id } = JSON.parse(body);
-  const until = Date.now() + 30_000;
+  const until = Date.now() + 120_000;
   for (;;) {
     const answer = await fetch(`${url}/tasks/${id}`);
     const text = await answer.text();

@@ -45,7 +45,7 @@ async function start() {
       return running;
     } catch (error) {
       // The port answers a little before the server lets anybody in.
-      if (attempt < 50 && /starting up/.test(String(error.stderr))) await sleep(100);
+      if (attempt < 300 && /starting up/.test(String(error.stderr))) await sleep(100);
       else {
         await running.stop();
         throw error;

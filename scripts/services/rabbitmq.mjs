@@ -33,7 +33,7 @@ async function startRabbit(plugins = [], configuration = []) {
     port,
     env,
     url: `amqp://guest:guest@127.0.0.1:${port}//`,
-    deadlineMs: 90_000,
+    deadlineMs: 180_000,
   });
   // What a fault test needs to command this very node.
   const control = { HOME: env.HOME, ERL_EPMD_PORT: env.ERL_EPMD_PORT, RABBITMQ_NODENAME: env.RABBITMQ_NODENAME };

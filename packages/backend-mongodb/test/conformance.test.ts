@@ -7,4 +7,4 @@ const url = mongodbUrl('lovage_results_kit');
 
 if (url === undefined) test.skip('conformance (no LOVAGE_TEST_MONGODB_URL)', () => {});
 // SecantusDB is slow: it is Python.
-else backendConformance({ test, backend: mongodbBackend, url, defaultPort: 27017, deadlineMs: 60_000 });
+else backendConformance({ test, backend: mongodbBackend, url, defaultPort: 27017 });

@@ -14,8 +14,6 @@ else {
     backend: s3Backend,
     // Its cleanup removes what is old below its base path.
     url: url.replace('?', '/kit/?'),
-    // Each look at a result is a request, and a thousand of them take seconds of a busy machine.
-    deadlineMs: 60_000,
     upstream: { host: hostname, port: Number(port) },
     reroute: (own, link) => own.replace(/(endpoint_url=[^&]*%3A)\d+/, `$1${link}`),
   });

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-const UP_MS = 10_000;
+const UP_MS = 60_000;
 const LOOK_MS = 20;
 const SHOWN_CHARS = 2000;
 
@@ -38,7 +38,7 @@ export interface ServerProcess extends ServerPlace {
   stop(): Promise<void>;
 }
 
-/** Starts a program that listens on 127.0.0.1. Rejects with its output when it does not come up within ten seconds. */
+/** Starts a program that listens on 127.0.0.1. Rejects with its output when it does not come up within a minute. */
 export async function startServerProcess(
   command: string,
   { args, files, port: given, isUpWhenIt = 'accepts', stopSignal = 'SIGKILL' }: ServerProcessOptions,
@@ -86,14 +86,22 @@ export async function startServerProcess(
   };
 }
 
-/** A port of 127.0.0.1 on which nobody listens. */
+/**
+ * A port of 127.0.0.1 on which nobody listens. It is none of those that systems give out by themselves, to whoever
+ * connects or listens on port 0: until its server starts, which may take a while, it stays free.
+ */
 export async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1');
-  await once(probe, 'listening');
-  const { port } = probe.address() as { readonly port: number };
-  probe.close();
-  await once(probe, 'close');
-  return port;
+  for (;;) {
+    const port = 20_000 + Math.floor(Math.random() * 12_000);
+    const probe = createServer();
+    const isFree = await new Promise<boolean>((resolve) => {
+      probe.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => resolve(true));
+    });
+    if (!isFree) continue;
+    probe.close();
+    await once(probe, 'close');
+    return port;
+  }
 }
 
 function isUp(port: number, when: NonNullable<ServerProcessOptions['isUpWhenIt']>): Promise<boolean> {

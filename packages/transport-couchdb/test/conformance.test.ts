@@ -21,7 +21,7 @@ if (url === undefined) {
     url,
     defaultPort: 5984,
     // PouchDB Server brings its index up to date in one thread, for each question anew.
-    ...(database.server.startsWith('CouchDB') ? {} : { volume: 200, deadlineMs: 30_000 }),
+    ...(database.server.startsWith('CouchDB') ? {} : { volume: 200 }),
     // A document as Kombu 3.0 writes it.
     inject: async (queue, bytes) => {
       await database.write([

@@ -28,7 +28,6 @@ if (url === undefined) {
     defaultPort: 27017,
     // SecantusDB is slow: it sorts all that waits for every look, and is Python.
     volume: 2000,
-    deadlineMs: 60_000,
     inject: async (queue, bytes) => {
       const payload = isUtf8(bytes) ? Buffer.from(bytes).toString() : new Binary(bytes);
       await client.db().collection('messages').insertOne({ queue, payload, priority: 9 });

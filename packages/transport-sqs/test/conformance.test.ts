@@ -30,6 +30,8 @@ if (url === undefined) {
     crash,
     url,
     volume: 2000,
+    // A second is little for ElasticMQ on a busy machine: a renewal takes a part of it.
+    shortLeaseMs: 2000,
     // Short polls: closing waits for a long one, and every test closes. The others are in receiving.test.ts.
     connect: { transportOptions: { waitTimeSeconds: 0, pollingInterval: 0.03 } },
     skip: {

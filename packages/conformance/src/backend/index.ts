@@ -31,7 +31,7 @@ export interface BackendConformanceOptions extends UpstreamOptions {
   readonly passTime?: (seconds: number) => Promise<void>;
   /** Ends a part of a chord as a Python worker does, where the store counts parts and Celery counts them there too. */
   readonly pythonPart?: (groupId: string, part: ChordPart) => Promise<void>;
-  /** What one test may take; default 15000. Those that take their time by nature have a multiple of it. */
+  /** What one test may take; default 60000. Those that take their time by nature have a multiple of it. */
   readonly deadlineMs?: number;
   /** Tests that are skipped, by name, with the reason that is reported. An unknown name is an error. */
   readonly skip?: Readonly<Record<string, string>>;
@@ -68,7 +68,7 @@ export function backendConformance(options: BackendConformanceOptions): void {
     test: options.test,
     tests: TESTS,
     skip: options.skip ?? {},
-    deadlineMs: options.deadlineMs ?? 15_000,
+    deadlineMs: options.deadlineMs ?? 60_000,
     start: (deadline) => new BackendTrial(options, deadline),
   });
 }

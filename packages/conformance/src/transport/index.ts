@@ -44,7 +44,7 @@ export interface TransportConformanceOptions extends UpstreamOptions {
   readonly shortLeaseMs?: number;
   /** Messages of the test that loses none of so many; default 10000. */
   readonly volume?: number;
-  /** What one test may take; default 15000. Those that take their time by nature have a multiple of it. */
+  /** What one test may take; default 60000. Those that take their time by nature have a multiple of it. */
   readonly deadlineMs?: number;
   /** Tests that are skipped, by name, with the reason that is reported. An unknown name is an error. */
   readonly skip?: Readonly<Record<string, string>>;
@@ -88,7 +88,7 @@ export function transportConformance(options: TransportConformanceOptions): void
     test: options.test,
     tests: TESTS,
     skip: options.skip ?? {},
-    deadlineMs: options.deadlineMs ?? 15_000,
+    deadlineMs: options.deadlineMs ?? 60_000,
     start: (deadline) => new TransportTrial(options, deadline),
     ...transportReport(options.url),
   });
