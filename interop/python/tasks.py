@@ -12,6 +12,9 @@ from celery.exceptions import Ignore, Reject
 
 from values import unwrap
 
+if os.environ["BROKER"].startswith("filesystem:"):
+    import whole_files  # noqa: F401
+
 app = Celery("interop", broker=os.environ["BROKER"], backend=os.environ["BACKEND"])
 app.conf.update(
     accept_content=["json", "yaml", "msgpack"],

@@ -155,10 +155,8 @@ function matrix(peer: string, oldest: boolean, broker: string, meeting: Meeting,
       }
       try {
         await fn();
-        assert.ok(
-          workers.every((worker) => worker.alive()),
-          'a worker has ended',
-        );
+        const ended = workers.find((worker) => !worker.alive());
+        assert.ok(ended === undefined, `a worker has ended:\n${ended?.output().slice(-2000)}`);
         note('yes');
       } catch (error) {
         note('FAILED');

@@ -18,6 +18,8 @@ if (url === undefined) {
     test,
     transport: couchdbTransport,
     module: new URL('../dist/index.js', import.meta.url).href,
+    // A renewal over a busy server takes its time.
+    shortLeaseMs: 2000,
     url,
     defaultPort: 5984,
     // PouchDB Server brings its index up to date in one thread, for each question anew.
