@@ -27,8 +27,6 @@ if (url === undefined) {
     test,
     transport,
     module: new URL('../dist/index.js', import.meta.url).href,
-    // A renewal over a busy server takes its time.
-    shortLeaseMs: 2000,
     crash,
     url,
     volume: 2000,
