@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { openApp, runningTask, storeState } from '../../test/support/app-bench.ts';
 import type { Backend, ResultBackend } from '../backend/contract.ts';
 import { AsyncResult, currentTask, GroupResult, type Lovage } from '../index.ts';
@@ -210,6 +210,69 @@ describe('many waiters', () => {
     isDown = false;
     await storeState(app, 'a', 'SUCCESS', 1);
     expect(await app.asyncResult('a').get()).toBe(1);
+  });
+});
+
+describe('of a chain', () => {
+  /** Those of waiting; what joins the calls of a turn goes on. */
+  const TIMERS: Parameters<typeof vi.useFakeTimers>[0] = {
+    toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'performance'],
+  };
+  afterEach(() => vi.useRealTimers());
+
+  /** The end of a chain of three, whose first is `name-0`. */
+  const chainOf = (app: Lovage, name: string) =>
+    app
+      .asyncResult<string>(`${name}-2`)
+      .withParent(app.asyncResult(`${name}-1`).withParent(app.asyncResult(`${name}-0`)));
+
+  test('many waiters share what they ask of the tasks before', async () => {
+    let reads = 0;
+    const { backends, subscribed } = watched((backend) => {
+      const load = backend.load.bind(backend);
+      backend.load = (ids) => {
+        reads++;
+        return load(ids);
+      };
+    });
+    const app = openApp({ backends });
+    await app.resultWaiter();
+    vi.useFakeTimers(TIMERS);
+    const names = Array.from({ length: 1000 }, (_, index) => `chain-${index}`);
+    const all = Promise.all(names.map((name) => chainOf(app, name).get()));
+    await vi.advanceTimersByTimeAsync(30_000);
+    for (const name of names) await storeState(app, `${name}-2`, 'SUCCESS', name);
+    expect(await all).toEqual(names);
+    expect(subscribed).toEqual([1000, 2000]);
+    // One read of each subscription, and what is waited for once more every five seconds.
+    expect(reads).toBeLessThan(10);
+  });
+
+  test('a task before that failed ends the waiting, unless it runs again', async () => {
+    const app = openApp();
+    await app.resultWaiter();
+    vi.useFakeTimers(TIMERS);
+    const waits = ['a', 'b', 'c'].map((name) => chainOf(app, name).get());
+    const ends = Promise.allSettled(waits);
+    let settled = 0;
+    for (const wait of waits) void wait.catch(() => {}).finally(() => settled++);
+    await vi.advanceTimersByTimeAsync(3000);
+    for (const id of ['a-0', 'b-1', 'c-0']) await storeState(app, id, 'FAILURE', failure);
+    await vi.advanceTimersByTimeAsync(9000);
+    expect(settled).toBe(0);
+    // As after a worker was lost that had stored it.
+    await storeState(app, 'c-0', 'STARTED');
+    await vi.advanceTimersByTimeAsync(3000);
+    expect(settled).toBe(2);
+    await storeState(app, 'c-0', 'SUCCESS');
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(settled).toBe(2);
+    await storeState(app, 'c-2', 'SUCCESS', 'at last');
+    expect((await ends).map((end) => (end.status === 'fulfilled' ? end.value : (end.reason as Error).name))).toEqual([
+      'TaskFailedError',
+      'TaskFailedError',
+      'at last',
+    ]);
   });
 });
 

@@ -1,6 +1,6 @@
 import { currentTask } from '../app/current-task.ts';
 import type { Lovage } from '../app/lovage.ts';
-import { ConfigError, IncompleteStreamError, isLovageError, TimeoutError } from '../errors.ts';
+import { ConfigError, IncompleteStreamError, TimeoutError } from '../errors.ts';
 import { acrossCopies } from '../internal/across-copies.ts';
 import { taskFailure } from '../protocol/exception-info.ts';
 import { toResultTuple, type ResultTuple } from '../protocol/result-tuple.ts';
@@ -67,18 +67,11 @@ export class AsyncResult<R = unknown> {
     const stop = (): void => end.abort(limit.signal?.reason);
     if (limit.signal?.aborted) stop();
     limit.signal?.addEventListener('abort', stop, { once: true });
-    let failedAt: number | undefined;
-    const watching = setInterval(() => {
-      this.checkParents().catch((error: unknown) => {
-        if (!isLovageError(error, 'ERR_TASK_FAILED')) return;
-        failedAt ??= performance.now();
-        if (performance.now() - failedAt >= PARENTS_GRACE_MS) end.abort(error);
-      });
-    }, PARENTS_MS);
+    const watching = this.#watchParents((error) => end.abort(error));
     try {
       return await this.join({ ...options, signal: end.signal });
     } finally {
-      clearInterval(watching);
+      watching.end();
       limit.signal?.removeEventListener('abort', stop);
       limit.release();
     }
@@ -100,18 +93,6 @@ export class AsyncResult<R = unknown> {
       'get() inside a task can deadlock the workers. Link the tasks with a callback instead, or pass { allowInsideTask: true }.',
       { facts: { taskId: this.id } },
     );
-  }
-
-  /** Rejects when something that this one waits for has failed. Source: celery/result.py, _maybe_reraise_parent_error. */
-  protected async checkParents({ propagate = true }: GetOptions = {}): Promise<void> {
-    if (this.parent === undefined || !propagate) return;
-    const ids: string[] = [];
-    for (let at: AsyncResult | undefined = this.parent; at !== undefined; at = at.parent) ids.unshift(...at.taskIds());
-    const backend = await this.app.requireBackend('read results');
-    if (!backend.capabilities.shared) return;
-    for (const meta of await backend.load(ids)) {
-      if (meta !== undefined && PROPAGATE_STATES.has(meta.status)) throw taskFailure(meta);
-    }
   }
 
   /** The ids under which states are stored: its own, or those of a group's members. */
@@ -290,16 +271,31 @@ export class AsyncResult<R = unknown> {
     return this.#remember(await waiter.wait(this.id, signal));
   }
 
+  /** Calls `fail` when something that this one waits for has failed, and this one has not ended in spite of it. */
+  #watchParents(fail: (error: Error) => void): { end(): void } {
+    const ids: string[] = [];
+    for (let at = this.parent; at !== undefined; at = at.parent) ids.unshift(...at.taskIds());
+    let isOver = false;
+    let unwatch: (() => void) | undefined;
+    this.app.resultWaiter().then(
+      ({ parents }) => {
+        if (!isOver) unwatch = parents.watch(ids, fail);
+      },
+      () => {}, // who waits for the result itself is told why
+    );
+    return {
+      end() {
+        isOver = true;
+        unwatch?.();
+      },
+    };
+  }
+
   #remember(meta: TaskMeta): TaskMeta {
     if (READY_STATES.has(meta.status)) this.#final = meta;
     return meta;
   }
 }
-
-/** How often what comes before a result is looked at, for workers that tell nobody of what will not run. */
-const PARENTS_MS = 1000;
-/** How long this result itself may still end, as workers of this library see to, before it counts as one that never will. */
-const PARENTS_GRACE_MS = 10_000;
 
 /** A signal that fires on the caller's signal or when the time has passed; undefined: neither can be. */
 export function waitSignal(

@@ -1,6 +1,7 @@
 import type { ResultBackend, Subscription } from '../backend/contract.ts';
 import type { Logger } from '../internal/log.ts';
 import type { TaskMeta } from '../protocol/task-meta.ts';
+import { ParentWatch } from './parent-watch.ts';
 import { READY_STATES } from './states.ts';
 
 /** How often results that are still waited for are read again, in case a notification was lost. */
@@ -29,6 +30,7 @@ interface Waiter {
  * and one read, and one timer reads again what is still waited for.
  */
 export class ResultWaiter {
+  readonly parents: ParentWatch;
   readonly #backend: ResultBackend;
   readonly #logger: Logger;
   readonly #waited = new Map<string, Waited>();
@@ -38,6 +40,7 @@ export class ResultWaiter {
   constructor(backend: ResultBackend, logger: Logger) {
     this.#backend = backend;
     this.#logger = logger;
+    this.parents = new ParentWatch(this, backend, logger);
   }
 
   /** Resolves with the final state. Rejects with the signal's reason, or when the store cannot be asked. */
