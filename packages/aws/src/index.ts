@@ -1,3 +1,4 @@
+export { accessKey } from './access-key.ts';
 export {
   type AwsCredentials,
   clientSettings,

@@ -114,11 +114,20 @@ describe('a request', () => {
     });
   });
 
+  const never = (signal: AbortSignal): Promise<never> =>
+    new Promise((_, reject) => {
+      signal.addEventListener('abort', () => reject(sdkError('AbortError')), { once: true });
+    });
+
+  test('that is made again after a failure ends when the link counts as lost', async () => {
+    const link = open({ lossMs: 50 });
+    const attempts = [() => Promise.reject(sdkError('ECONNRESET')), never, never];
+    const asking = link.request((signal) => (attempts.shift() ?? never)(signal), { what: 'Asking' });
+    // Far from the minute that each of them may take.
+    await expect(asking).rejects.toMatchObject({ code: 'ERR_CONNECTION_LOST' });
+  }, 30_000);
+
   test('has its time, and ends with the link', async () => {
-    const never = (signal: AbortSignal): Promise<never> =>
-      new Promise((_, reject) => {
-        signal.addEventListener('abort', () => reject(sdkError('AbortError')), { once: true });
-      });
     const link = open({ requestMs: 1, lossMs: 1 });
     await expect(link.request(never, { what: 'Asking' })).rejects.toMatchObject({ code: 'ERR_CONNECTION_LOST' });
     const closing = open();

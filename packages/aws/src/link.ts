@@ -5,6 +5,8 @@ import { type AwsService, kindOf, toLovageError } from './errors.ts';
 /** Pauses between attempts, in milliseconds, jittered down to half. */
 const PAUSES_MS = [50, 100, 200, 400, 800, 1600, 3000] as const;
 const BUSY_MS = 10_000;
+/** The part of the time until a link is lost that every attempt has. */
+const LEAST_PART = 1 / 8;
 
 export interface AwsLinkOptions {
   readonly service: AwsService;
@@ -67,7 +69,7 @@ export class AwsLink {
       const ends = [this.#abort.signal, ...(signal === undefined ? [] : [signal])];
       for (const each of ends) each.throwIfAborted();
       const timeout = new AbortController();
-      const timer = setTimeout(() => timeout.abort(), waitMs + this.#options.requestMs);
+      const timer = setTimeout(() => timeout.abort(), waitMs + this.#attemptMs(attempt));
       const end = anySignal([timeout.signal, ...ends]);
       const askedAt = Date.now();
       const pauseMs = (PAUSES_MS[attempt] ?? (PAUSES_MS.at(-1) as number)) * (0.5 + Math.random() / 2);
@@ -87,6 +89,14 @@ export class AwsLink {
       await sleep(pauseMs, undefined, { signal: wake.signal }).catch(() => {});
       wake.release();
     }
+  }
+
+  /** Of one that is made again, no longer than until the link counts as lost: whoever asks has to learn it in time. */
+  #attemptMs(attempt: number): number {
+    const { requestMs, lossMs } = this.#options;
+    if (attempt === 0 || this.#failingSince === undefined) return requestMs;
+    const leftMs = this.#failingSince + lossMs - Date.now();
+    return Math.min(requestMs, Math.max(leftMs, lossMs * LEAST_PART));
   }
 
   /** The error to end with, or undefined to try again. */

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import type { DynamoDBClientConfig } from '@aws-sdk/client-dynamodb';
-import { type AwsCredentials, readEndpointUrl } from '@lovage/aws';
+import { accessKey, type AwsCredentials, readEndpointUrl } from '@lovage/aws';
 import { type BackendOptions, type BackendUrl, ConfigError } from '@lovage/core/backend';
 import { integer, type OptionReader, readOptions, record, seconds, text, withoutEffect } from '@lovage/core/options';
 
@@ -65,12 +65,12 @@ export function readDynamoOptions(
   { settings, transportOptions = {} }: Pick<BackendOptions, 'settings' | 'transportOptions'>,
 ): DynamoSettings {
   const options = readOptions({ ...url.query, ...transportOptions }, READERS, 'The DynamoDB result store');
-  const { username: accessKeyId, password: secretAccessKey, host, port } = url;
-  if ((accessKeyId === undefined) !== (secretAccessKey === undefined || secretAccessKey === '')) {
-    throw new ConfigError(
-      `The URL "${String(url)}" has one half of an access key. Expected "dynamodb://key:secret@region/table", with key and secret percent-encoded ("/" is "%2F"), or "dynamodb://@region/table".`,
-    );
-  }
+  const { username, password, host, port } = url;
+  const credentials = accessKey(username, password, {
+    where: `The URL "${String(url)}"`,
+    expected:
+      '"dynamodb://key:secret@region/table", with key and secret percent-encoded ("/" is "%2F"), or "dynamodb://@region/table"',
+  });
   const table = url.path === '' ? DEFAULT_TABLE : url.path;
   if (!VALID_TABLE.test(table)) {
     throw new ConfigError(
@@ -85,8 +85,7 @@ export function readDynamoOptions(
     endpoint:
       endpointSetting(settings) ?? (isOwnServer ? `http://${host}${port === undefined ? '' : `:${port}`}` : undefined),
     region: isOwnServer ? LOCAL_REGION : host === '' ? undefined : host,
-    credentials:
-      accessKeyId === undefined || secretAccessKey === undefined ? undefined : { accessKeyId, secretAccessKey },
+    credentials,
     capacity: read === undefined && write === undefined ? undefined : { read: read ?? 1, write: write ?? 1 },
     ttlSeconds: ttlSeconds === undefined ? undefined : ttlSeconds < 0 ? 'never' : ttlSeconds,
     connectTimeoutMs: options.connectTimeout ?? 4000,

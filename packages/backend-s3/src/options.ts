@@ -1,5 +1,5 @@
 import type { S3ClientConfig } from '@aws-sdk/client-s3';
-import { type AwsCredentials, readEndpointUrl } from '@lovage/aws';
+import { accessKey, type AwsCredentials, readEndpointUrl } from '@lovage/aws';
 import { type BackendOptions, type BackendUrl, ConfigError } from '@lovage/core/backend';
 import {
   boolean,
@@ -89,14 +89,14 @@ export function readS3Options(
 }
 
 function credentialsOf(url: BackendUrl, settings: BackendOptions['settings']): AwsCredentials | undefined {
-  const accessKeyId = given(settings, 's3AccessKeyId') ?? url.username;
-  const secretAccessKey = given(settings, 's3SecretAccessKey') ?? (url.password === '' ? undefined : url.password);
-  if ((accessKeyId === undefined) !== (secretAccessKey === undefined)) {
-    throw new ConfigError(
-      'The S3 result store has one half of an access key. Expected both "s3AccessKeyId" and "s3SecretAccessKey", or neither, for the environment, a profile or a role.',
-    );
-  }
-  return accessKeyId === undefined || secretAccessKey === undefined ? undefined : { accessKeyId, secretAccessKey };
+  return accessKey(
+    given(settings, 's3AccessKeyId') ?? url.username,
+    given(settings, 's3SecretAccessKey') ?? url.password,
+    {
+      where: 'The S3 result store',
+      expected: 'both "s3AccessKeyId" and "s3SecretAccessKey", or neither, for the environment, a profile or a role',
+    },
+  );
 }
 
 function given(settings: BackendOptions['settings'], name: string): string | undefined {

@@ -1,4 +1,5 @@
 import type { SQSClientConfig } from '@aws-sdk/client-sqs';
+import { accessKey, type AwsCredentials } from '@lovage/aws';
 import {
   boolean,
   integer,
@@ -114,7 +115,7 @@ export interface SqsSettings {
 export interface ClientSettings {
   readonly endpoint: string | undefined;
   readonly region: string | undefined;
-  readonly credentials: { readonly accessKeyId: string; readonly secretAccessKey: string } | undefined;
+  readonly credentials: AwsCredentials | undefined;
   readonly clientConfig: SQSClientConfig;
 }
 
@@ -131,9 +132,7 @@ export function readSqsOptions(
   void botocore;
   const given = { ...url.query, ...rest, ...(attributes === undefined ? {} : { sqsCreationAttributes: attributes }) };
   const options = readOptions(given, READERS, 'The SQS transport');
-  if ((url.username === undefined) !== (url.password === undefined || url.password === '')) {
-    throw new ConfigError(`The URL "${String(url)}" has one half of an access key. Expected ${FORMS}.`);
-  }
+  const credentials = accessKey(url.username, url.password, { where: `The URL "${String(url)}"`, expected: FORMS });
   return {
     settings: {
       prefix: options.queueNamePrefix ?? '',
@@ -149,10 +148,7 @@ export function readSqsOptions(
     client: {
       endpoint: url.host === '' ? undefined : endpointOf(url, options.isSecure ?? false),
       region: options.region,
-      credentials:
-        url.username === undefined || url.password === undefined
-          ? undefined
-          : { accessKeyId: url.username, secretAccessKey: url.password },
+      credentials,
       clientConfig: (options.clientConfig ?? {}) as SQSClientConfig,
     },
   };
@@ -168,9 +164,7 @@ function predefinedQueues(value: unknown, name: string): ReadonlyMap<string, Pre
     const where = `The option "${name}", queue ${JSON.stringify(queue)},`;
     const read = readOptions(record(one, `${name}.${queue}`), QUEUE_READERS, where);
     if (read.url === undefined) throw new ConfigError(`${where} has no "url". Expected the URL of the queue.`);
-    if ((read.accessKeyId === undefined) !== (read.secretAccessKey === undefined)) {
-      throw new ConfigError(`${where} has one half of an access key. Expected access_key_id and secret_access_key.`);
-    }
+    accessKey(read.accessKeyId, read.secretAccessKey, { where, expected: 'access_key_id and secret_access_key' });
     if (isFifo(read.url) !== isFifo(queue)) {
       throw new ConfigError(`${where} has the URL "${read.url}". FIFO queues, and no others, end with ".fifo".`);
     }
