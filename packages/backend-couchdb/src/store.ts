@@ -1,7 +1,7 @@
 import {
-  ConnectionLostError,
+  BrokerBlockedError,
   isLovageError,
-  isSuccess,
+  isKept,
   type KeyValueStore,
   type KeyValueWrite,
   type StoredValue,
@@ -72,7 +72,6 @@ export class CouchStore implements KeyValueStore {
   }
 
   async close(): Promise<void> {
-    await this.#order.idle();
     this.feed.stop();
     this.#database.close();
   }
@@ -90,7 +89,7 @@ export class CouchStore implements KeyValueStore {
         const write = writes[index] as KeyValueWrite;
         const doc = present[place];
         const value = valueOf(doc);
-        if (value !== undefined && write.guard !== undefined && isSuccess(value, write.guard)) return [];
+        if (value !== undefined && isKept(value, write)) return [];
         return [{ index, document: resultDocument(write, doc?._rev) }];
       });
       if (open.length === 0) return;
@@ -111,7 +110,7 @@ export class CouchStore implements KeyValueStore {
       left = failed.map(({ index }) => index);
       if (attempt < ATTEMPTS) continue;
       for (const index of left) {
-        outcomes[index] = new ConnectionLostError('A result was written by others again and again, and given up here.');
+        outcomes[index] = new BrokerBlockedError('A result was written by others again and again, and given up here.');
       }
       return;
     }

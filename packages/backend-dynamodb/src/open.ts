@@ -27,12 +27,28 @@ export async function openDynamoStore(
   const patience = { lossMs: SILENCE_MS, requestMs: SILENCE_MS, busyMs: BUSY_MS };
   const link = new AwsLink({ service: DYNAMODB, ...patience, where, logger });
   const table = new Table(client, link, settings.table);
+  const expires = settings.ttlSeconds !== 'never' && (settings.ttlSeconds ?? expiresSeconds) !== undefined;
+  const { ready, removesExpired } = prepareTable(table, settings, { where, signal, logger, expires });
   try {
-    const expires = settings.ttlSeconds !== 'never' && (settings.ttlSeconds ?? expiresSeconds) !== undefined;
-    const removesExpired = await prepareTable(table, settings, { where, signal, logger, expires });
+    await orAborted(ready, signal);
     return new DynamoStore(table, { ttlSeconds: settings.ttlSeconds, removesExpired, codec });
   } catch (error) {
-    table.close();
+    const close = (): void => table.close();
+    removesExpired.then(close, close);
     throw error;
+  }
+}
+
+/** Rejects with the signal's reason when that comes first. */
+async function orAborted(work: Promise<void>, signal: AbortSignal): Promise<void> {
+  let onAbort: (() => void) | undefined;
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => reject(signal.reason as Error);
+    signal.addEventListener('abort', onAbort, { once: true });
+  });
+  try {
+    await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener('abort', onAbort as () => void);
   }
 }

@@ -6,14 +6,15 @@ import {
   UpdateTimeToLiveCommand,
 } from '@aws-sdk/client-dynamodb';
 import { isNamed, reach } from '@lovage/aws';
-import { ConfigError, isLovageError, type Logger } from '@lovage/core/backend';
+import { ConfigError, isLovageError, type Logger, TimeoutError } from '@lovage/core/backend';
 import { KEY, TTL } from './layout.ts';
 import type { DynamoSettings } from './options.ts';
 import { DYNAMODB } from './service.ts';
 import type { Table } from './table.ts';
 
-/** A table that is being made is looked at so often. */
+/** A table that is being made is looked at so often, and for so long. Amazon takes some ten seconds to make one. */
 const LOOK_MS = 200;
+const MAKING_MS = 120_000;
 
 export interface PrepareOptions {
   /** Where the table is, for errors. */
@@ -24,60 +25,91 @@ export interface PrepareOptions {
   readonly expires: boolean;
 }
 
+export interface PreparedTable {
+  /** Resolves when the table can be used. */
+  readonly ready: Promise<void>;
+  /**
+   * Resolves when nothing of it is left to do, with whether DynamoDB removes by itself what has expired. It rejects where
+   * `ready` does, and goes on where nobody waits for `ready` any more: a table whose making takes longer than its opening
+   * gets its time to live as well.
+   */
+  readonly removesExpired: Promise<boolean>;
+}
+
 /**
- * Finds the table, or makes it, and sets its time to live as the URL asks for it. True where DynamoDB removes by itself
- * what has expired. Source: celery/backends/dynamodb.py, _get_or_create_table and _set_table_ttl.
+ * Finds the table, or makes it, and sets its time to live as the URL asks for it.
+ * Source: celery/backends/dynamodb.py, _get_or_create_table and _set_table_ttl.
  */
-export async function prepareTable(
-  table: Table,
-  settings: DynamoSettings,
-  { where, signal, logger, expires }: PrepareOptions,
-): Promise<boolean> {
-  const { ttlSeconds, connectTimeoutMs, capacity } = settings;
-  const isNew = await ensureTable(table, capacity, { where, signal, connectTimeoutMs });
+export function prepareTable(table: Table, settings: DynamoSettings, options: PrepareOptions): PreparedTable {
+  const { ttlSeconds } = settings;
+  const { logger, expires } = options;
   const given = ttlSeconds === undefined ? undefined : ttlSeconds !== 'never';
+  const set = async (wanted: boolean | undefined, mayFail: boolean): Promise<boolean> => {
+    try {
+      return await setTimeToLive(table, wanted);
+    } catch (error) {
+      if (!mayFail && !isLovageError(error, 'ERR_AUTH')) throw error;
+      logger.warn({ err: error, table: table.name }, 'the time to live of the table of results cannot be seen or set');
+      return false;
+    }
+  };
+  const found = findTable(table, settings, options);
+  const active = found.then(async (isNew) => {
+    if (isNew) await untilActive(table);
+    return isNew;
+  });
   // A table that was there is left as it is, unless the URL says something of it.
-  const wanted = given ?? (isNew && expires ? true : undefined);
+  const present = active.then((isNew) => (isNew ? undefined : set(given, given === undefined)));
+  const removesExpired = present.then(
+    // Nothing has expired yet in a new one: its opening does not wait.
+    (isOn) => isOn ?? set(given ?? (expires ? true : undefined), true),
+  );
+  removesExpired.catch(() => undefined);
+  return { ready: present.then(() => undefined), removesExpired };
+}
+
+/** True: it is new, made here or by another process at this moment, and may not be ready for use. */
+async function findTable(
+  table: Table,
+  { capacity, connectTimeoutMs }: DynamoSettings,
+  { where, signal }: PrepareOptions,
+): Promise<boolean> {
+  const { client, name } = table;
   try {
-    return await setTimeToLive(table, wanted);
+    const options = { service: DYNAMODB, where, timeoutMs: connectTimeoutMs, signal };
+    const describe = new DescribeTableCommand({ TableName: name });
+    const answer = await reach((abortSignal) => client.send(describe, { abortSignal }), options);
+    // Who may not describe it has one that is there.
+    return answer !== undefined && !isUsable(answer.Table?.TableStatus);
   } catch (error) {
-    if (given !== undefined && !isLovageError(error, 'ERR_AUTH')) throw error;
-    logger.warn({ err: error, table: table.name }, 'the time to live of the table of results cannot be seen or set');
-    return false;
+    if (!isLovageError(error, 'ERR_NOT_FOUND')) throw error;
+    await create(table, capacity);
+    return true;
   }
 }
 
-/** True: it was made here. Resolves when it can be used. */
-async function ensureTable(
-  table: Table,
-  capacity: DynamoSettings['capacity'],
-  { where, signal, connectTimeoutMs }: { where: string; signal: AbortSignal; connectTimeoutMs: number },
-): Promise<boolean> {
+function isUsable(status: string | undefined): boolean {
+  return status === 'ACTIVE' || status === 'UPDATING';
+}
+
+async function untilActive(table: Table): Promise<void> {
   const { client, name } = table;
   const describe = new DescribeTableCommand({ TableName: name });
-  let isNew = false;
-  let status: string | undefined;
-  try {
-    const options = { service: DYNAMODB, where, timeoutMs: connectTimeoutMs, signal };
-    const answer = await reach((abortSignal) => client.send(describe, { abortSignal }), options);
-    // Who may not describe it has one that is there.
-    status = answer === undefined ? 'ACTIVE' : answer.Table?.TableStatus;
-  } catch (error) {
-    if (!isLovageError(error, 'ERR_NOT_FOUND')) throw error;
-    isNew = await create(table, capacity);
-  }
-  while (status !== 'ACTIVE' && status !== 'UPDATING') {
-    if (status !== undefined) await sleep(LOOK_MS, undefined, { signal });
+  for (const until = Date.now() + MAKING_MS; ; await sleep(LOOK_MS)) {
     const { Table: found } = await table.request(`Waiting for the table "${name}"`, (abortSignal) =>
       client.send(describe, { abortSignal }),
     );
-    status = found?.TableStatus ?? 'CREATING';
+    if (isUsable(found?.TableStatus)) return;
+    if (Date.now() > until) {
+      throw new TimeoutError(
+        `The table "${name}" was not made within ${MAKING_MS} ms. Look at it in the console of AWS.`,
+      );
+    }
   }
-  return isNew;
 }
 
-/** False: another process was first. */
-async function create(table: Table, capacity: DynamoSettings['capacity']): Promise<boolean> {
+/** Unless another process is first. */
+async function create(table: Table, capacity: DynamoSettings['capacity']): Promise<void> {
   const { client, name } = table;
   const command = new CreateTableCommand({
     TableName: name,
@@ -89,10 +121,8 @@ async function create(table: Table, capacity: DynamoSettings['capacity']): Promi
   });
   try {
     await table.request(`Making the table "${name}"`, (abortSignal) => client.send(command, { abortSignal }));
-    return true;
   } catch (error) {
-    if (isNamed(error, 'ResourceInUseException')) return false;
-    throw error;
+    if (!isNamed(error, 'ResourceInUseException')) throw error;
   }
 }
 

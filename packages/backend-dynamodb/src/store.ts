@@ -2,7 +2,7 @@ import { unlessLost } from '@lovage/aws';
 import {
   BrokerBlockedError,
   inParallel,
-  isSuccess,
+  isKept,
   type KeyValueStore,
   type KeyValueWrite,
   MessageTooLargeError,
@@ -24,8 +24,8 @@ const NOTHING: Expression = { expression: `attribute_not_exists(${KEY})` };
 export interface DynamoStoreOptions {
   /** Instead of what each write says; undefined: as it says. */
   readonly ttlSeconds: number | 'never' | undefined;
-  /** DynamoDB removes what has expired. */
-  readonly removesExpired: boolean;
+  /** Whether DynamoDB removes what has expired. Rejects no more when the store is open. */
+  readonly removesExpired: Promise<boolean>;
   readonly codec: ResultCodec;
 }
 
@@ -64,7 +64,7 @@ export class DynamoStore implements KeyValueStore {
 
   /** Where DynamoDB does not do it: reads the whole table. */
   async cleanup(): Promise<void> {
-    if (this.#options.removesExpired) return;
+    if (await this.#options.removesExpired) return;
     const expired: Expression = {
       expression: '#ttl <= :now',
       names: { '#ttl': TTL },
@@ -76,11 +76,13 @@ export class DynamoStore implements KeyValueStore {
   }
 
   async close(): Promise<void> {
-    await this.#order.idle();
+    // A table that is new still gets its time to live.
+    await this.#options.removesExpired;
     this.#table.close();
   }
 
-  async #write({ key, value, ttlSeconds, guard }: KeyValueWrite): Promise<Error | undefined> {
+  async #write(write: KeyValueWrite): Promise<Error | undefined> {
+    const { key, value, ttlSeconds, guard } = write;
     const id = idOf(key);
     const bytes = typeof value === 'string' ? Buffer.from(value) : value;
     const size = Buffer.byteLength(id) + bytes.byteLength + OTHER_BYTES;
@@ -100,7 +102,7 @@ export class DynamoStore implements KeyValueStore {
       if (written === 'written') return undefined;
       const { present } = written;
       const kept = valueOf(present);
-      if (kept !== undefined && isSuccess(kept, guard)) return undefined;
+      if (kept !== undefined && isKept(kept, write)) return undefined;
       condition = present === undefined ? NOTHING : unchanged(present);
     }
     return new BrokerBlockedError(`${JSON.stringify(key)} was written by others again and again, and given up here.`);

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { promisify } from 'node:util';
 import {
+  CreateTableCommand,
   DescribeTableCommand,
   DescribeTimeToLiveCommand,
   DynamoDBClient,
@@ -11,8 +12,10 @@ import {
 import { dynamodbBackend } from '@lovage/backend-dynamodb';
 import { Lovage } from '@lovage/core';
 import { BackendUrl, type ChordPart, type ResultBackend } from '@lovage/core/backend';
-import { afterAll, describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
+import { openDynamoStore } from '../src/open.ts';
 import { dynamodbUrl } from './dynamodb-url.ts';
+import { SlowTables } from './slow-tables.ts';
 
 const server = dynamodbUrl();
 const python = process.env['LOVAGE_TEST_PYTHON'];
@@ -207,13 +210,69 @@ print(json.dumps([sent()]))`,
     ['new-for-ever', { resultExpires: null }, 'DISABLED'],
     ['new-off?ttl_seconds=-1', {}, 'DISABLED'],
   ])('the time to live of the table %s is %o %s', async (path, own, status) => {
-    await open(path, own);
+    // Opening does not wait for it, closing does.
+    await (await open(path, own)).close();
     const TableName = path.replace(/\?.*/, '');
     const { TimeToLiveDescription: found } = await client.send(new DescribeTimeToLiveCommand({ TableName }));
     expect(found?.TimeToLiveStatus).toBe(status);
     const { Table } = await client.send(new DescribeTableCommand({ TableName }));
     expect(Table?.BillingModeSummary?.BillingMode).toBe('PAY_PER_REQUEST');
   });
+
+  test('a new table gets its time to live, however long it takes to make it and to turn it on', async () => {
+    const status = async (TableName: string): Promise<string | undefined> =>
+      (await client.send(new DescribeTimeToLiveCommand({ TableName }))).TimeToLiveDescription?.TimeToLiveStatus;
+    const enabled = (table: string) =>
+      expect.poll(() => status(table).catch(String), { timeout: 30_000 }).toBe('ENABLED');
+    const slow = new SlowTables(Number(port));
+    const at = `dynamodb://${username}:${password}@127.0.0.1:${await slow.listen()}`;
+    onTestFinished(() => slow.close());
+    const seen = (kind: string, table: string, times: number) =>
+      expect.poll(() => slow.seen(kind, table), { timeout: 30_000 }).toBeGreaterThanOrEqual(times);
+    const openAt = (table: string, signal: AbortSignal) =>
+      openDynamoStore(new BackendUrl(`${at}/${table}`), {
+        expiresSeconds: 3600,
+        settings: {},
+        codec: {
+          contentType: 'application/json',
+          contentEncoding: 'utf-8',
+          encode: (value) => JSON.stringify(value),
+          decode: (data) => JSON.parse(String(data)) as unknown,
+        },
+        oid: 'oid',
+        brokerConnection: () => Promise.reject(new Error('none')),
+        signal,
+      });
+    // Whoever makes it gives up before it is there.
+    const [impatient, patient] = [new AbortController(), new AbortController()];
+    const first = openAt('slow-made', impatient.signal);
+    await seen('DescribeTable', 'slow-made', 2);
+    impatient.abort(new Error('took too long'));
+    await expect(first).rejects.toThrow('took too long');
+    // Another process finds one that is half made.
+    const making = new CreateTableCommand({
+      TableName: 'slow-found',
+      AttributeDefinitions: [{ AttributeName: 'id', AttributeType: 'S' }],
+      KeySchema: [{ AttributeName: 'id', KeyType: 'HASH' }],
+      BillingMode: 'PAY_PER_REQUEST',
+    });
+    await client.send(making);
+    const second = openAt('slow-found', patient.signal);
+    await seen('DescribeTable', 'slow-found', 2);
+    slow.isMaking = false;
+    const store = await second;
+    await enabled('slow-made');
+    await enabled('slow-found');
+    await store.close();
+    // To turn it on takes its time too.
+    slow.holds = 'UpdateTimeToLive';
+    const opened = await openAt('slow-turned', patient.signal);
+    await seen('UpdateTimeToLive', 'slow-turned', 1);
+    expect(await status('slow-turned')).toBe('DISABLED');
+    slow.release();
+    await opened.close();
+    expect(await status('slow-turned')).toBe('ENABLED');
+  }, 60_000);
 
   test('capacity of the URL is that of a table made here, and the URL turns the time to live on and off', async () => {
     const status = async (): Promise<string | undefined> =>

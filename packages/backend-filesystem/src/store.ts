@@ -2,7 +2,7 @@ import { readdir, readFile, rename, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   inParallel,
-  isSuccess,
+  isKept,
   type KeyValueStore,
   type KeyValueWrite,
   LovageError,
@@ -88,7 +88,8 @@ export class FileStore implements KeyValueStore {
     }
   }
 
-  async #write({ key, value, guard }: KeyValueWrite): Promise<Error | undefined> {
+  async #write(write: KeyValueWrite): Promise<Error | undefined> {
+    const { key, value, guard } = write;
     const refused = refusal(key);
     if (refused !== undefined) return refused;
     const path = join(this.#folder, key);
@@ -97,7 +98,7 @@ export class FileStore implements KeyValueStore {
     else {
       await this.#drafts.locked(key, async () => {
         const present = await this.#read(key);
-        await (present !== undefined && isSuccess(present, guard) ? unlink(draft) : rename(draft, path));
+        await (present !== undefined && isKept(present, write) ? unlink(draft) : rename(draft, path));
       });
     }
     return undefined;

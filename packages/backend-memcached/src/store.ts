@@ -1,6 +1,6 @@
 import {
   BrokerBlockedError,
-  isSuccess,
+  isKept,
   type KeyValueStore,
   type KeyValueWrite,
   type ResultCodec,
@@ -49,12 +49,12 @@ export class MemcachedStore implements KeyValueStore {
   }
 
   async close(): Promise<void> {
-    await this.#order.idle();
     this.#servers.close();
   }
 
   /** Adds it, or writes it over what was read and is no SUCCESS. */
-  async #write({ key, value, ttlSeconds, guard }: KeyValueWrite): Promise<Error | undefined> {
+  async #write(write: KeyValueWrite): Promise<Error | undefined> {
+    const { key, value, ttlSeconds, guard } = write;
     if (!isKey(key)) return noKey(key);
     const link = await this.#servers.of(key);
     const command: StoreCommand = {
@@ -72,7 +72,7 @@ export class MemcachedStore implements KeyValueStore {
       const present = (await link.items([key])).get(key);
       // It has expired meanwhile.
       if (present === undefined) continue;
-      if (isSuccess(valueOf(present), guard)) return undefined;
+      if (isKept(valueOf(present), write)) return undefined;
       if ((await link.store('cas', command, present.cas)) === 'STORED') return undefined;
     }
     return new BrokerBlockedError(`The result "${key}" was written by others again and again, and given up here.`);

@@ -28,6 +28,19 @@ async function start(port: number, args: readonly string[] = []): Promise<Server
   return server;
 }
 
+/** Asks a server how many connections it has had, over one of its own. */
+async function connectionCounter(port: number): Promise<() => Promise<number>> {
+  const socket = connect(port, '127.0.0.1');
+  onTestFinished(() => void socket.destroy());
+  await once(socket, 'connect');
+  return async () => {
+    socket.write('stats\r\n');
+    let text = '';
+    while (!text.includes('END\r\n')) text += String(((await once(socket, 'data')) as [Buffer])[0]);
+    return Number(/STAT total_connections (\d+)/.exec(text)?.[1]);
+  };
+}
+
 async function opened(...call: Parameters<typeof openStore>): Promise<ResultBackend> {
   const store = await openStore(...call);
   onTestFinished(() => store.close());
@@ -41,6 +54,8 @@ describe.skipIf(program === undefined)('several servers', () => {
     const store = await opened(`cache+memcached://${ports.map((port) => `127.0.0.1:${port}`).join(';')}/`);
     const ids = Array.from({ length: 30 }, () => randomUUID());
     await store.store(ids.map((id) => ({ meta: meta(id, 'STARTED') })));
+    const connections = await connectionCounter(ports[0] as number);
+    const before = await connections();
     await second?.stop();
     const outcomes = await Promise.all(
       ids.map((id) =>
@@ -56,6 +71,8 @@ describe.skipIf(program === undefined)('several servers', () => {
     expect(refused.length).toBeGreaterThan(3);
     for (const error of refused) expect(isLovageError(error) && error.retryable).toBe(true);
     expect((await store.load(kept)).map((each) => each?.result)).toEqual(kept);
+    // The links to the others were not opened again for it.
+    expect(await connections()).toBe(before);
     // It comes back, empty, and is found again.
     await start(ports[1] as number);
     const lost = ids.filter((id) => !kept.includes(id));

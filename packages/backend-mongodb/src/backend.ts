@@ -80,11 +80,12 @@ export class MongoResultBackend implements ResultBackend {
   async expect(): Promise<void> {}
 
   async store(writes: readonly ResultWrite[]): Promise<void> {
+    const now = Date.now();
     await this.#call(async ({ writer, link }) => {
       const outcomes = await Promise.allSettled(
-        writes.map(async ({ meta }) => {
+        writes.map(async ({ meta, at = now }) => {
           checkId(meta.task_id);
-          await writer.write(toDocument(meta, this.#codec, link.maxDocumentBytes));
+          await writer.write(toDocument(meta, this.#codec, link.maxDocumentBytes), at);
         }),
       );
       for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;

@@ -1,5 +1,5 @@
 import { type MongoLink, SURE } from '@lovage/mongodb';
-import type { LovageError } from '@lovage/core/backend';
+import { type LovageError, READY_STATES } from '@lovage/core/backend';
 import { type Document, MongoServerError } from 'mongodb';
 
 const MAX_BATCH = 1000;
@@ -12,14 +12,15 @@ const ATTEMPTS = 3;
 
 interface Writing {
   readonly document: Document;
+  readonly at: number;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
 
 /**
  * Writes states one batch after the other, so that two of one task keep their order; what comes while a batch is under
- * way goes with the next. A SUCCESS is never replaced: the filter does not find it, and making another document of its
- * id is refused, in one step on the server.
+ * way goes with the next. A SUCCESS is never replaced, nor an end by a state of before it: the filter does not find it, and
+ * making another document of its id is refused, in one step on the server.
  */
 export class StateWriter {
   readonly #link: MongoLink;
@@ -32,9 +33,10 @@ export class StateWriter {
     this.#collection = collection;
   }
 
-  write(document: Document): Promise<void> {
+  /** `at`: when the task was in this state, epoch milliseconds. */
+  write(document: Document, at: number): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ document, resolve, reject });
+      this.#waiting.push({ document, at, resolve, reject });
       this.#running ??= this.#run();
     });
   }
@@ -70,7 +72,7 @@ export class StateWriter {
   }
 
   async #send(batch: readonly Writing[], attempts: number): Promise<void> {
-    const refused = await this.#update(batch.map(({ document }) => document));
+    const refused = await this.#update(batch);
     const again: Writing[] = [];
     for (const [index, writing] of batch.entries()) {
       const error = refused.get(index);
@@ -83,12 +85,12 @@ export class StateWriter {
     if (again.length > 0) await this.#send(again, attempts - 1);
   }
 
-  async #update(documents: readonly Document[]): Promise<ReadonlyMap<number, LovageError | 'exists'>> {
+  async #update(batch: readonly Writing[]): Promise<ReadonlyMap<number, LovageError | 'exists'>> {
     const reply = await this.#link.call(() =>
       this.#link.db.command({
         update: this.#collection,
-        updates: documents.map((document) => ({
-          q: { _id: document._id as unknown, status: { $ne: 'SUCCESS' } },
+        updates: batch.map(({ document, at }) => ({
+          q: { _id: document._id as unknown, ...replaceable(document, at) },
           u: document,
           upsert: true,
         })),
@@ -106,6 +108,13 @@ export class StateWriter {
   #error({ code, codeName, errmsg }: Document): LovageError {
     return this.#link.error(new MongoServerError({ code, codeName, message: String(errmsg) }));
   }
+}
+
+/** What a document has to be for this one to replace it. */
+function replaceable({ status }: Document, at: number): Document {
+  if (READY_STATES.has(String(status))) return { status: { $ne: 'SUCCESS' } };
+  const laterEnd = { status: { $in: ['FAILURE', 'REVOKED'] }, date_done: { $gte: new Date(at) } };
+  return { $nor: [{ status: 'SUCCESS' }, laterEnd] };
 }
 
 function sizeOf({ result }: Document): number {

@@ -1,7 +1,7 @@
 import {
   BrokerBlockedError,
   isLovageError,
-  isSuccess,
+  isKept,
   type KeyFeed,
   type KeyValueStore,
   type KeyValueWrite,
@@ -54,7 +54,6 @@ export class NatsStore implements KeyValueStore {
   }
 
   async close(): Promise<void> {
-    await this.#order.idle();
     await this.#link.close();
   }
 
@@ -76,8 +75,7 @@ export class NatsStore implements KeyValueStore {
       const present = await this.#bucket.read(overtaken.map(({ index }) => (writes[index] as KeyValueWrite).key));
       left = overtaken.flatMap(({ index }, place) => {
         const { value, sequence } = present[place] as (typeof present)[number];
-        const { guard } = writes[index] as KeyValueWrite;
-        if (value !== undefined && guard !== undefined && isSuccess(value, guard)) return [];
+        if (value !== undefined && isKept(value, writes[index] as KeyValueWrite)) return [];
         return [{ index, over: sequence }];
       });
     }
@@ -92,10 +90,10 @@ export class NatsStore implements KeyValueStore {
     return guard === undefined ? undefined : (this.#sequences.get(key) ?? 0);
   }
 
-  #remember({ key, value, guard }: KeyValueWrite, sequence: number): void {
+  #remember({ key, guard, at }: KeyValueWrite, sequence: number): void {
     this.#sequences.delete(key);
-    // A success is the last state.
-    if (guard === undefined || isSuccess(value, guard)) return;
+    // What is written over an end has to look at it.
+    if (guard === undefined || at === undefined) return;
     this.#sequences.set(key, sequence);
     if (this.#sequences.size > MOST_REMEMBERED) {
       for (const oldest of this.#sequences.keys()) {

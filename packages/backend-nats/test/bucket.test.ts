@@ -238,6 +238,44 @@ describe.skipIf(server === '')('chords', () => {
   });
 });
 
+describe.skipIf(server === '')('a large chord', () => {
+  test('is looked through when it may be complete, not for each of its parts', async () => {
+    const bucket = `test-${randomUUID().slice(0, 8)}`;
+    const connection = await connect({ servers: server.replace('nats://', '') });
+    onTestFinished(async () => {
+      await (await jetstreamManager(connection)).streams.delete(`KV_${bucket}`).catch(() => undefined);
+      await connection.close();
+    });
+    const stores = [await opened(`${server}/${bucket}`), await opened(`${server}/${bucket}`)];
+    let looks = 0;
+    const listing = connection.subscribe(`$JS.API.STREAM.INFO.KV_${bucket}`, {
+      callback: (_, message) => {
+        if (message.data.length > 0) looks++;
+      },
+    });
+    await connection.flush();
+    const group = randomUUID();
+    const [size, added] = [150, 50];
+    await stores[0]?.chords?.begin(group, size);
+    const part = async (index: number): Promise<number | undefined> => {
+      const { chords } = stores[index % stores.length] as ResultBackend;
+      const each = { taskId: `t${index}`, index, state: 'SUCCESS', result: index };
+      return (await chords?.part(group, each))?.length;
+    };
+    for (let index = 0; index < 50; index++) expect(await part(index)).toBeUndefined();
+    // One that comes again, and others that are added.
+    expect(await part(7)).toBeUndefined();
+    for (let index = 0; index < added; index++) await stores[0]?.chords?.extend(group, `t${size + index}`);
+    const rest = Array.from({ length: size + added - 50 }, (_, index) => 50 + index);
+    const given = await Promise.all(rest.map(part));
+    expect(given.filter((count) => count !== undefined)).toEqual([size + added]);
+    await connection.flush();
+    listing.unsubscribe();
+    expect(looks).toBeGreaterThan(0);
+    expect(looks).toBeLessThan(150);
+  });
+});
+
 describe.skipIf(!hasNatsServer)('servers', () => {
   test('of another domain keep results', async () => {
     const hub = await startNats('', { domain: 'hub' });

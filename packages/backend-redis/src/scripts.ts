@@ -1,28 +1,36 @@
 import { RedisScript } from '@lovage/redis';
 
+/** A guarded key that was left alone, because it holds a FAILURE or REVOKED. */
+export const HOLDS_FAILURE = 'holds a failure';
+
 /**
  * Writes values and publishes them on channels of the same names, but for keys that hold a SUCCESS and are guarded.
  * Source: celery/backends/redis.py, _set; celery/backends/base.py, _store_result (which reads first and writes then).
  *
- * KEYS: the keys. ARGV: bytes to look at, number of marks, the marks, then value, TTL (0: none), 1 if guarded, for each key.
- * Gives position and error of each key that could not be written.
+ * KEYS: the keys. ARGV: bytes to look at, number of marks of a SUCCESS, number of all marks, the marks, then value, TTL
+ * (0: none), guard (0: none, 1: against a SUCCESS, 2: against every end) for each key.
+ * Gives position and error of each key that could not be written; the error is {@link HOLDS_FAILURE} where somebody has to
+ * look at the end that is there.
  */
 export const WRITE: RedisScript = new RedisScript(`
-local window, markCount = tonumber(ARGV[1]), tonumber(ARGV[2])
-local at = 2 + markCount
+local window, successes, marks = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local at = 3 + marks
 local failed = {}
 for i = 1, #KEYS do
   local key, value, ttl = KEYS[i], ARGV[at + 1], ARGV[at + 2]
   local isKept = false
   local result
-  if ARGV[at + 3] == '1' then
+  local guard = ARGV[at + 3]
+  if guard ~= '0' then
     local head = redis.pcall('GETRANGE', key, 0, window - 1)
-    if type(head) == 'string' then
-      for m = 1, markCount do
-        if string.find(head, ARGV[2 + m], 1, true) then isKept = true end
-      end
-    else
+    if type(head) ~= 'string' then
       result = head
+    elseif head ~= '' then
+      for m = 1, guard == '2' and marks or successes do
+        if string.find(head, ARGV[3 + m], 1, true) then
+          if m > successes then result = { err = '${HOLDS_FAILURE}' } else isKept = true end
+        end
+      end
     end
   end
   if not isKept and not result then

@@ -1,17 +1,18 @@
 import {
+  isKept,
+  isLovageError,
   type KeyFeed,
   type KeyValueStore,
   type KeyValueWrite,
-  isLovageError,
   MessageTooLargeError,
   PreconditionFailedError,
+  type ResultGuard,
   type StoredValue,
-  type SuccessGuard,
 } from '@lovage/core/backend';
 import { deferred, type RedisLink } from '@lovage/redis';
 import { RedisChords } from './chords.ts';
 import { RedisDocuments } from './documents.ts';
-import { READ_THEN_WRITE, WRITE } from './scripts.ts';
+import { HOLDS_FAILURE, READ_THEN_WRITE, WRITE } from './scripts.ts';
 
 /** One script writes at most so many results, or about so many bytes: Redis serves nobody else meanwhile. */
 const MOST_PER_SCRIPT = 200;
@@ -37,7 +38,7 @@ export class RedisStore implements KeyValueStore {
   /** Writes that have to be read first, one batch after the other. */
   #careful: Promise<unknown> = Promise.resolve();
   #head:
-    | { readonly guard: SuccessGuard | undefined; readonly args: readonly (string | number | Uint8Array)[] }
+    | { readonly guard: ResultGuard | undefined; readonly args: readonly (string | number | Uint8Array)[] }
     | undefined;
   #isClosed = false;
 
@@ -69,11 +70,7 @@ export class RedisStore implements KeyValueStore {
 
   async set(writes: readonly KeyValueWrite[]): Promise<readonly Outcome[]> {
     const guard = writes.find(({ guard }) => guard !== undefined)?.guard;
-    if (guard?.marks.length === 0) {
-      const batch = this.#careful.then(() => this.#setCarefully(writes));
-      this.#careful = batch.catch(() => undefined);
-      return batch;
-    }
+    if (guard?.marks.length === 0) return this.#setCarefully(writes);
     const outcomes: Outcome[] = Array.from({ length: writes.length });
     const running: Promise<void>[] = [];
     let from = 0;
@@ -107,21 +104,21 @@ export class RedisStore implements KeyValueStore {
 
   async #setPart(
     writes: readonly KeyValueWrite[],
-    guard: SuccessGuard | undefined,
+    guard: ResultGuard | undefined,
     outcomes: Outcome[],
     offset: number,
   ): Promise<void> {
     const keys: string[] = [];
     const args: (string | number | Uint8Array)[] = [];
     const positions: number[] = [];
-    for (const [index, { key, value, ttlSeconds, guard: own }] of writes.entries()) {
+    for (const [index, { key, value, ttlSeconds, guard: own, at }] of writes.entries()) {
       const refusal = refuse(key, value);
       if (refusal !== undefined) {
         outcomes[offset + index] = refusal;
         continue;
       }
       keys.push(key);
-      args.push(value, ttlSeconds ?? 0, own === undefined ? 0 : 1);
+      args.push(value, ttlSeconds ?? 0, own === undefined ? 0 : at === undefined ? 1 : 2);
       positions.push(offset + index);
     }
     if (keys.length === 0) return;
@@ -129,37 +126,47 @@ export class RedisStore implements KeyValueStore {
       | number
       | Buffer
     )[];
+    const ended: number[] = [];
     for (let at = 0; at < failed.length; at += 2) {
       const position = positions[failed[at] as number] as number;
-      outcomes[position] = refusedByRedis(keys[failed[at] as number] as string, failed[at + 1] as Buffer);
+      const reason = String(failed[at + 1]);
+      if (reason === HOLDS_FAILURE) ended.push(position);
+      else outcomes[position] = refusedByRedis(keys[failed[at] as number] as string, reason);
     }
+    if (ended.length === 0) return;
+    const decided = await this.#setCarefully(ended.map((position) => writes[position - offset] as KeyValueWrite));
+    for (const [index, position] of ended.entries()) outcomes[position] = decided[index];
   }
 
   /** What the script is told of the guard, made once: it is the same for all writes of a backend. */
-  #headOf(guard: SuccessGuard | undefined): readonly (string | number | Uint8Array)[] {
+  #headOf(guard: ResultGuard | undefined): readonly (string | number | Uint8Array)[] {
     if (this.#head !== undefined && this.#head.guard === guard) return this.#head.args;
     // A command without bytes is one text, which is cheaper to send.
-    const marks = guard?.marks.map((mark) => (/^[\x20-\x7e]*$/.test(mark) ? mark : Buffer.from(mark, 'latin1'))) ?? [];
-    const args = [guard?.windowBytes ?? 0, marks.length, ...marks];
+    const { marks: successes = [], failureMarks = [], windowBytes = 0 } = guard ?? {};
+    const marks = [...successes, ...failureMarks].map((mark) =>
+      /^[\x20-\x7e]*$/.test(mark) ? mark : Buffer.from(mark, 'latin1'),
+    );
+    const args = [windowBytes, successes.length, marks.length, ...marks];
     this.#head = { guard, args };
     return args;
   }
 
-  /** For serializers that do not say at a value's beginning whether it is a SUCCESS: read, decide, write if unchanged. */
-  async #setCarefully(writes: readonly KeyValueWrite[]): Promise<readonly Outcome[]> {
-    const outcomes: Outcome[] = [];
-    for (const { key, value, ttlSeconds, guard } of writes) {
-      outcomes.push(refuse(key, value) ?? (await this.#setOne(key, value, ttlSeconds ?? 0, guard)));
-    }
-    return outcomes;
+  /**
+   * What a value's beginning does not tell, as a serializer may have it, or the time of an end: read, decide, write if
+   * unchanged.
+   */
+  #setCarefully(writes: readonly KeyValueWrite[]): Promise<readonly Outcome[]> {
+    const batch = this.#careful.then(async () => {
+      const outcomes: Outcome[] = [];
+      for (const write of writes) outcomes.push(refuse(write.key, write.value) ?? (await this.#setOne(write)));
+      return outcomes;
+    });
+    this.#careful = batch.catch(() => undefined);
+    return batch;
   }
 
-  async #setOne(
-    key: string,
-    value: StoredValue,
-    ttlSeconds: number,
-    guard: SuccessGuard | undefined,
-  ): Promise<Outcome> {
+  async #setOne(write: KeyValueWrite): Promise<Outcome> {
+    const { key, value, ttlSeconds = 0 } = write;
     for (;;) {
       let present: Buffer | null;
       try {
@@ -168,7 +175,7 @@ export class RedisStore implements KeyValueStore {
         if (isLovageError(error, 'ERR_PRECONDITION_FAILED')) return error;
         throw error;
       }
-      if (present !== null && guard?.isSuccess(present) === true) return undefined;
+      if (present !== null && isKept(present, write)) return undefined;
       const done = await READ_THEN_WRITE.run(this.#link, 1, [
         key,
         present === null ? 0 : 1,
@@ -226,13 +233,10 @@ function refuse(key: string, value: StoredValue): Outcome {
   });
 }
 
-function refusedByRedis(key: string, detail: Buffer): Error {
-  return new PreconditionFailedError(
-    `Redis did not take the result for "${key}": ${JSON.stringify(detail.toString())}.`,
-    {
-      facts: { key },
-    },
-  );
+function refusedByRedis(key: string, detail: string): Error {
+  return new PreconditionFailedError(`Redis did not take the result for "${key}": ${JSON.stringify(detail)}.`, {
+    facts: { key },
+  });
 }
 
 function chunks(keys: readonly string[]): readonly (readonly string[])[] {

@@ -2,7 +2,7 @@ import { unlessLost } from '@lovage/aws';
 import {
   BrokerBlockedError,
   inParallel,
-  isSuccess,
+  isKept,
   type KeyValueStore,
   type KeyValueWrite,
   type StoredValue,
@@ -59,7 +59,6 @@ export class S3Store implements KeyValueStore {
   }
 
   async close(): Promise<void> {
-    await this.#order.idle();
     this.#bucket.close();
   }
 
@@ -77,7 +76,8 @@ export class S3Store implements KeyValueStore {
     await this.#bucket.delete(expired);
   }
 
-  async #write({ key, value, guard }: KeyValueWrite): Promise<Error | undefined> {
+  async #write(write: KeyValueWrite): Promise<Error | undefined> {
+    const { key, value, guard } = write;
     if (guard === undefined) {
       await this.#bucket.put(key, value);
       return undefined;
@@ -87,7 +87,7 @@ export class S3Store implements KeyValueStore {
     if (writesOnCondition && (await this.#bucket.put(key, value, 'nothing')) !== undefined) return undefined;
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const present = await this.#bucket.get(key);
-      if (present !== undefined && isSuccess(present.value, guard)) return undefined;
+      if (present !== undefined && isKept(present.value, write)) return undefined;
       const condition = present === undefined ? 'nothing' : { etag: present.etag };
       if ((await this.#bucket.put(key, value, writesOnCondition ? condition : undefined)) !== undefined) {
         return undefined;

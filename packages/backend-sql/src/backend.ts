@@ -78,10 +78,11 @@ export class SqlResultBackend implements ResultBackend {
     const { database, tables } = await this.#open();
     const rows: TaskRow[] = [];
     let failure: unknown;
-    for (const { meta } of writes) {
+    const now = Date.now();
+    for (const { meta, at = now } of writes) {
       try {
         checkId(meta.task_id);
-        rows.push(tables.fit(toRow(meta, this.#codec)));
+        rows.push(tables.fit(toRow(meta, this.#codec, at)));
       } catch (error) {
         failure ??= error;
       }

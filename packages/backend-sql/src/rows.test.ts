@@ -1,7 +1,7 @@
 import { type ResultCodec, silentLogger, type TaskMeta } from '@lovage/core/backend';
 import { describe, expect, test } from 'vitest';
 import { readGroup, writeGroup } from './groups.ts';
-import { fromRow, toColumnDate, toRow } from './rows.ts';
+import { fromRow, inWholeSeconds, isKept, toColumnDate, toRow } from './rows.ts';
 
 const codec: ResultCodec = {
   contentType: 'application/json',
@@ -71,6 +71,31 @@ describe('rows of celery_taskmeta', () => {
       exc_message: ['k'],
       exc_module: 'builtins',
     });
+  });
+
+  test('of a state that is no end have its time, and show none', () => {
+    const at = Date.parse('2026-01-02T03:04:05.500Z');
+    const row = toRow({ ...meta, status: 'STARTED', date_done: null }, codec, at);
+    expect(row.date_done).toBe('2026-01-02 03:04:05.499000');
+    expect(fromRow(row, codec, silentLogger).date_done).toBeNull();
+    // A column that rounds may have an end of 05.500 as 06, and one of 05.499 as 05.
+    expect(inWholeSeconds(row).date_done).toBe('2026-01-02 03:04:04.000000');
+    expect(inWholeSeconds(toRow(meta, codec)).date_done).toBe('2026-01-02 03:04:05.123456');
+  });
+
+  test.each([
+    ['SUCCESS', 'FAILURE', 60, true],
+    ['SUCCESS', 'STARTED', 60, true],
+    ['FAILURE', 'STARTED', -1, true],
+    ['REVOKED', 'RETRY', 0, true],
+    ['FAILURE', 'STARTED', 1, false],
+    ['FAILURE', 'REVOKED', -60, false],
+    ['STARTED', 'RETRY', -60, false],
+  ])('a %s is kept from a %s %d ms later: %s', (stored, status, laterMs, kept) => {
+    const doneAt = Date.parse('2026-01-02T03:04:05.123Z');
+    const before = toRow({ ...meta, status: stored, date_done: '2026-01-02T03:04:05.123Z' }, codec, doneAt);
+    const row = toRow({ ...meta, status, date_done: null }, codec, doneAt + laterMs);
+    expect(isKept(before, row)).toBe(kept);
   });
 
   test('that cannot be read become a FAILURE that says why', () => {

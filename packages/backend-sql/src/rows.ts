@@ -1,4 +1,11 @@
-import { type ExceptionInfo, isLovageError, type Logger, type ResultCodec, type TaskMeta } from '@lovage/core/backend';
+import {
+  type ExceptionInfo,
+  isLovageError,
+  type Logger,
+  READY_STATES,
+  type ResultCodec,
+  type TaskMeta,
+} from '@lovage/core/backend';
 import { PickledObject } from './pickle/objects.ts';
 import { readPickle, readPickleTree } from './pickle/reader.ts';
 import { PythonTuple, writePickle } from './pickle/writer.ts';
@@ -7,14 +14,18 @@ import type { TaskRow } from './task-row.ts';
 /** States whose result is an exception. Source: celery/states.py, EXCEPTION_STATES. */
 const EXCEPTION_STATES = new Set(['RETRY', 'FAILURE', 'REVOKED']);
 
-/** Throws `EncodeError` when a value has no Python form. */
-export function toRow(meta: TaskMeta, codec: ResultCodec): TaskRow {
+/**
+ * `at`: when the task was in this state, epoch milliseconds. A row of a state that is no end has that time, so that it does
+ * not replace an end of a later one, and is removed some day. Throws `EncodeError` when a value has no Python form.
+ */
+export function toRow(meta: TaskMeta, codec: ResultCodec, at: number = Date.now()): TaskRow {
   const isExtended = meta.name !== undefined || meta.args !== undefined || meta.worker !== undefined;
   return {
     task_id: meta.task_id,
     status: meta.status,
     result: meta.result === null || meta.result === undefined ? null : writePickle(pythonResult(meta)),
-    date_done: toColumnDate(meta.date_done),
+    // Of the same moment, the state was before the end.
+    date_done: toColumnDate(READY_STATES.has(meta.status) ? meta.date_done : new Date(at - 1).toISOString()),
     traceback: cleanText(meta.traceback),
     name: cleanText(meta.name),
     args: isExtended ? encoded(meta.args, codec) : null,
@@ -39,7 +50,7 @@ export function fromRow(row: TaskRow, codec: ResultCodec, logger: Logger): TaskM
       result: row.result === null ? null : readResult(row.result, status),
       traceback,
       children: null,
-      date_done: fromColumnDate(row.date_done),
+      date_done: READY_STATES.has(status) ? fromColumnDate(row.date_done) : null,
       ...(isExtended
         ? {
             name: row.name,
@@ -119,4 +130,29 @@ export function toColumnDate(iso: string | null): string | null {
 
 function fromColumnDate(text: string | null): string | null {
   return text === null ? null : `${text.replace(' ', 'T')}+00:00`;
+}
+
+/**
+ * Whether `row` leaves a stored one alone: a SUCCESS, or an end that is later than it. The statements that write decide it
+ * themselves.
+ */
+export function isKept(stored: TaskRow, row: TaskRow): boolean {
+  if (stored.status === 'SUCCESS') return true;
+  if (!READY_STATES.has(stored.status ?? '') || READY_STATES.has(row.status ?? '')) return false;
+  return stored.date_done !== null && row.date_done !== null && stored.date_done > row.date_done;
+}
+
+/** {@link isKept} the other way round, in SQL: whether a row that is there is replaced. */
+export function isReplaced(stored: (column: string) => string, given: (column: string) => string): string {
+  const [status, done] = [stored('status'), stored('date_done')];
+  const isOpen = `${status} NOT IN ('FAILURE', 'REVOKED') OR ${given('status')} IN ('SUCCESS', 'FAILURE', 'REVOKED')`;
+  const isBefore = `${done} IS NULL OR ${done} <= ${given('date_done')}`;
+  return `(${status} IS NULL OR (${status} <> 'SUCCESS' AND (${isOpen} OR ${isBefore})))`;
+}
+
+/** The row with a time that is before it, in whole seconds; for columns that round, unless it is an end. */
+export function inWholeSeconds(row: TaskRow): TaskRow {
+  if (row.date_done === null || READY_STATES.has(row.status ?? '')) return row;
+  const before = Date.parse(`${row.date_done.slice(0, 19).replace(' ', 'T')}Z`) - 1000;
+  return { ...row, date_done: toColumnDate(new Date(before).toISOString()) };
 }

@@ -8,13 +8,13 @@ export interface ResultTables {
   /** Creates what is missing and looks at what is there. */
   prepare(database: SqlDatabase): Promise<void>;
   /**
-   * The row as the columns can hold it: texts for people are cut. Throws `EncodeError` when its id or result does not
+   * The row as the columns can hold it: texts for people are cut, the time of no end is before it. Throws `EncodeError` when its id or result does not
    * fit.
    */
   fit(row: TaskRow): TaskRow;
   /** The same for a saved group, of which nothing can be cut. */
   fitGroup(groupId: string, pickle: Uint8Array): void;
-  /** In the order given. Leaves a stored SUCCESS alone. */
+  /** In the order given. Leaves a stored SUCCESS alone, and an end that is later than a row that is none. */
   store(transaction: SqlTransaction, rows: readonly TaskRow[]): Promise<void>;
   load(database: SqlDatabase, taskIds: readonly string[]): Promise<readonly TaskRow[]>;
   /** Where {@link newTaskIds} begins: what is stored from now on. */

@@ -6,7 +6,7 @@ export interface TaskRow extends SqlRow {
   readonly status: string | null;
   /** A pickle, whatever `result_serializer` says; null for None. */
   readonly result: Uint8Array | null;
-  /** `YYYY-MM-DD HH:MM:SS.ffffff`, UTC. */
+  /** `YYYY-MM-DD HH:MM:SS.ffffff`, UTC. Of a state that is no end: when the task was in it. */
   readonly date_done: string | null;
   readonly traceback: string | null;
   readonly name: string | null;

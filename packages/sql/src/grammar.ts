@@ -67,5 +67,5 @@ export interface SqlUpsert {
     given: (column: string) => string,
   ) => readonly (readonly [column: string, value: string])[];
   /** Nothing is changed where this does not hold. */
-  readonly where?: (stored: (column: string) => string) => string;
+  readonly where?: (stored: (column: string) => string, given: (column: string) => string) => string;
 }

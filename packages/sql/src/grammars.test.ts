@@ -57,17 +57,21 @@ describe('grammars', () => {
     expect(whole(grammar.insertNew('t', [{ name: 'id' }], ['id']))).toBe(insertNew);
   });
 
-  test('MySQL looks at a column before it changes it', () => {
+  test('MySQL looks at columns before it changes them', () => {
     const { after } = grammarOf('mysql').upsert('t', {
-      columns: [{ name: 'status' }, { name: 'result' }],
+      columns: [{ name: 'at' }, { name: 'status' }, { name: 'result' }],
       key: 'id',
       update: (_, given) => [
+        ['at', given('at')],
         ['status', given('status')],
         ['result', given('result')],
       ],
-      where: (stored) => `${stored('status')} <> 'SUCCESS'`,
+      where: (stored, given) => `${stored('status')} <> 'SUCCESS' AND ${stored('at')} <= ${given('at')}`,
     });
-    expect(after?.indexOf('result =')).toBeLessThan(after?.indexOf('status =') ?? 0);
+    const condition = "status <> 'SUCCESS' AND at <= VALUES(at)";
+    expect(after).toBe(
+      ` ON DUPLICATE KEY UPDATE ${['result', 'at', 'status'].map((name) => `${name} = IF(${condition}, VALUES(${name}), ${name})`).join(', ')}`,
+    );
   });
 
   test('lists are parameters, and have few lengths on Oracle, which parses each text once', () => {

@@ -83,7 +83,7 @@ describe('on Oracle', () => {
 });
 
 describe('a batch', () => {
-  test('writes each task once, with its last state, and nothing after a success', async () => {
+  test('writes each task once, with its last state, and an end that is kept', async () => {
     const rows: (readonly SqlValue[])[] = [];
     const { transaction } = recorder();
     const tables = new ServerResultTables(grammarOf('postgresql'), {
@@ -97,10 +97,13 @@ describe('a batch', () => {
       ROW,
       { ...ROW, status: 'FAILURE' },
       { ...ROW, task_id: 'b', status: 'RETRY' },
+      { ...ROW, task_id: 'c', status: 'FAILURE' },
+      { ...ROW, task_id: 'c', status: 'STARTED', date_done: '2026-01-02 03:04:05.000005' },
     ]);
     expect(rows.map(([id, status]) => [id, status])).toEqual([
       ['a', 'SUCCESS'],
       ['b', 'RETRY'],
+      ['c', 'FAILURE'],
     ]);
   });
 });

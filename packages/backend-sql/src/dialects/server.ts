@@ -9,6 +9,7 @@ import {
   type SqlGrammar,
   type SqlTransaction,
 } from '@lovage/sql';
+import { inWholeSeconds, isKept, isReplaced } from '../rows.ts';
 import type { ResultTables } from '../tables.ts';
 import { TASK_COLUMNS, type TaskColumn, type TaskRow, toTaskRow } from '../task-row.ts';
 
@@ -75,7 +76,7 @@ export class ServerResultTables implements ResultTables {
     const cut = (text: string | null): string | null => text?.slice(0, NAME_CHARACTERS) ?? null;
     for (const column of BLOBS) this.#checkBytes(row[column], this.#limits.get(column), `"${column}" of a task`);
     return {
-      ...row,
+      ...(CELERY_TYPES[this.#grammar.product as keyof typeof CELERY_TYPES].roundsTimes ? inWholeSeconds(row) : row),
       status: row.status?.slice(0, STATUS_CHARACTERS) ?? null,
       name: cut(row.name),
       worker: cut(row.worker),
@@ -94,9 +95,12 @@ export class ServerResultTables implements ResultTables {
   }
 
   async store(transaction: SqlTransaction, rows: readonly TaskRow[]): Promise<void> {
-    // One statement may not write a row twice: the last state of each counts, and nothing follows a SUCCESS.
+    // One statement may not write a row twice: the last state of each counts, unless an end is kept.
     const last = new Map<string, TaskRow>();
-    for (const row of rows) if (last.get(row.task_id)?.status !== 'SUCCESS') last.set(row.task_id, row);
+    for (const row of rows) {
+      const before = last.get(row.task_id);
+      if (before === undefined || !isKept(before, row)) last.set(row.task_id, row);
+    }
     // In one order for all who write, so that two of them do not wait for each other.
     const ordered = [...last.values()].sort((a, b) => (a.task_id < b.task_id ? -1 : 1));
     await transaction.insert(
@@ -188,6 +192,7 @@ const CELERY_TYPES = {
     blob: 'BYTEA',
     instant: 'TIMESTAMP WITHOUT TIME ZONE',
     long: 'TEXT',
+    roundsTimes: false,
   },
   mysql: {
     numbered: ' AUTO_INCREMENT',
@@ -195,6 +200,7 @@ const CELERY_TYPES = {
     blob: 'BLOB',
     instant: 'DATETIME',
     long: 'TEXT',
+    roundsTimes: true,
   },
   mariadb: {
     numbered: '',
@@ -202,6 +208,7 @@ const CELERY_TYPES = {
     blob: 'BLOB',
     instant: 'DATETIME',
     long: 'TEXT',
+    roundsTimes: true,
   },
   oracle: {
     numbered: '',
@@ -209,6 +216,7 @@ const CELERY_TYPES = {
     blob: 'BLOB',
     instant: 'DATE',
     long: 'CLOB',
+    roundsTimes: true,
   },
 } as const;
 
@@ -279,8 +287,12 @@ function statements(
     store: grammar.upsert(task, {
       columns: [...numberOf(taskNumbers, names.taskSchema, 'task_id_sequence'), ...columns.map(column)],
       key: 'task_id',
-      update: (_, given) => columns.filter((name) => name !== 'task_id').map((name) => [name, given(name)] as const),
-      where: (stored) => `(${stored('status')} IS NULL OR ${stored('status')} <> 'SUCCESS')`,
+      // By the status it is decided whether a row is replaced: MySQL, which goes from left to right, changes it last.
+      update: (_, given) =>
+        [...columns.filter((name) => name !== 'task_id' && name !== 'status'), 'status'].map(
+          (name) => [name, given(name)] as const,
+        ),
+      where: isReplaced,
     }),
     load: `SELECT ${columns.map((name) => (name === 'date_done' ? `${grammar.readInstant(name)} AS ${name}` : name)).join(', ')} FROM ${task} WHERE `,
     forget: `DELETE FROM ${task} WHERE `,

@@ -1,4 +1,5 @@
 import { quoteIdentifier, type SqlDatabase, type SqlTransaction } from '@lovage/sql';
+import { isReplaced } from '../rows.ts';
 import type { ResultTables } from '../tables.ts';
 import { TASK_COLUMNS, type TaskColumn, type TaskRow, textOf, toTaskRow } from '../task-row.ts';
 
@@ -110,7 +111,11 @@ function statements(taskTable: string, groupTable: string) {
       const updates = columns
         .filter((column) => column !== 'task_id')
         .map((column) => `${column} = excluded.${column}`);
-      return `INSERT INTO ${task} (${columns.join(', ')}) VALUES (${values}) ON CONFLICT (task_id) DO UPDATE SET ${updates.join(', ')} WHERE status IS NOT 'SUCCESS'`;
+      const replaced = isReplaced(
+        (column) => `${task}.${column}`,
+        (column) => `excluded.${column}`,
+      );
+      return `INSERT INTO ${task} (${columns.join(', ')}) VALUES (${values}) ON CONFLICT (task_id) DO UPDATE SET ${updates.join(', ')} WHERE ${replaced}`;
     },
     load: (columns: readonly string[]): string => {
       // libsql 0.5.29 ends the process when a text that it reads is no UTF-8, and cuts one at NUL: hence the BLOBs.

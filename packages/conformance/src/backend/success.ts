@@ -70,6 +70,41 @@ export const success: readonly BackendTest[] = [
     },
   },
   {
+    name: 'success: an end stays when a state arrives late that the task was in before',
+    async run(trial) {
+      const worker = await trial.openShared();
+      const zombie = await trial.open();
+      const ends = ['FAILURE', 'REVOKED', 'SUCCESS'];
+      const states = ['STARTED', 'RETRY', 'PROGRESS'];
+      const cases = ends.flatMap((end) => states.map((state) => ({ end, state })));
+      const ids = await trial.ids(worker, cases.length);
+      const written = (status: string, id: string) =>
+        write(worker, { status, result: status === 'SUCCESS' ? 1 : EXCEPTION, task_id: id });
+      await worker.backend.store(cases.map(({ end }, index) => written(end, ids[index] as string)));
+      const beforeMs = Date.now() - 5000;
+      // Of the same process, whose first link was lost with the write, and of another one.
+      for (const { backend } of [worker, zombie]) {
+        await backend.store(
+          cases.map(({ state }, index) => ({ ...written(state, ids[index] as string), at: beforeMs })),
+        );
+        const seen = (await worker.backend.load(ids)).map((meta) => meta?.status);
+        assert.deepEqual(
+          seen,
+          cases.map(({ end }) => end),
+        );
+      }
+      // A task that is sent again shows how far it is.
+      const again = ids.slice(0, 2 * states.length);
+      const afterMs = Date.now() + 5000;
+      await zombie.backend.store(again.map((id) => ({ ...written('PROGRESS', id), at: afterMs })));
+      const seen = (await worker.backend.load(again)).map((meta) => meta?.status);
+      assert.deepEqual(
+        seen,
+        again.map(() => 'PROGRESS'),
+      );
+    },
+  },
+  {
     name: 'success: it overwrites a failure',
     async run(trial) {
       const { writer, reader } = await trial.pair();

@@ -1,5 +1,6 @@
 import {
   type Backend,
+  isKept,
   keyValueBackend,
   type KeyFeed,
   type KeyValueStore,
@@ -81,7 +82,7 @@ function openStore(shelf: Shelf, notifies: boolean, set: NonNullable<ArrayStoreO
 async function setGuarded(shelf: Shelf, writes: readonly KeyValueWrite[]): Promise<readonly undefined[]> {
   for (const one of writes) {
     const present = shelf.get(one.key);
-    if (present === undefined || one.guard?.isSuccess(present.value) !== true) shelf.put(one);
+    if (present === undefined || !isKept(present.value, one)) shelf.put(one);
   }
   return writes.map(() => undefined);
 }

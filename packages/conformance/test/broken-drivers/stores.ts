@@ -1,4 +1,4 @@
-import { type Backend, EncodeError, type KeyValueWrite, type ResultBackend } from '@lovage/core/backend';
+import { type Backend, EncodeError, isKept, type KeyValueWrite, type ResultBackend } from '@lovage/core/backend';
 import { memoryBackend } from '@lovage/core/memory';
 import { arrayBackend } from './array-store.ts';
 import { type BackendFault, replace, trip } from './fault.ts';
@@ -21,10 +21,24 @@ export const backendFaults: readonly BackendFault[] = [
       'success: no later state overwrites it',
       'success: nothing that follows in its batch or its tick overwrites it',
       'success: no state that another process stores at the same time overwrites it',
+      'success: an end stays when a state arrives late that the task was in before',
     ],
     backend: arrayBackend({
       set: async (shelf, writes) => {
         for (const one of writes) shelf.put(one);
+        return writes.map(() => undefined);
+      },
+    }),
+  },
+  {
+    name: 'overwrites a failure with what was before it',
+    fails: ['success: an end stays when a state arrives late that the task was in before'],
+    backend: arrayBackend({
+      set: async (shelf, writes) => {
+        for (const one of writes) {
+          const present = shelf.get(one.key);
+          if (present === undefined || one.guard?.isSuccess(present.value) !== true) shelf.put(one);
+        }
         return writes.map(() => undefined);
       },
     }),
@@ -36,7 +50,7 @@ export const backendFaults: readonly BackendFault[] = [
       set: async (shelf, writes) => {
         const isFree = (one: KeyValueWrite): boolean => {
           const present = shelf.get(one.key);
-          return present === undefined || one.guard?.isSuccess(present.value) !== true;
+          return present === undefined || !isKept(present.value, one);
         };
         const before = new Map(writes.map((one) => [one.key, isFree(one)]));
         await trip();
@@ -78,7 +92,7 @@ export const backendFaults: readonly BackendFault[] = [
       set: async (shelf, writes) => {
         for (const one of writes.slice(0, 250)) {
           const present = shelf.get(one.key);
-          if (present === undefined || one.guard?.isSuccess(present.value) !== true) shelf.put(one);
+          if (present === undefined || !isKept(present.value, one)) shelf.put(one);
         }
         return writes.map(() => undefined);
       },

@@ -39,6 +39,8 @@ export interface ResultCodec {
 /** One state to keep, and where `rpc://` sends it. */
 export interface ResultWrite {
   readonly meta: TaskMeta;
+  /** When the task came into this state, epoch milliseconds. Default: now. */
+  readonly at?: number;
   /** The request's `reply_to`; undefined: nobody waits for a reply. */
   readonly replyTo?: string;
   /** The request's `correlation_id`. */
@@ -56,8 +58,10 @@ export interface ResultBackend extends AsyncDisposable {
   /** Called before tasks are published whose results will be asked for here: an rpc client opens its reply queue. */
   expect(taskIds: readonly string[]): Promise<void>;
   /**
-   * Resolves when every state is kept. A stored SUCCESS is never overwritten. Writes of one tick may share a round
-   * trip. A write that fails for its own sake (too large) rejects; the others of its batch are still tried.
+   * Resolves when every state is kept. A stored SUCCESS is never overwritten, and a FAILURE or REVOKED not by a state that
+   * the task was in before, as a write may have that was given up with its link and arrives after all. Writes of one tick
+   * may share a round trip. A write that fails for its own sake (too large) rejects; the others of its batch are still
+   * tried.
    */
   store(writes: readonly ResultWrite[]): Promise<void>;
   /** In the order asked; undefined where nothing is kept. What cannot be read is a FAILURE with a `DecodeError`. */

@@ -127,6 +127,7 @@ describe('layout', () => {
     expect(written?.guard?.isSuccess(Buffer.from(written.value as string))).toBe(true);
     expect(written?.guard?.isSuccess('{"status":"FAILURE"}')).toBe(false);
     expect(written?.guard?.isSuccess('rubbish')).toBe(false);
+    expect(written?.at).toBeUndefined();
     await backend.saveGroup('g', [['g', null], [[['1', null], null]]]);
     expect(TestStore.kept.get('celery-taskset-meta-g')).toBe('{"result":[["g",null],[[["1",null],null]]]}');
     expect(latest().batches[1]?.[0]?.guard).toBeUndefined();

@@ -3,6 +3,7 @@ import { silentLogger, type Logger } from '../internal/log.ts';
 import { TurnBatch } from '../internal/turn-batch.ts';
 import { readTaskMeta } from '../protocol/read-task-meta.ts';
 import type { ExceptionInfo, TaskMeta } from '../protocol/task-meta.ts';
+import { READY_STATES } from '../result/states.ts';
 import type { BackendUrl } from '../transport/url.ts';
 import type {
   Backend,
@@ -17,17 +18,11 @@ import type {
 } from './contract.ts';
 import { globalKeyprefixOf, KeyLayout } from './key-layout.ts';
 import { chordsOverKeys } from './key-value-chords.ts';
-import type {
-  KeyValueChords,
-  KeyValueDefinition,
-  KeyValueWrite,
-  StoredValue,
-  SuccessGuard,
-} from './key-value-store.ts';
+import type { KeyValueChords, KeyValueDefinition, KeyValueWrite, ResultGuard, StoredValue } from './key-value-store.ts';
 import { KeyWatch } from './key-watch.ts';
 import { ResultPoll } from './poll.ts';
+import { resultGuard } from './result-guard.ts';
 import { closedError, StoreLink } from './store-link.ts';
-import { successGuard } from './success-guard.ts';
 
 const MAX_BATCH = 1000;
 const MAX_BATCH_CHARS = 4 * 1024 * 1024;
@@ -61,7 +56,7 @@ class KeyValueBackend implements ResultBackend {
   readonly #codec: ResultCodec;
   readonly #logger: Logger;
   readonly #layout: KeyLayout;
-  readonly #guard: SuccessGuard;
+  readonly #guard: ResultGuard;
   readonly #ttlSeconds: number | undefined;
   readonly #link: StoreLink;
   readonly #watch: KeyWatch;
@@ -79,7 +74,7 @@ class KeyValueBackend implements ResultBackend {
     this.#layout = new KeyLayout(globalKeyprefixOf(transportOptions));
     this.#ttlSeconds =
       expiresSeconds === undefined || expiresSeconds === 0 ? undefined : Math.max(1, Math.floor(expiresSeconds));
-    this.#guard = successGuard(codec);
+    this.#guard = resultGuard(codec);
     this.#watch = new KeyWatch({
       layout: this.#layout,
       decode: (taskId, value) => this.#decode(taskId, value),
@@ -115,12 +110,14 @@ class KeyValueBackend implements ResultBackend {
 
   store(writes: readonly ResultWrite[]): Promise<void> {
     return this.#storeAll(
-      writes.map(({ meta }) => () => ({
-        key: this.#layout.task(meta.task_id),
-        value: this.#codec.encode(inOrder(meta)),
-        ttlSeconds: this.#ttlSeconds,
-        guard: this.#guard,
-      })),
+      writes.map(({ meta, at }) => () => {
+        const key = this.#layout.task(meta.task_id);
+        const value = this.#codec.encode(inOrder(meta));
+        const [ttlSeconds, guard] = [this.#ttlSeconds, this.#guard];
+        return READY_STATES.has(meta.status)
+          ? { key, value, ttlSeconds, guard }
+          : { key, value, ttlSeconds, guard, at: at ?? Date.now() };
+      }),
     );
   }
 

@@ -11,7 +11,10 @@ import type { BackendUrl } from '../transport/url.ts';
 export interface KeyValueStore {
   /** Removes expired values by itself. */
   readonly autoExpires: boolean;
-  /** Pending while the link lives; rejects with `ConnectionLostError`. Absent where no link can be lost. */
+  /**
+   * Pending while the link lives; rejects with `ConnectionLostError`. Absent where no link can be lost, or the store opens
+   * the links that it loses again: such a store stays.
+   */
   readonly lost?: Promise<never>;
   /** In the order asked; undefined where nothing is kept or it has expired. */
   get(keys: readonly string[]): Promise<readonly (StoredValue | undefined)[]>;
@@ -32,7 +35,7 @@ export interface KeyValueStore {
   readonly chords?: KeyValueChords;
   /** Removes what has expired, where the store does not do it by itself. */
   cleanup?(): Promise<void>;
-  /** Flushes and disconnects. Never rejects; twice is fine. */
+  /** Disconnects: what is still under way rejects, and writes nothing any more. Never rejects; twice is fine. */
   close(): Promise<void>;
 }
 
@@ -45,25 +48,32 @@ export interface KeyValueWrite {
   /** undefined: for ever. Whole seconds, at least 1. */
   readonly ttlSeconds: number | undefined;
   /**
-   * Present: leave the key alone if what it holds now is a SUCCESS, decided atomically with the write (a script, a
-   * transaction, compare-and-swap). Celery reads first and writes then, which lets a zombie overwrite a result.
+   * Present: leave the key alone if what it holds now is a SUCCESS, or, where `at` is given, an end of a later time:
+   * decided atomically with the write (a script, a transaction, compare-and-swap), by `isKept`. Celery reads first and
+   * writes then, which lets a zombie overwrite a result.
    */
-  readonly guard?: SuccessGuard;
+  readonly guard?: ResultGuard;
+  /** When the task was in this state, epoch milliseconds; absent where the state is an end. */
+  readonly at?: number;
 }
 
 /**
- * Two ways to tell that a stored value is a SUCCESS. `status` is the first key of what Celery and Lovage store, so a
- * script needs to look at the beginning only.
+ * How stored values are told apart, in two ways. `status` is the first key of what Celery and Lovage store, so a script
+ * needs to look at the beginning only. The same object for all writes of a backend.
  */
-export interface SuccessGuard {
+export interface ResultGuard {
   /**
    * A value is a SUCCESS if one of these texts (bytes as Latin-1) occurs wholly within its first `windowBytes` bytes.
    * Empty when the serializer leaves the order of keys open (YAML of Python sorts them): then only `isSuccess` tells.
    */
   readonly marks: readonly string[];
+  /** The same for FAILURE and REVOKED. */
+  readonly failureMarks: readonly string[];
   readonly windowBytes: number;
   /** Decodes the value; false for what cannot be read. */
   isSuccess(value: StoredValue): boolean;
+  /** Decodes the value: a FAILURE or REVOKED whose `date_done` is not before `at`. False for what cannot be read. */
+  isFailureSince(value: StoredValue, at: number): boolean;
 }
 
 /**

@@ -71,7 +71,7 @@ export class StoreLink {
       const result = isLong ? await running : await within(running, deadline - Date.now());
       if (result !== LATE) return result;
     } catch (error) {
-      if (isLovageError(error, 'ERR_CONNECTION_LOST')) this.#lose(store, error);
+      if (store.lost !== undefined && isLovageError(error, 'ERR_CONNECTION_LOST')) this.#lose(store, error);
       // Another call has found the link lost and closed it: to this one that is a loss too, and it may be tried again.
       if (isLovageError(error, 'ERR_CLOSED') && !this.#isClosing && this.#store !== store) {
         throw new ConnectionLostError('The link to the result store was lost during the call.', { cause: error });

@@ -9,6 +9,7 @@ import type {
   KeyValueWrite,
   StoredValue,
 } from '../backend/key-value-store.ts';
+import { isKept } from '../backend/result-guard.ts';
 import { ClosedError } from '../errors.ts';
 import { brokerName } from './memory-broker.ts';
 
@@ -46,9 +47,10 @@ class MemoryValues {
     return undefined;
   }
 
-  set({ key, value, ttlSeconds, guard }: KeyValueWrite): void {
+  set(write: KeyValueWrite): void {
+    const { key, value, ttlSeconds, guard } = write;
     const present = guard === undefined ? undefined : this.get(key);
-    if (present !== undefined && guard?.isSuccess(present) === true) return;
+    if (present !== undefined && isKept(present, write)) return;
     this.#kept.set(key, {
       value,
       expiresAt: ttlSeconds === undefined ? Number.POSITIVE_INFINITY : Date.now() + ttlSeconds * 1000,

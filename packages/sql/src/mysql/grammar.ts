@@ -28,12 +28,12 @@ function grammar(product: 'mysql' | 'mariadb'): SqlGrammar {
     first: (select, count) => `${select} LIMIT ${count}`,
     lockFirst: (select, count) => `${select} LIMIT ${count} FOR UPDATE SKIP LOCKED`,
     upsert: (table, { columns, update, where }) => {
-      // Assignments are made from left to right, each seeing the ones before: a column that `where` looks at comes last.
-      const condition = where?.((column) => column);
-      const assignments = update(
-        (column) => column,
-        (column) => `VALUES(${column})`,
-      ).map(([column, value]) => ({
+      // Assignments are made from left to right, each seeing the ones before: those that `where` looks at come last,
+      // in the order of `update`.
+      const stored = (column: string): string => column;
+      const given = (column: string): string => `VALUES(${column})`;
+      const condition = where?.(stored, given);
+      const assignments = update(stored, given).map(([column, value]) => ({
         isLast: condition?.includes(column) ?? false,
         sql: `${column} = ${condition === undefined ? value : `IF(${condition}, ${value}, ${column})`}`,
       }));

@@ -54,7 +54,7 @@ function merge(table: string, { columns, key, update, where }: SqlUpsert) {
   const isGiven = ({ value = '?' }: SqlColumn): boolean => value.includes('?');
   const source = columns.filter(isGiven).map(({ name, value = '?' }) => `${value} AS ${name}`);
   const assignments = update(stored, given).map(([column, value]) => `${stored(column)} = ${value}`);
-  const condition = where === undefined ? '' : ` WHERE ${where(stored)}`;
+  const condition = where === undefined ? '' : ` WHERE ${where(stored, given)}`;
   const matched = assignments.length === 0 ? '' : ` WHEN MATCHED THEN UPDATE SET ${assignments.join(', ')}${condition}`;
   const names = columns.map(({ name }) => name).join(', ');
   const values = columns.map((column) => (isGiven(column) ? given(column.name) : column.value)).join(', ');

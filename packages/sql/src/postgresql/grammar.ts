@@ -27,13 +27,12 @@ export const postgresqlGrammar: SqlGrammar = {
   lockFirst: (select, count) => `${select} LIMIT ${count} FOR UPDATE SKIP LOCKED`,
   upsert: (table, { columns, key, update, where }) => {
     const stored = (column: string): string => `${table}.${column}`;
-    const assignments = update(stored, (column) => `excluded.${column}`).map(
-      ([column, value]) => `${column} = ${value}`,
-    );
+    const given = (column: string): string => `excluded.${column}`;
+    const assignments = update(stored, given).map(([column, value]) => `${column} = ${value}`);
     return {
       into: `INSERT INTO ${table} (${columns.map(({ name }) => name).join(', ')}) VALUES `,
       row: `(${columns.map(({ value = '?' }) => value).join(', ')})`,
-      after: ` ON CONFLICT (${key}) DO UPDATE SET ${assignments.join(', ')}${where === undefined ? '' : ` WHERE ${where(stored)}`}`,
+      after: ` ON CONFLICT (${key}) DO UPDATE SET ${assignments.join(', ')}${where === undefined ? '' : ` WHERE ${where(stored, given)}`}`,
     };
   },
   insertNew: (table, columns, key) => ({

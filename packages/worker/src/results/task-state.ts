@@ -40,7 +40,9 @@ export function describeState(
           task_id,
         };
   const correlationId = request.correlationId ?? task_id;
-  return request.replyTo === undefined ? { meta, correlationId } : { meta, correlationId, replyTo: request.replyTo };
+  const write =
+    request.replyTo === undefined ? { meta, correlationId } : { meta, correlationId, replyTo: request.replyTo };
+  return date_done === null ? { ...write, at: now } : write;
 }
 
 const OWN_FIELDS = new Set(['status', 'result', 'traceback', 'children', 'date_done', 'group_id', 'parent_id']);
