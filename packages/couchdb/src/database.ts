@@ -1,12 +1,5 @@
-import {
-  anySignal,
-  AuthError,
-  ConnectError,
-  isLovageError,
-  type LovageError,
-  MessageTooLargeError,
-} from '@lovage/core/transport';
-import { HttpLink, type HttpReply } from '@lovage/http';
+import { AuthError, ConnectError, type LovageError, MessageTooLargeError } from '@lovage/core/transport';
+import { type HttpLink, type HttpReply, openHttpLink } from '@lovage/http';
 import type { CouchEndpoint } from './endpoint.ts';
 
 /** What a document has besides its own fields. */
@@ -64,34 +57,13 @@ export async function openCouchDatabase(
   options: OpenCouchOptions = {},
 ): Promise<CouchDatabase> {
   const { signal, silenceMs = 40_000, design } = options;
-  signal?.throwIfAborted();
-  const connectTimeoutMs = endpoint.connectTimeoutMs ?? options.connectTimeoutMs ?? 4000;
-  const link = new HttpLink(endpoint, { connectTimeoutMs, silenceMs });
-  const late = new ConnectError(`CouchDB at ${endpoint.url} did not answer within ${connectTimeoutMs} ms.`, {
-    facts: { url: endpoint.url },
-  });
-  const timeout = new AbortController();
-  const timer = setTimeout(() => timeout.abort(late), connectTimeoutMs);
-  const end = anySignal([timeout.signal, signal]);
-  const opening = end.signal;
-  try {
+  const connectTimeoutMs = endpoint.connectTimeoutMs ?? options.connectTimeoutMs;
+  return openHttpLink(endpoint, { connectTimeoutMs, silenceMs, signal }, async (link, opening) => {
     const server = await prepare(link, endpoint, opening);
     const database = new CouchDatabase(link, server, silenceMs);
     if (design !== undefined) await database.ensureDesign(design.name, design.views, opening);
-    opening.throwIfAborted();
     return database;
-  } catch (error) {
-    link.close();
-    if (signal?.aborted) throw signal.reason;
-    // A server that is still starting is one that cannot be reached yet.
-    if (isLovageError(error) && ['ERR_BLOCKED', 'ERR_CONNECTION_LOST'].includes(error.code)) {
-      throw new ConnectError(error.message, { cause: error, facts: { url: endpoint.url } });
-    }
-    throw error;
-  } finally {
-    clearTimeout(timer);
-    end.release();
-  }
+  });
 }
 
 /** The server's name and version, once the database is there. */

@@ -3,7 +3,7 @@ import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { inspect } from 'node:util';
 import { isLovageError } from '@lovage/core/transport';
-import { HttpLink, type HttpLinkOptions } from '@lovage/http';
+import { HttpLink, type HttpLinkOptions, type HttpOpenOptions, openHttpLink } from '@lovage/http';
 import { afterEach, describe, expect, test } from 'vitest';
 
 const servers: Server[] = [];
@@ -17,12 +17,16 @@ afterEach(() => {
   }
 });
 
-async function linkTo(answer: RequestListener, options: HttpLinkOptions = {}): Promise<HttpLink> {
+async function serve(answer: RequestListener): Promise<string> {
   const server = createServer(answer).listen(0, '127.0.0.1');
   servers.push(server);
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
-  return link(`http://127.0.0.1:${port}`, options);
+  return `http://127.0.0.1:${port}`;
+}
+
+async function linkTo(answer: RequestListener, options: HttpLinkOptions = {}): Promise<HttpLink> {
+  return link(await serve(answer), options);
 }
 
 function link(origin: string, options: HttpLinkOptions = {}): HttpLink {
@@ -137,5 +141,52 @@ describe('a link over HTTP', () => {
     made.close();
     expect(isLovageError(await waiting, 'ERR_CLOSED')).toBe(true);
     expect(isLovageError(await failure(made.request(get)), 'ERR_CLOSED')).toBe(true);
+  });
+});
+
+describe('opening', () => {
+  async function open(answer: RequestListener, options: HttpOpenOptions = {}) {
+    const origin = await serve(answer);
+    const greeted: HttpLink[] = [];
+    const opening = openHttpLink(
+      { service: 'Test', origin, headers: { authorization: 'OAuth secret' }, tls: undefined, url: origin },
+      options,
+      async (made, signal) => {
+        greeted.push(made);
+        links.push(made);
+        return { made, status: (await made.request({ ...get, signal })).status };
+      },
+    );
+    return {
+      opening,
+      isClosed: async () => isLovageError(await failure((greeted[0] as HttpLink).request(get)), 'ERR_CLOSED'),
+    };
+  }
+
+  test('resolves with what the greeting does, and the link goes on', async () => {
+    const { opening } = await open((_, reply) => reply.writeHead(404).end('{}'), { connectTimeoutMs: 20_000 });
+    const { made, status } = await opening;
+    expect(status).toBe(404);
+    expect((await made.request(get)).status).toBe(404);
+  });
+
+  test.each<[string, RequestListener, HttpOpenOptions, RegExp]>([
+    ['is silent', () => {}, { connectTimeoutMs: 100 }, /^Test at .* did not answer within 100 ms/],
+    ['is too busy', (_, reply) => reply.writeHead(503).end(), { patienceMs: 100 }, /too busy/],
+  ])('a service that %s cannot be reached, and nothing is left open', async (_, answer, options, message) => {
+    const { opening, isClosed } = await open(answer, options);
+    const error = await failure(opening);
+    expect(isLovageError(error, 'ERR_CONNECT')).toBe(true);
+    expect(error.message).toMatch(message);
+    expect(await isClosed()).toBe(true);
+  });
+
+  test('rejects with the reason of an abort', async () => {
+    const controller = new AbortController();
+    const reason = new Error('enough');
+    const { opening, isClosed } = await open(() => controller.abort(reason), { signal: controller.signal });
+    await expect(opening).rejects.toBe(reason);
+    expect(await isClosed()).toBe(true);
+    await expect((await open(() => {}, { signal: controller.signal })).opening).rejects.toBe(reason);
   });
 });
