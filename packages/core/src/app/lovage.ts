@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { resolveBackend } from '../backend/resolve.ts';
 import type { Backend, ResultBackend } from '../backend/contract.ts';
 import type { SignatureDict } from '../canvas/signature-dict.ts';
 import { builtinTask } from '../canvas/builtins.ts';
@@ -10,23 +9,23 @@ import type { ResultNode } from '../canvas/freeze.ts';
 import { Signature } from '../canvas/signature.ts';
 import { Control } from '../control/control.ts';
 import { Events } from '../events/events.ts';
-import { BackendDisabledError, ClosedError, ConfigError } from '../errors.ts';
+import { ConfigError } from '../errors.ts';
 import { callingFile } from '../internal/calling-file.ts';
 import { silentLogger, type Logger } from '../internal/log.ts';
 import { fromResultTuple } from '../protocol/result-tuple.ts';
 import { AsyncResult, type RevokeOptions } from '../result/async-result.ts';
 import { markRevoked } from '../result/mark-revoked.ts';
 import { GroupResult } from '../result/group-result.ts';
-import { ResultWaiter } from '../result/waiter.ts';
+import type { ResultWaiter } from '../result/waiter.ts';
 import { toSchedule } from '../schedule/interval.ts';
 import type { ScheduleInput } from '../schedule/schedule.ts';
 import { SerializerRegistry } from '../serialization/registry.ts';
 import type { Transport } from '../transport/contract.ts';
-import { resolveTransport } from '../transport/resolve.ts';
-import { ConnectionSupervisor } from '../transport/supervisor.ts';
-import { BackendUrl, parseBrokerUrls, type BrokerUrl } from '../transport/url.ts';
+import type { ConnectionSupervisor } from '../transport/supervisor.ts';
 import { LogicalClock } from './clock.ts';
+import { AppBackend } from './app-backend.ts';
 import { chooseApp, forgetApp, noteApp } from './apps.ts';
+import { BrokerLinks, type BrokerLinkOptions, type BrokerUse } from './broker-links.ts';
 import { importConfig } from './config-module.ts';
 import { configFile, configParts, type LovageConfig } from './define-config.ts';
 import type { ApplyOptions } from './option-names.ts';
@@ -146,7 +145,8 @@ export class Lovage implements AsyncDisposable {
   readonly signals: Signals = new Signals(() => this.logger);
   /** Orders what this process and its peers tell each other. */
   readonly clock: LogicalClock = new LogicalClock();
-  readonly #options: LovageOptions;
+  readonly #links: BrokerLinks;
+  readonly #backend: AppBackend;
   readonly #sources: SettingsSource[] = [];
   readonly #periodicTasks: PeriodicTask[] = [];
   readonly #taskModules: TaskModules = new TaskModules(this);
@@ -154,22 +154,18 @@ export class Lovage implements AsyncDisposable {
   #serializers: SerializerRegistry | undefined;
   #queues: Queues | undefined;
   #router: Router | undefined;
-  #producing: ConnectionSupervisor | undefined;
-  #backend: Promise<ResultBackend | undefined> | undefined;
-  #openedBackend: ResultBackend | undefined;
-  #waiter: ResultWaiter | undefined;
   readonly #wrappers: TaskWrapper[] = [];
   readonly #closers: (() => unknown)[] = [];
   #control: Control | undefined;
   #events: Events | undefined;
-  #closed = false;
   #closing: Promise<void> | undefined;
 
   constructor(name: string, options: LovageOptions = {}) {
     if (name === '') throw new ConfigError('An app needs a name: new Lovage("shop", { broker: "redis://localhost" }).');
     this.name = name;
-    const { transports: _, backends: __, logger, resolveFrom, setAsCurrent = true, ...settings } = options;
-    this.#options = options;
+    const { transports = [], backends = [], logger, resolveFrom, setAsCurrent = true, ...settings } = options;
+    this.#links = new BrokerLinks(this, transports);
+    this.#backend = new AppBackend(this, backends);
     this.logger = logger ?? silentLogger;
     this.resolveFrom = resolveFrom;
     this.#sources.push({ from: `new Lovage("${name}")`, values: settings });
@@ -502,115 +498,46 @@ export class Lovage implements AsyncDisposable {
    * A supervised link of its own: `read` for consuming, `write` for publishing. The caller closes it. With `url` to
    * another broker; transport and TLS options of the settings hold there too if its scheme is that of the app's own.
    */
-  connectBroker(
-    use: 'read' | 'write',
-    { keepsLeases = false, url }: { readonly keepsLeases?: boolean; readonly url?: string } = {},
-  ): ConnectionSupervisor {
-    if (this.#closed) throw new ClosedError(`The app "${this.name}" is closed.`);
-    const { settings } = this;
-    const own = this.#brokerUrls(use);
-    const urls = url === undefined ? own : parseBrokerUrls(url);
-    const isAlike = url === undefined || own[0]?.scheme === urls[0]?.scheme;
-    return new ConnectionSupervisor({
-      urls,
-      transport: (url) => this.#transport(url),
-      connect: {
-        ...(isAlike ? { transportOptions: settings.brokerTransportOptions, useSsl: settings.brokerUseSsl } : {}),
-        connectTimeoutMs: settings.brokerConnectionTimeout * 1000,
-        heartbeatSeconds: settings.brokerHeartbeat,
-        leaseMs: settings.leaseSeconds * 1000,
-        keepsLeases,
-        clientName: `${this.name}:${use}`,
-        logger: this.logger,
-      },
-      // Whoever publishes has a deadline of their own.
-      ...(use === 'read' && settings.brokerConnectionMaxRetries
-        ? { schedule: { maxRetries: settings.brokerConnectionMaxRetries } }
-        : {}),
-      logger: this.logger,
-    });
-  }
-
-  #brokerUrls(use: 'read' | 'write'): readonly BrokerUrl[] {
-    const { brokerReadUrl, brokerWriteUrl, brokerUrl } = this.settings;
-    return parseBrokerUrls((use === 'read' ? brokerReadUrl : brokerWriteUrl) ?? brokerUrl);
-  }
-
-  #transport(url: BrokerUrl): Promise<Transport> {
-    const { transports = [] } = this.#options;
-    return resolveTransport(url, { transports, ...(this.resolveFrom && { from: this.resolveFrom }) });
+  connectBroker(use: BrokerUse, options?: BrokerLinkOptions): ConnectionSupervisor {
+    return this.#links.open(use, options);
   }
 
   /**
    * Loads what speaks with the broker and connects to nothing: a wrong URL or a package that is not installed is known
    * before anything starts. Rejects with `TransportNotFoundError` and `ConfigError`.
    */
-  async loadTransports(): Promise<void> {
-    const urls = [...this.#brokerUrls('read'), ...this.#brokerUrls('write')];
-    await Promise.all(urls.map((url) => this.#transport(url)));
+  loadTransports(): Promise<void> {
+    return this.#links.loadTransports();
   }
 
   /** The link that every publish of this app shares. */
   producerConnection(): ConnectionSupervisor {
-    return (this.#producing ??= this.connectBroker('write'));
+    return this.#links.shared;
   }
 
   /** The result store, opened on first use; undefined when none is configured. */
   resultBackend(): Promise<ResultBackend | undefined> {
-    if (this.#closed) return Promise.reject(new ClosedError(`The app "${this.name}" is closed.`));
-    return (this.#backend ??= this.#openBackend());
+    return this.#backend.get();
   }
 
   /** The result store if it is open already. */
   openedBackend(): ResultBackend | undefined {
-    return this.#openedBackend;
+    return this.#backend.opened;
   }
 
   /** Opens a result store of its own, by URL, with the app's settings. The caller closes it. */
-  async openBackend(setting: string): Promise<ResultBackend> {
-    const { settings, resolveFrom } = this;
-    const { backends = [] } = this.#options;
-    const [first = '', ...members] = setting.split(';').map((part) => part.trim());
-    const scheme = /^[^:]*:\/\//.exec(first)?.[0];
-    const url = new BackendUrl(
-      scheme === undefined ? `${first}://` : first,
-      // Celery names the scheme once: `cache+memcached://host;other`.
-      members.map((member) => new BackendUrl(member.includes('://') ? member : `${scheme ?? ''}${member}`)),
-    );
-    const backend = await resolveBackend(url, {
-      backends,
-      ...(resolveFrom === undefined ? {} : { from: resolveFrom }),
-    });
-    return backend.open(url, {
-      expiresSeconds: settings.resultExpires ?? undefined,
-      transportOptions: settings.resultBackendTransportOptions,
-      settings: settings as unknown as Readonly<Record<string, unknown>>,
-      codec: await this.serializers.resultCodec(
-        settings.resultSerializer,
-        settings.resultAcceptContent ?? settings.acceptContent,
-      ),
-      oid: this.oid,
-      brokerConnection: () =>
-        this.producerConnection().connection({ timeoutMs: settings.publishTimeoutSeconds * 1000 }),
-      logger: this.logger,
-    });
+  openBackend(setting: string): Promise<ResultBackend> {
+    return this.#backend.open(setting);
   }
 
   /** The result store, or `BackendDisabledError` saying what needed it. */
-  async requireBackend(purpose: string): Promise<ResultBackend> {
-    const backend = (this.#closed ? undefined : this.#openedBackend) ?? (await this.resultBackend());
-    if (backend === undefined) {
-      throw new BackendDisabledError(
-        `No result store is configured, so it is not possible to ${purpose}. Give the app a "backend" URL.`,
-      );
-    }
-    return backend;
+  requireBackend(purpose: string): Promise<ResultBackend> {
+    return this.#backend.require(purpose);
   }
 
   /** Waits for results on behalf of every `get()` of this app. */
-  async resultWaiter(): Promise<ResultWaiter> {
-    const backend = await this.requireBackend('wait for a result');
-    return (this.#waiter ??= new ResultWaiter(backend, this.logger));
+  resultWaiter(): Promise<ResultWaiter> {
+    return this.#backend.waiter();
   }
 
   /**
@@ -634,17 +561,12 @@ export class Lovage implements AsyncDisposable {
 
   async #close(): Promise<void> {
     await Promise.all(this.#closers.map((closer) => this.#callCloser(closer)));
-    const backend = this.#backend;
-    this.#closed = true;
+    this.#links.refuse();
     forgetApp(this);
-    this.#waiter?.close(new ClosedError(`The app "${this.name}" was closed while a result was waited for.`));
     // First what uses the connection: `rpc://` removes its reply queue.
-    await backend?.then(
-      (opened) => opened?.close(),
-      () => undefined, // it was never open; whoever asked for it has the error
-    );
+    await this.#backend.close();
     await this.#events?.close();
-    await this.#producing?.close();
+    await this.#links.close();
   }
 
   async #callCloser(closer: () => unknown): Promise<void> {
@@ -652,21 +574,6 @@ export class Lovage implements AsyncDisposable {
       await closer();
     } catch (error) {
       this.logger.error({ err: error }, `What was to be done before the app "${this.name}" closes failed.`);
-    }
-  }
-
-  async #openBackend(): Promise<ResultBackend | undefined> {
-    const { settings } = this;
-    const setting = settings.resultBackend;
-    if (setting === undefined || setting === null || setting === 'disabled' || setting === 'disabled://')
-      return undefined;
-    try {
-      this.#openedBackend = await this.openBackend(setting);
-      return this.#openedBackend;
-    } catch (error) {
-      // The next use tries again: the store may be up by then.
-      this.#backend = undefined;
-      throw error;
     }
   }
 }

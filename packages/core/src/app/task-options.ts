@@ -4,39 +4,6 @@ import { validateApplyOptions, type ApplyOptions } from './option-names.ts';
 import { describeParameters, type ParameterList } from './parameters.ts';
 import type { AutoRetryOptions, TaskFunction, TaskOptions } from './task.ts';
 
-const OPTION_NAMES: ReadonlySet<string> = new Set<keyof TaskOptions>([
-  'bind',
-  'base',
-  'input',
-  'params',
-  'queue',
-  'exchange',
-  'routingKey',
-  'priority',
-  'serializer',
-  'compression',
-  'expires',
-  'ignoreResult',
-  'storeErrorsEvenIfIgnored',
-  'acksLate',
-  'acksOnFailureOrTimeout',
-  'rejectOnWorkerLost',
-  'trackStarted',
-  'maxRetries',
-  'defaultRetryDelay',
-  'retry',
-  'throws',
-  'timeLimit',
-  'softTimeLimit',
-  'rateLimit',
-  'sendEvents',
-  'beforeStart',
-  'onSuccess',
-  'onFailure',
-  'onRetry',
-  'afterReturn',
-]);
-
 export const HOOK_NAMES = ['beforeStart', 'onSuccess', 'onFailure', 'onRetry', 'afterReturn'] as const;
 
 /** Task options that act as options of each call. */
@@ -72,26 +39,40 @@ const SCHEMA: OptionCheck = [
   (value) => typeof (value as { '~standard'?: { validate?: unknown } })['~standard']?.validate === 'function',
 ];
 
-const OPTION_CHECKS: ReadonlyMap<string, OptionCheck> = new Map<keyof TaskOptions, OptionCheck>([
-  ...(
-    [
-      'bind',
-      'acksLate',
-      'acksOnFailureOrTimeout',
-      'rejectOnWorkerLost',
-      'trackStarted',
-      'sendEvents',
-      'storeErrorsEvenIfIgnored',
-    ] as const
-  ).map((name) => [name, FLAG] as const),
-  ...HOOK_NAMES.map((name) => [name, HANDLER] as const),
-  ['base', HANDLER],
-  ['input', SCHEMA],
-  ['params', LIST],
-  ['throws', LIST],
-  ['maxRetries', RETRIES],
-  ['defaultRetryDelay', SECONDS],
-]);
+/** Every option; undefined: checked as an option of a call, or with its own kind. */
+const OPTIONS: Readonly<Record<keyof TaskOptions, OptionCheck | undefined>> = {
+  bind: FLAG,
+  base: HANDLER,
+  input: SCHEMA,
+  params: LIST,
+  queue: undefined,
+  exchange: undefined,
+  routingKey: undefined,
+  priority: undefined,
+  serializer: undefined,
+  compression: undefined,
+  expires: undefined,
+  ignoreResult: undefined,
+  storeErrorsEvenIfIgnored: FLAG,
+  acksLate: FLAG,
+  acksOnFailureOrTimeout: FLAG,
+  rejectOnWorkerLost: FLAG,
+  trackStarted: FLAG,
+  maxRetries: RETRIES,
+  defaultRetryDelay: SECONDS,
+  retry: undefined,
+  throws: LIST,
+  timeLimit: undefined,
+  softTimeLimit: undefined,
+  rateLimit: undefined,
+  sendEvents: FLAG,
+  beforeStart: HANDLER,
+  onSuccess: HANDLER,
+  onFailure: HANDLER,
+  onRetry: HANDLER,
+  afterReturn: HANDLER,
+};
+const OPTION_CHECKS: ReadonlyMap<string, OptionCheck | undefined> = new Map(Object.entries(OPTIONS));
 
 const RETRY_CHECKS: ReadonlyMap<string, OptionCheck> = new Map<keyof AutoRetryOptions, OptionCheck>([
   ['for', LIST],
@@ -102,7 +83,6 @@ const RETRY_CHECKS: ReadonlyMap<string, OptionCheck> = new Map<keyof AutoRetryOp
   ['backoffMax', SECONDS],
   ['jitter', FLAG],
 ]);
-const RETRY_NAMES: ReadonlySet<string> = new Set(RETRY_CHECKS.keys());
 
 /** Throws `ConfigError` for what no app could register. Gives the parameters of the function. */
 export function checkTask(name: string, options: TaskOptions, fn: TaskFunction | undefined): ParameterList {
@@ -125,8 +105,8 @@ export function checkTask(name: string, options: TaskOptions, fn: TaskFunction |
 export function checkAnnotation(what: string, options: TaskOptions): void {
   const fixed = Object.keys(options).find((key) => key in FIXED);
   if (fixed !== undefined) throw new ConfigError(`${what} has "${fixed}", which belongs to the function of the task.`);
-  checkEach(what, '', options, OPTION_NAMES, OPTION_CHECKS);
-  if (options.retry != null) checkEach(`Option retry of ${what}`, '', options.retry, RETRY_NAMES, RETRY_CHECKS);
+  checkEach(what, '', options, OPTION_CHECKS);
+  if (options.retry != null) checkEach(`Option retry of ${what}`, '', options.retry, RETRY_CHECKS);
   validateApplyOptions({ ...callOptionsOf(options), ...limitsOf(options) }, what);
 }
 
@@ -139,21 +119,22 @@ export function callOptionsOf(options: TaskOptions): ApplyOptions {
 
 /** What the call's own options are checked for is left to `validateApplyOptions`. */
 function checkOptions(task: string, options: TaskOptions): void {
-  checkEach(`Task "${task}"`, task, options, OPTION_NAMES, OPTION_CHECKS);
-  if (options.retry != null)
-    checkEach(`Option retry of task "${task}"`, task, options.retry, RETRY_NAMES, RETRY_CHECKS);
+  checkEach(`Task "${task}"`, task, options, OPTION_CHECKS);
+  if (options.retry != null) checkEach(`Option retry of task "${task}"`, task, options.retry, RETRY_CHECKS);
 }
 
 function checkEach(
   what: string,
   task: string,
   options: object,
-  names: ReadonlySet<string>,
-  checks: ReadonlyMap<string, OptionCheck>,
+  checks: ReadonlyMap<string, OptionCheck | undefined>,
 ): void {
   for (const [key, value] of Object.entries(options)) {
-    if (!names.has(key))
-      throw new ConfigError(`${what} has an unknown option "${key}".${nearestName(key, names)}`, { facts: { task } });
+    if (!checks.has(key)) {
+      throw new ConfigError(`${what} has an unknown option "${key}".${nearestName(key, checks.keys())}`, {
+        facts: { task },
+      });
+    }
     const check = checks.get(key);
     if (value === undefined || value === null || check === undefined || check[1](value)) continue;
     const shown =
