@@ -75,7 +75,7 @@ export class VirtualConnection<Receipt> implements Connection {
       link,
       table,
       declarations,
-      onSend: (...sent) => consumers.noteSent(...sent),
+      onSend: (queue, tag, payload, body) => consumers.noteSent(queue, tag, payload, body),
     });
     this.#publisher = publisher;
     this.#settler = new Settler({ driver, link, declarations, consumers, leases, publisher });
