@@ -261,11 +261,20 @@ export class RedisLink {
   }
 }
 
+/** In characters: from here on the socket takes bytes sooner than text, which it encodes into a buffer of thrice its size. */
+const LONG_TEXT = 4096;
+
 /** ioredis writes numbers for the bytes of an array that is no Buffer. */
 function toArgument(value: string | number | Uint8Array): string | number | Buffer {
+  if (typeof value === 'string') return value.length < LONG_TEXT ? value : toBytes(value);
   return typeof value !== 'object' || Buffer.isBuffer(value)
     ? value
     : Buffer.from(value.buffer, value.byteOffset, value.byteLength);
+}
+
+function toBytes(text: string): Buffer {
+  const isAscii = Buffer.byteLength(text) === text.length;
+  return Buffer.from(text, isAscii ? 'latin1' : 'utf8');
 }
 
 /** A reply that ends the link is the reason of the loss, not what every other command was answered. */

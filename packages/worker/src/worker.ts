@@ -514,6 +514,7 @@ export class Worker implements AsyncDisposable {
       fate: this.pool.fate,
       callHook: (attempt, call, value) => this.pool.hook(attempt, call, value),
       onFunctionEnd: () => dispatcher.functionEnded(),
+      mayLinger: () => dispatcher.hasRoom,
       onEnd: (attempt, ending) => dispatcher.ended(attempt, ending),
     });
     dispatcher.attach(tracer);

@@ -100,6 +100,12 @@ export function priorityOf({ priority }: MessageProperties): number {
   return priority === undefined ? 0 : Math.max(0, Math.min(9, Math.trunc(priority) || 0));
 }
 
+/** An envelope that {@link openEnvelope} and {@link sealEnvelope} made here, of a message with this body. */
+export interface OwnMessage {
+  readonly payload: string;
+  readonly body: Uint8Array;
+}
+
 /** An envelope taken apart. */
 export interface OpenedEnvelope {
   readonly message: Message;
@@ -118,11 +124,11 @@ export interface OpenedEnvelope {
  * exceeds {@link MAX_ENVELOPE_BYTES} or {@link MAX_HEADER_DEPTH}, comes back as malformed with its bytes.
  * Headers have no prototype and no `__proto__` key at any level.
  *
- * `ownBody`: the body of an envelope that was written here, by {@link openEnvelope}: it is not decoded again.
+ * `own`: what is known of an envelope that was written here.
  */
-export function decodeEnvelope(payload: string | Uint8Array, ownBody?: Uint8Array): OpenedEnvelope {
+export function decodeEnvelope(payload: string | Uint8Array, own?: OwnMessage): OpenedEnvelope {
   try {
-    return readEnvelope(payload, ownBody);
+    return readEnvelope(payload, own);
   } catch (error) {
     const malformed =
       error instanceof Malformed
@@ -144,14 +150,14 @@ class Malformed extends Error {}
 
 type Json = Readonly<Record<string, unknown>>;
 
-function readEnvelope(payload: string | Uint8Array, ownBody: Uint8Array | undefined): OpenedEnvelope {
+function readEnvelope(payload: string | Uint8Array, own: OwnMessage | undefined): OpenedEnvelope {
   if (payload.length > MAX_ENVELOPE_BYTES) {
     throw new Malformed(`it has ${payload.length} bytes, more than ${MAX_ENVELOPE_BYTES}`);
   }
-  const text = typeof payload === 'string' ? payload : utf8(payload);
+  const text = own !== undefined ? withoutBody(own) : typeof payload === 'string' ? payload : utf8(payload);
   let envelope: unknown;
   try {
-    envelope = JSON.parse(ownBody === undefined ? text : withoutBody(text, ownBody));
+    envelope = JSON.parse(text);
   } catch (cause) {
     throw new Malformed('it is not JSON', { cause });
   }
@@ -166,7 +172,7 @@ function readEnvelope(payload: string | Uint8Array, ownBody: Uint8Array | undefi
   const deliveryTag = properties['delivery_tag'];
   return {
     message: {
-      body: ownBody ?? readBody(envelope['body'], properties['body_encoding']),
+      body: own?.body ?? readBody(envelope['body'], properties['body_encoding']),
       contentType: textOr(envelope['content-type'], ''),
       contentEncoding: textOr(envelope['content-encoding'], ''),
       headers,
@@ -181,8 +187,8 @@ function readEnvelope(payload: string | Uint8Array, ownBody: Uint8Array | undefi
 }
 
 /** As {@link openEnvelope} begins. */
-function withoutBody(text: string, { length }: Uint8Array): string {
-  return `{"body":"${text.slice('{"body":"'.length + 4 * Math.ceil(length / 3))}`;
+function withoutBody({ payload, body }: OwnMessage): string {
+  return `{"body":"${payload.slice('{"body":"'.length + 4 * Math.ceil(body.length / 3))}`;
 }
 
 function readProperties(properties: Json): MessageProperties {

@@ -1,4 +1,4 @@
-import { deliveryTagOf, isSamePayload } from './envelope.ts';
+import { deliveryTagOf, isSamePayload, type OwnMessage } from './envelope.ts';
 
 /** In characters: what is smaller is read as quickly as it is looked for. */
 const LEAST_CHARS = 1024;
@@ -10,7 +10,7 @@ const MOST_CHARS = 1024 * 1024;
  */
 export class OwnMessages {
   /** By delivery tag, the oldest first. */
-  readonly #sent = new Map<string, { readonly payload: string; readonly body: Uint8Array }>();
+  readonly #sent = new Map<string, OwnMessage>();
   #chars = 0;
 
   static isWorthIt(payload: string): boolean {
@@ -26,14 +26,14 @@ export class OwnMessages {
     }
   }
 
-  /** The body of a message that came back as it was sent. Answers once. */
-  bodyOf(payload: string | Uint8Array): Uint8Array | undefined {
+  /** A message that came back as it was sent. Answers once. */
+  find(payload: string | Uint8Array): OwnMessage | undefined {
     if (this.#sent.size === 0) return undefined;
     const tag = deliveryTagOf(payload);
     const sent = this.#sent.get(tag);
     if (sent === undefined) return undefined;
     this.#forget(tag);
-    return isSamePayload(payload, sent.payload) ? sent.body : undefined;
+    return isSamePayload(payload, sent.payload) ? sent : undefined;
   }
 
   #forget(tag: string): void {

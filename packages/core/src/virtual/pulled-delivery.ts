@@ -1,7 +1,7 @@
 import { deflateRawSync, inflateRawSync, type ZlibOptions } from 'node:zlib';
 import type { Delivery } from '../transport/contract.ts';
 import type { Message } from '../transport/message.ts';
-import { decodeEnvelope, type OpenedEnvelope } from './envelope.ts';
+import { decodeEnvelope, type OpenedEnvelope, type OwnMessage } from './envelope.ts';
 
 /**
  * Packs the payloads of messages that wait long. They are much like each other, so one of them serves as the dictionary
@@ -65,15 +65,15 @@ export class PulledDelivery implements Delivery {
   #payload: string | Uint8Array | Packed;
   #message: Message | undefined;
 
-  /** `ownBody`: see {@link decodeEnvelope}. */
+  /** `own`: see {@link decodeEnvelope}. */
   constructor(
     payload: string | Uint8Array,
     queue: string,
     deliveryCount: number,
     packer: PayloadPacker,
-    ownBody?: Uint8Array,
+    own?: OwnMessage,
   ) {
-    const envelope: OpenedEnvelope = decodeEnvelope(payload, ownBody);
+    const envelope: OpenedEnvelope = decodeEnvelope(payload, own);
     this.#packer = packer;
     this.#payload = payload;
     this.#message = envelope.message;

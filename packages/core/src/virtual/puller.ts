@@ -156,7 +156,7 @@ export class Puller<Receipt> {
         continue;
       }
       const { payload, queue, deliveryCount } = message;
-      const delivery = new PulledDelivery(payload, queue, deliveryCount, this.#packer, this.#own.bodyOf(payload));
+      const delivery = new PulledDelivery(payload, queue, deliveryCount, this.#packer, this.#own.find(payload));
       const held = new Held(this.#options.owner, consumer, { value: message.receipt }, now, delivery);
       const batch = batches.get(consumer);
       if (batch === undefined) batches.set(consumer, [held]);

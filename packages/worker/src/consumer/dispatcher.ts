@@ -151,6 +151,12 @@ export class Dispatcher {
     return this.#ready.size > this.#options.pool.concurrency;
   }
 
+  /** So few of the messages that may be unsettled are that nobody waits for a place. */
+  get hasRoom(): boolean {
+    const { size } = this.#options.window;
+    return size === 0 || this.#attempts.size + this.load <= size / 2;
+  }
+
   /** Messages that could run and wait for a slot. */
   get reserved(): readonly Work[] {
     return [...this.#claiming, ...this.#ready.items(), ...this.#limiter.items()];

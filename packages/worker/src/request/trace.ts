@@ -23,7 +23,7 @@ import {
 } from '@lovage/core/protocol';
 import type { Clock } from '../clock.ts';
 import { canLog } from '../log.ts';
-import type { ResultWriter } from '../results/result-writer.ts';
+import type { ResultWriter, Written } from '../results/result-writer.ts';
 import { describeState } from '../results/task-state.ts';
 import type { Attempt, AttemptEnds } from './attempt.ts';
 import type { HookCall } from './hooks.ts';
@@ -52,6 +52,8 @@ export interface TracerOptions {
   readonly callHook: (attempt: Attempt, call: HookCall, value: unknown) => Promise<void>;
   /** The function's part is over: its slot is free, what follows goes on. */
   readonly onFunctionEnd: (attempt: Attempt) => void;
+  /** Nobody waits for the room that a settlement makes. */
+  readonly mayLinger: () => boolean;
   /** All that follows is done; what is left is to settle the message. */
   readonly onEnd: (attempt: Attempt, ending: Ending) => void;
 }
@@ -76,10 +78,24 @@ export class Tracer implements AttemptEnds, ContextHost {
   readonly #fate: string;
   readonly #callHook: TracerOptions['callHook'];
   readonly #onFunctionEnd: (attempt: Attempt) => void;
+  readonly #mayLinger: () => boolean;
   readonly #onEnd: (attempt: Attempt, ending: Ending) => void;
 
   constructor(options: TracerOptions) {
-    const { app, nodeName, clock, random, logger, results, observers, fate, callHook, onFunctionEnd, onEnd } = options;
+    const {
+      app,
+      nodeName,
+      clock,
+      random,
+      logger,
+      results,
+      observers,
+      fate,
+      callHook,
+      onFunctionEnd,
+      mayLinger,
+      onEnd,
+    } = options;
     this.#app = app;
     this.nodeName = nodeName;
     this.#clock = clock;
@@ -92,6 +108,7 @@ export class Tracer implements AttemptEnds, ContextHost {
     this.#fate = fate;
     this.#callHook = callHook;
     this.#onFunctionEnd = onFunctionEnd;
+    this.#mayLinger = mayLinger;
     this.#onEnd = onEnd;
   }
 
@@ -186,12 +203,15 @@ export class Tracer implements AttemptEnds, ContextHost {
       this.#succeeded(attempt, result);
       return;
     }
-    this.#results.write(this.#state(attempt, 'SUCCESS', result, null), (error) => {
+    const state = this.#state(attempt, 'SUCCESS', result, null);
+    const written: Written = (error) => {
       if (error === undefined) this.#succeeded(attempt, result);
       else if (isPassing(error)) this.#unstored(attempt, error);
       // The value itself is the problem, and it will be again: that is a failure of the task.
       else this.#guard(attempt, this.#fail(attempt, error, 'failure'));
-    });
+    };
+    // Who waits for a chain waits for its end.
+    this.#results.write(state, written, attempt.body.chain.length > 0 && this.#mayLinger());
   }
 
   #succeeded(attempt: Attempt, result: unknown): void {

@@ -46,6 +46,31 @@ describe('ResultWriter', () => {
     expect([...outcomes.values()]).toEqual(['kept', 'kept', 'kept']);
   });
 
+  test('what may linger goes with what may not, or a moment later', async () => {
+    const { writer, calls, clock, outcomes } = setUp(async () => {});
+    const linger = (id: string): void => writer.write(write(id), () => outcomes.set(id, 'kept'), true);
+    linger('a');
+    await turn();
+    linger('b');
+    await turn();
+    expect(calls).toEqual([]);
+    writer.write(write('c'), () => outcomes.set('c', 'kept'));
+    await turn();
+    expect(calls).toEqual([['a', 'b', 'c']]);
+    linger('d');
+    clock.advance(2);
+    await turn();
+    expect(calls).toEqual([['a', 'b', 'c'], ['d']]);
+    linger('e');
+    await writer.drained();
+    expect([...outcomes.keys()]).toEqual(['a', 'b', 'c', 'd', 'e']);
+    linger('f');
+    writer.stop(new Error('over'));
+    clock.advance(2);
+    await turn();
+    expect(calls).toHaveLength(3);
+  });
+
   test('what goes wrong behind one write is no failure of it, nor of the others', async () => {
     const { writer, calls, put, outcomes } = setUp(async () => {});
     const told: unknown[] = [];

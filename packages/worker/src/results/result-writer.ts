@@ -26,6 +26,7 @@ export interface ResultWriterOptions {
 /** More are joined meanwhile, so a slow store gets larger batches and not more of them. */
 const BATCHES_AT_ONCE = 4;
 const LARGEST_BATCH = 500;
+const LINGER_MS = 2;
 const FIRST_DELAY_MS = 100;
 const LONGEST_DELAY_MS = 5000;
 
@@ -41,6 +42,7 @@ export class ResultWriter {
   #backend: ResultBackend | undefined;
   #stopped: unknown;
   readonly #idle: (() => void)[] = [];
+  #cancelLinger: (() => void) | undefined;
   readonly #wakes = new Set<() => void>();
 
   constructor(options: ResultWriterOptions) {
@@ -52,23 +54,27 @@ export class ResultWriter {
     return this.#flying === 0 && this.#queue.length === 0;
   }
 
-  write(write: ResultWrite, written: Written): void {
+  /** `mayLinger`: nobody waits for it, so it may be joined with what comes in the next moment. */
+  write(write: ResultWrite, written: Written, mayLinger = false): void {
     if (this.#stopped !== undefined) {
       written(this.#stopped);
       return;
     }
     this.#queue.push({ write, written, deadline: this.#options.clock.monotonic() + this.#options.deadlineMs });
-    this.#schedule();
+    if (mayLinger) this.#cancelLinger ??= this.#options.clock.after(LINGER_MS, () => this.#flush());
+    else this.#schedule();
   }
 
   /** Resolves when nothing waits or is under way. */
   drained(): Promise<void> {
+    if (this.#cancelLinger !== undefined) this.#schedule();
     return this.isIdle ? Promise.resolve() : new Promise((resolve) => this.#idle.push(resolve));
   }
 
   /** Ends all trying: what is not kept by now is told `reason`. */
   stop(reason: unknown): void {
     this.#stopped = reason;
+    this.#endLinger();
     const queue = this.#queue;
     this.#queue = [];
     this.#tell(queue, reason);
@@ -88,7 +94,13 @@ export class ResultWriter {
     });
   }
 
+  #endLinger(): void {
+    this.#cancelLinger?.();
+    this.#cancelLinger = undefined;
+  }
+
   #flush(): void {
+    this.#endLinger();
     while (this.#queue.length > 0 && this.#flying < BATCHES_AT_ONCE) {
       const batch = this.#queue.length <= LARGEST_BATCH ? this.#queue : this.#queue.slice(0, LARGEST_BATCH);
       this.#queue = batch === this.#queue ? [] : this.#queue.slice(LARGEST_BATCH);
