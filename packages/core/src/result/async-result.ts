@@ -313,7 +313,7 @@ export function waitSignal(
   const end = new AbortController();
   const forward = (): void => end.abort(signal?.reason);
   const expire = (): void => {
-    const message = `Task ${taskId} has not ended within ${timeout} s. It may still run: wait again, or revoke it.`;
+    const message = `Task ${taskId} has not ended within ${timeout} s. It may still run, or no worker takes from its queue: wait again, or revoke it.`;
     end.abort(new TimeoutError(message, { facts: { taskId } }));
   };
   if (signal?.aborted) forward();
