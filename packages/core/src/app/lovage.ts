@@ -41,6 +41,9 @@ import { Signals, type SignalHandler, type SignalName } from './signals.ts';
 import type { TaskContext } from './task-context.ts';
 import { TaskModules } from './task-modules.ts';
 import type {
+  AfterContext,
+  AnyBoundFunction,
+  AnyFunction,
   AnySchema,
   ImmutableSignatureFactory,
   SchemaInput,
@@ -111,8 +114,6 @@ export function isLovageApp(value: unknown): value is Lovage {
 
 /** See {@link Lovage.around}. */
 export type TaskWrapper = (context: TaskContext, run: () => unknown) => unknown;
-
-type Named = (...args: never[]) => unknown;
 
 /**
  * An application: its tasks, settings, broker and result store. Nothing is connected before it is needed.
@@ -300,7 +301,7 @@ export class Lovage implements AsyncDisposable {
   }
 
   /** Registers a task and gives it types: arguments and result are inferred from the function. */
-  task<A extends unknown[], R>(name: string, fn: (...args: A) => R): Task<A, Awaited<R>>;
+  task<F extends AnyFunction>(name: string, fn: F): Task<Parameters<F>, Awaited<ReturnType<F>>>;
   task<S extends AnySchema, R>(
     name: string,
     options: TaskOptions & { readonly input: S; readonly bind: true },
@@ -311,16 +312,16 @@ export class Lovage implements AsyncDisposable {
     options: TaskOptions & { readonly input: S; readonly bind?: false },
     fn: (input: SchemaOutput<S>) => R,
   ): Task<SchemaInput<S>, Awaited<R>>;
-  task<A extends unknown[], R>(
+  task<F extends AnyBoundFunction>(
     name: string,
     options: TaskOptions & { readonly input?: never; readonly bind: true },
-    fn: (task: TaskContext, ...args: A) => R,
-  ): Task<A, Awaited<R>>;
-  task<A extends unknown[], R>(
+    fn: F,
+  ): Task<AfterContext<Parameters<F>>, Awaited<ReturnType<F>>>;
+  task<F extends AnyFunction>(
     name: string,
     options: TaskOptions & { readonly input?: never; readonly bind?: false },
-    fn: (...args: A) => R,
-  ): Task<A, Awaited<R>>;
+    fn: F,
+  ): Task<Parameters<F>, Awaited<ReturnType<F>>>;
   task(name: string, given: TaskOptions | TaskFunction, fn?: TaskFunction): AnyTask {
     const [options, run] = typeof given === 'function' ? [{}, given] : [given, fn];
     const task = this.#makeTask(name, options, run);
@@ -370,7 +371,7 @@ export class Lovage implements AsyncDisposable {
   }
 
   /** A task of another program, Python's for example: `app.remote<(path: string) => number>('img.size')`. */
-  remote<F extends Named>(name: string): RemoteTask<Parameters<F>, Awaited<ReturnType<F>>> {
+  remote<F extends AnyFunction>(name: string): RemoteTask<Parameters<F>, Awaited<ReturnType<F>>> {
     type P = Parameters<F>;
     type R = Awaited<ReturnType<F>>;
     const signature = (args: readonly unknown[], immutable: boolean): Signature =>

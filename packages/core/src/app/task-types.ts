@@ -1,9 +1,19 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import type { ImmutableSignature } from '../canvas/canvas-types.ts';
 import type { Signature } from '../canvas/signature.ts';
+import type { TaskContext } from './task-context.ts';
 
 /** What a task takes: a tuple for a positional task, an object for one with an `input` schema. */
 export type TaskParameters = readonly unknown[] | object;
+
+/** What can be a task. `never`, because `unknown` would be the type of `y` in `(x: number, y = 0) =>`. */
+export type AnyFunction = (...args: never[]) => unknown;
+
+/** The same with `bind: true`. */
+export type AnyBoundFunction = (task: TaskContext, ...args: never[]) => unknown;
+
+/** What a function with `bind: true` takes from its caller. */
+export type AfterContext<P extends readonly unknown[]> = P extends readonly [unknown, ...infer Rest] ? Rest : [];
 
 /** The arguments of `delay`: the task's own, or its one input object; any where nothing is known of the task. */
 export type CallArguments<P> = unknown extends P ? unknown[] : P extends readonly unknown[] ? P : [input: P];

@@ -30,6 +30,21 @@ test('delay takes what the function takes and gives what it returns', () => {
   void add.delay(1, 2, 3);
 });
 
+test('a default makes its parameter optional and gives it a type', () => {
+  const price = app.task('price', (net: number, vat = 0.2, note?: string) => `${net * (1 + vat)}${note ?? ''}`);
+  expectTypeOf(price.delay).parameters.toEqualTypeOf<[net: number, vat?: number | undefined, note?: string | undefined]>();
+  const boundPrice = app.task('boundPrice', { bind: true }, (task, net: number, vat = 0.2) => {
+    expectTypeOf(task).toEqualTypeOf<TaskContext>();
+    return net * (1 + vat);
+  });
+  expectTypeOf(boundPrice.delay).parameters.toEqualTypeOf<[net: number, vat?: number | undefined]>();
+  const named = app.task('named', { params: ['net', 'vat'] }, (net: number, vat = 0.2) => net * (1 + vat));
+  expectTypeOf(named.delay).parameters.toEqualTypeOf<[net: number, vat?: number | undefined]>();
+  expectTypeOf(app.task('alone', { bind: true }, (task) => task.request.id).delay).parameters.toEqualTypeOf<[]>();
+  // @ts-expect-error a text is no number
+  void price.delay(10, '0.2');
+});
+
 test('get gives the result', () => {
   expectTypeOf(async () => (await add.delay(1, 2)).get({ timeout: 1 })).returns.resolves.toBeNumber();
 });

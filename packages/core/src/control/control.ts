@@ -50,7 +50,7 @@ export type Answer<T> = Readonly<Record<string, T>>;
  * Commands to running workers, Python's and Lovage's, over Kombu's pidbox: `app.control.ping()`. Every method resolves
  * to `[]` at once when the broker has the command; with `reply` to the answers that came within `timeout` seconds.
  *
- * On a broker without fanout (SQL, SQS) it rejects with `UnsupportedError`. Source: celery/app/control.py, Control;
+ * On a broker without fanout (SQS, beanstalkd) it rejects with `UnsupportedError`. Source: celery/app/control.py, Control;
  * kombu/pidbox.py.
  */
 export class Control {
