@@ -32,7 +32,9 @@ test('delay takes what the function takes and gives what it returns', () => {
 
 test('a default makes its parameter optional and gives it a type', () => {
   const price = app.task('price', (net: number, vat = 0.2, note?: string) => `${net * (1 + vat)}${note ?? ''}`);
-  expectTypeOf(price.delay).parameters.toEqualTypeOf<[net: number, vat?: number | undefined, note?: string | undefined]>();
+  expectTypeOf(price.delay).parameters.toEqualTypeOf<
+    [net: number, vat?: number | undefined, note?: string | undefined]
+  >();
   const boundPrice = app.task('boundPrice', { bind: true }, (task, net: number, vat = 0.2) => {
     expectTypeOf(task).toEqualTypeOf<TaskContext>();
     return net * (1 + vat);
