@@ -81,9 +81,14 @@ export class Link {
     return () => this.#untrack(fail);
   }
 
+  /** Nothing is under way. */
+  get isIdle(): boolean {
+    return this.#pending.size === 0;
+  }
+
   /** Resolves when nothing is under way. */
   idle(): Promise<void> {
-    if (this.#pending.size === 0) return Promise.resolve();
+    if (this.isIdle) return Promise.resolve();
     return new Promise((resolve) => {
       this.#onIdle = resolve;
     });

@@ -1,7 +1,7 @@
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { altered, connect, drained, freshUrl, publication } from '../../test/support/virtual-bench.ts';
-import { LovageError, PublishError } from '../errors.ts';
-import type { QueueEntry } from './driver.ts';
+import { ConnectionLostError, LovageError, PublishError } from '../errors.ts';
+import type { Broadcast, QueueEntry } from './driver.ts';
 
 test('all publishes of a tick go to the driver at once', async () => {
   const pushes: number[] = [];
@@ -97,4 +97,25 @@ test('abort ends the waiting, not the work', async () => {
   await connection.publish([]);
   await drained();
   expect((await connection.inspect('q')).ready).toBe(1);
+});
+
+test('a link that is lost under a batch fails all of it, whatever way its messages take', async () => {
+  const unhandled: unknown[] = [];
+  const note = (reason: unknown): void => void unhandled.push(reason);
+  process.on('unhandledRejection', note);
+  onTestFinished(() => void process.off('unhandledRejection', note));
+  const lost = (): Promise<never> => Promise.reject(new ConnectionLostError('cut'));
+  const transport = altered((driver) => ({
+    broadcast: { ...(driver.broadcast as Broadcast), publish: lost },
+    push: () => new Promise((resolve) => setImmediate(resolve)).then(lost),
+  }));
+  const connection = await connect(undefined, {}, transport);
+  await connection.declare({ exchanges: [{ name: 'events', type: 'fanout' }] });
+  const results = await Promise.allSettled([
+    connection.publish([publication('1', 'q')]),
+    connection.publish([publication('2', '', { exchange: 'events' })]),
+  ]);
+  expect(results).toMatchObject(Array(2).fill({ status: 'rejected', reason: { code: 'ERR_CONNECTION_LOST' } }));
+  await drained();
+  expect(unhandled).toEqual([]);
 });

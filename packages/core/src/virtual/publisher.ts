@@ -172,8 +172,13 @@ export class Publisher {
         if (queues.length === 0) this.#unrouted(item, bindings);
       }
     }
-    if (entries.length > 0) await this.#pushEntries(entries, owners);
-    if (others.length > 0) await Promise.all(others);
+    if (others.length === 0) {
+      if (entries.length > 0) await this.#pushEntries(entries, owners);
+      return;
+    }
+    // All at once: one that is lost while another is waited for would be nobody's.
+    if (entries.length > 0) others.push(this.#pushEntries(entries, owners));
+    await Promise.all(others);
   }
 
   #copy(item: Outgoing, queue: string, entries: QueueEntry[], owners: Outgoing[]): void {

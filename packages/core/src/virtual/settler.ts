@@ -93,9 +93,23 @@ export class Settler<Receipt> {
   }
 
   async #settle(items: readonly Settling<Receipt>[]): Promise<void> {
-    const ready = this.#leases.ready();
-    if (ready !== undefined) await ready;
-    if (this.#link.loss !== undefined) throw this.#link.loss;
+    const untrack = this.#link.track(() => {}); // the parts notice a loss themselves
+    try {
+      const ready = this.#leases.ready();
+      if (ready !== undefined) await ready;
+      if (this.#link.loss !== undefined) throw this.#link.loss;
+      const { direct, dead } = this.#take(items);
+      await Promise.all([this.#tell(direct), dead.length > 0 ? this.#bury(dead) : undefined]);
+    } finally {
+      untrack();
+    }
+  }
+
+  /** Their consumers hold them no longer. */
+  #take(items: readonly Settling<Receipt>[]): {
+    readonly direct: readonly Answer<Receipt>[];
+    readonly dead: readonly DeadLetter<Receipt>[];
+  } {
     const direct: Answer<Receipt>[] = [];
     const dead: DeadLetter<Receipt>[] = [];
     for (const { held, outcome } of items) {
@@ -110,12 +124,7 @@ export class Settler<Receipt> {
       else direct.push({ held, receipt, outcome: outcome === 'requeue' ? 'requeue' : 'ack' });
     }
     this.#leases.release(items);
-    const untrack = this.#link.track(() => {}); // the parts notice a loss themselves
-    try {
-      await Promise.all([this.#tell(direct), dead.length > 0 ? this.#bury(dead) : undefined]);
-    } finally {
-      untrack();
-    }
+    return { direct, dead };
   }
 
   async #tell(answers: readonly Answer<Receipt>[]): Promise<void> {

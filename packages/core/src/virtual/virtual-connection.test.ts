@@ -100,3 +100,37 @@ test('close ends within its time when the broker answers nothing', async () => {
   await expect(settling).rejects.toMatchObject({ code: 'ERR_CLOSED' });
   expect(lines).toContain('the broker did not answer while the connection was closed');
 });
+
+test('what is settled while the connection closes does not go back', async () => {
+  let release!: () => void;
+  const gate = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  const settled: unknown[] = [];
+  const transport = altered((driver) => ({
+    push: async (entries: readonly QueueEntry[]) => {
+      if (entries[0]?.queue === 'next') await gate;
+      await driver.push(entries);
+    },
+    settle: async (settlements: readonly { readonly outcome: string }[]) => {
+      settled.push(...settlements.map(({ outcome }) => outcome));
+      await driver.settle(settlements as readonly never[]);
+    },
+  }));
+  const url = freshUrl();
+  const [connection, watcher] = [await connect(url, {}, transport), await connect(url)];
+  await connection.publish([publication('1', 'q')]);
+  const inbox = new Inbox();
+  await connection.consume(['q'], inbox.sink, { prefetch: 1 });
+  const [delivery] = (await inbox.reach(1)) as [Delivery];
+  const following = connection
+    .publish([publication('2', 'next')])
+    .then(() => connection.settle([{ delivery, outcome: 'ack' }]));
+  await drained();
+  const closing = connection.close();
+  await drained();
+  release();
+  await Promise.all([following, closing]);
+  expect(settled).toEqual(['ack']);
+  expect((await watcher.inspect('q')).ready).toBe(0);
+});

@@ -163,9 +163,13 @@ export class VirtualConnection<Receipt> implements Connection {
   /** Cancels, sends what waits, gives back what is held. Ends early when the link is lost. */
   async #finish(): Promise<void> {
     await this.#consumers.cancelAll();
-    this.#publisher.flush();
-    this.#settler.flush();
-    await this.#link.idle();
+    // Again and again: whoever hears of the end of one thing may settle another.
+    for (;;) {
+      this.#publisher.flush();
+      this.#settler.flush();
+      if (this.#link.isIdle) break;
+      await this.#link.idle();
+    }
     const held = [...this.#consumers.held()];
     for (const item of held) item.isSettled = true;
     const owned = held.flatMap(({ receipt }) => (receipt === undefined ? [] : [receipt.value]));
