@@ -227,7 +227,7 @@ export const rateLimit: SettingKind<string | number> = kind(
   'a number a second or a text such as "10/m"',
   (value) => {
     if (typeof value === 'number') return value >= 0 && value < Infinity ? value : undefined;
-    return typeof value === 'string' && /^(?:\d+(?:\.\d*)?(?:\/[smh])?)?$/.test(value) ? value : undefined;
+    return typeof value === 'string' && /^(?:(?:\d+(?:\.\d+)?|\.\d+)(?:\/[smh])?)?$/.test(value) ? value : undefined;
   },
   asIs,
 );

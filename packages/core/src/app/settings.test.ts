@@ -365,6 +365,7 @@ describe('values', () => {
     ['acceptContent', 'json', 'Expected a list of texts'],
     ['acceptContent', ['json', 5], 'has acceptContent = a list'],
     ['timezone', 'Mars/Olympus', 'Expected the name of a time zone'],
+    ['taskDefaultRateLimit', '10./m', 'Expected a number a second or a text such as "10/m"'],
     ['taskDefaultRateLimit', '10/d', 'Expected a number a second or a text such as "10/m"'],
     ['taskProtocol', 3, 'Expected 1 or 2'],
     ['brokerUrl', '', 'Expected a URL'],

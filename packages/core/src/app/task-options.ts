@@ -2,6 +2,7 @@ import { ConfigError } from '../errors.ts';
 import { nearestName } from '../internal/nearest-name.ts';
 import { validateApplyOptions, type ApplyOptions } from './option-names.ts';
 import { describeParameters, type ParameterList } from './parameters.ts';
+import { rateLimit } from './setting-kinds.ts';
 import type { AutoRetryOptions, TaskFunction, TaskOptions } from './task.ts';
 
 export const HOOK_NAMES = ['beforeStart', 'onSuccess', 'onFailure', 'onRetry', 'afterReturn'] as const;
@@ -34,12 +35,14 @@ const SECONDS: OptionCheck = [
   'a number of seconds from 0 up',
   (value) => Number.isFinite(value) && (value as number) >= 0,
 ];
+const RATE: OptionCheck = [rateLimit.expected, (value) => rateLimit.read(value) !== undefined];
+const OBJECT: OptionCheck = ['an object', (value) => typeof value === 'object' && !Array.isArray(value)];
 const SCHEMA: OptionCheck = [
   'a Standard Schema, as zod, valibot and arktype make them',
   (value) => typeof (value as { '~standard'?: { validate?: unknown } })['~standard']?.validate === 'function',
 ];
 
-/** Every option; undefined: checked as an option of a call, or with its own kind. */
+/** Every option; undefined: checked as an option of a call. */
 const OPTIONS: Readonly<Record<keyof TaskOptions, OptionCheck | undefined>> = {
   bind: FLAG,
   base: HANDLER,
@@ -60,11 +63,11 @@ const OPTIONS: Readonly<Record<keyof TaskOptions, OptionCheck | undefined>> = {
   trackStarted: FLAG,
   maxRetries: RETRIES,
   defaultRetryDelay: SECONDS,
-  retry: undefined,
+  retry: OBJECT,
   throws: LIST,
   timeLimit: undefined,
   softTimeLimit: undefined,
-  rateLimit: undefined,
+  rateLimit: RATE,
   sendEvents: FLAG,
   beforeStart: HANDLER,
   onSuccess: HANDLER,

@@ -21,6 +21,9 @@ describe('options', () => {
     [{ onFailure: 'log it' }, /onFailure "log it".*function/],
     [{ params: ['x', 'x'] }, /twice/],
     [{ input: {} }, /input.*Standard Schema/],
+    [{ rateLimit: 'fast' }, /rateLimit "fast". Expected a number a second or a text such as "10\/m"/],
+    [{ rateLimit: '10./s' }, /rateLimit/],
+    [{ retry: true }, /retry true. Expected an object/],
     [{ retry: { maxRetrys: 3 } }, /retry.*"maxRetrys".*"maxRetries"/],
     [{ base: class {} }, /does not extend Task/],
   ])('%j is refused where it is written', (options, message) => {

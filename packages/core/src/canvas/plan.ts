@@ -1,5 +1,5 @@
 import type { ApplyOptions } from '../app/option-names.ts';
-import { ConfigError } from '../errors.ts';
+import { ConfigError, TaskArgumentsError } from '../errors.ts';
 import { newTaskId } from '../internal/ids.ts';
 import {
   asList,
@@ -191,9 +191,20 @@ function mappedTask({ task, kwargs }: SignatureFields): string | undefined {
   return typeof inner === 'string' ? inner : undefined;
 }
 
-/** The group of `celery.starmap` that chunks come to. Source: celery/canvas.py, chunks.group. */
+/**
+ * The group of `celery.starmap` that chunks come to. Throws `TaskArgumentsError` when they cannot be made: the arguments
+ * may come from a message. Source: celery/canvas.py, chunks.group.
+ */
 export function chunksAsGroup({ kwargs, options }: SignatureFields): SignatureFields {
-  const { task, it, n } = kwargs as { task: SignatureDict; it: readonly unknown[]; n: number };
+  const { task, it, n } = kwargs;
+  if (!Array.isArray(it)) {
+    throw new TaskArgumentsError('celery.chunks: "it" is no list. Expected the argument lists to be divided.');
+  }
+  if (typeof n !== 'number' || !Number.isInteger(n) || n < 1) {
+    throw new TaskArgumentsError(
+      `celery.chunks: "n" is ${String(n)}. Expected how many a chunk holds, an integer from 1 up.`,
+    );
+  }
   const parts: SignatureFields[] = [];
   for (let from = 0; from < it.length; from += n) {
     parts.push({
