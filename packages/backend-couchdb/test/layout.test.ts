@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { couchdbBackend } from '@lovage/backend-couchdb';
+import { storeOptions, taskMeta } from '@lovage/conformance';
 import { BackendUrl, type ResultBackend } from '@lovage/core/backend';
 import { type CouchDatabase, openCouchDatabase, readCouchEndpoint } from '@lovage/couchdb';
 import { afterAll, describe, expect, test } from 'vitest';
@@ -18,23 +19,10 @@ describe.skipIf(url === undefined)('results in CouchDB', async () => {
   });
 
   function open(): Promise<ResultBackend> {
-    return couchdbBackend.open(target, {
-      expiresSeconds: 3600,
-      settings: {},
-      codec: {
-        contentType: 'application/json',
-        contentEncoding: 'utf-8',
-        encode: (value) => JSON.stringify(value),
-        decode: (data) => JSON.parse(String(data)) as unknown,
-      },
-      oid: 'oid',
-      brokerConnection: () => Promise.reject(new Error('none')),
-    });
+    return couchdbBackend.open(target, storeOptions());
   }
 
-  const metaOf = (task_id: string, result: unknown) => ({
-    meta: { status: 'SUCCESS', result, traceback: null, children: [], date_done: null, task_id },
-  });
+  const metaOf = (taskId: string, result: unknown) => ({ meta: taskMeta(taskId, { result }) });
 
   test('a document as Celery has it: the key as id, the encoded value as text', async () => {
     const id = randomUUID();

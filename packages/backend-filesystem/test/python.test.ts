@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { filesystemBackend } from '@lovage/backend-filesystem';
+import { storeOptions } from '@lovage/conformance';
 import { isLovageError, Lovage } from '@lovage/core';
 import { BackendUrl } from '@lovage/core/backend';
 import { afterAll, describe, expect, test } from 'vitest';
@@ -129,16 +130,5 @@ print(json.dumps([AsyncResult('${good}').get(timeout=5), bad.state, repr(bad.res
 });
 
 async function openStore(url: string) {
-  return filesystemBackend.open(new BackendUrl(url), {
-    expiresSeconds: 3600,
-    settings: {},
-    codec: {
-      contentType: 'application/json',
-      contentEncoding: 'utf-8',
-      encode: (value) => JSON.stringify(value),
-      decode: (data) => JSON.parse(Buffer.from(data as Uint8Array).toString()) as unknown,
-    },
-    oid: 'oid',
-    brokerConnection: () => Promise.reject(new Error('none')),
-  });
+  return filesystemBackend.open(new BackendUrl(url), storeOptions());
 }

@@ -1,10 +1,10 @@
 import { mongodbBackend } from '@lovage/backend-mongodb';
+import { storeOptions, taskMeta } from '@lovage/conformance';
 import {
-  type BackendOptions,
   BackendUrl,
   type DocumentStore,
   type ResultBackend,
-  silentLogger,
+  type ResultCodec,
   type TaskMeta,
 } from '@lovage/core/backend';
 import { type Db, MongoClient } from 'mongodb';
@@ -14,22 +14,10 @@ import { mongodbUrl } from './mongodb-url.ts';
 
 const url = mongodbUrl('lovage_results');
 
-const codec: BackendOptions['codec'] = {
-  contentType: 'application/json',
-  contentEncoding: 'utf-8',
-  encode: (value) => JSON.stringify(value),
-  decode: (data) => decodeJson(String(data)),
-};
+const codec: ResultCodec = { ...storeOptions().codec, decode: (data) => decodeJson(String(data)) };
 
-const meta = (task_id: string, more: Partial<TaskMeta> = {}): TaskMeta => ({
-  status: 'SUCCESS',
-  result: 4,
-  traceback: null,
-  children: [],
-  date_done: '2026-11-27T10:00:00.123+00:00',
-  task_id,
-  ...more,
-});
+const meta = (taskId: string, more: Partial<TaskMeta> = {}): TaskMeta =>
+  taskMeta(taskId, { result: 4, date_done: '2026-11-27T10:00:00.123+00:00', ...more });
 
 function bound(backend: ResultBackend) {
   return { documents: backend.documents as DocumentStore, cleanup: () => backend.cleanup() };
@@ -54,14 +42,10 @@ describe.skipIf(url === undefined)('the MongoDB result store', () => {
   });
 
   async function open(settings: Readonly<Record<string, unknown>> = {}, raw = url as string): Promise<ResultBackend> {
-    const backend = await mongodbBackend.open(new BackendUrl(raw), {
-      expiresSeconds: 60,
-      settings,
-      codec,
-      oid: 'oid',
-      brokerConnection: () => Promise.reject(new Error('not needed')),
-      logger: silentLogger,
-    });
+    const backend = await mongodbBackend.open(
+      new BackendUrl(raw),
+      storeOptions({ expiresSeconds: 60, settings, codec }),
+    );
     backends.push(backend);
     return backend;
   }

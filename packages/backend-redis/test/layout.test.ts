@@ -1,4 +1,4 @@
-import { type ServerProcess } from '@lovage/conformance';
+import { type ServerProcess, storeOptions, taskMeta } from '@lovage/conformance';
 import {
   type BackendOptions,
   BackendUrl,
@@ -11,12 +11,7 @@ import { openRedis, readEndpoint, type RedisLink } from '@lovage/redis';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { hasRedisServer, startRedis } from '../../redis/test/servers.ts';
 
-const json: ResultCodec = {
-  contentType: 'application/json',
-  contentEncoding: 'utf-8',
-  encode: (value) => JSON.stringify(value),
-  decode: (data) => JSON.parse(Buffer.from(data as string).toString()) as unknown,
-};
+const json = storeOptions().codec;
 /** A serializer that says nothing about the order of keys, as YAML of Python. */
 const unordered: ResultCodec = {
   ...json,
@@ -24,14 +19,7 @@ const unordered: ResultCodec = {
   encode: (value) => JSON.stringify(Object.fromEntries(Object.entries(value as object).toReversed())),
 };
 
-const meta = (task_id: string, status: string, result: unknown = null): TaskMeta => ({
-  status,
-  result,
-  traceback: null,
-  children: [],
-  date_done: null,
-  task_id,
-});
+const meta = (taskId: string, status: string, result: unknown = null): TaskMeta => taskMeta(taskId, { status, result });
 
 describe.skipIf(!hasRedisServer)('the Redis result backend', () => {
   let server: ServerProcess;
@@ -55,14 +43,7 @@ describe.skipIf(!hasRedisServer)('the Redis result backend', () => {
     options: Partial<BackendOptions> = {},
     url = `redis://127.0.0.1:${server.port}/0`,
   ): Promise<ResultBackend> {
-    const backend = await redisBackend.open(new BackendUrl(url), {
-      expiresSeconds: 100,
-      settings: {},
-      codec: json,
-      oid: 'oid',
-      brokerConnection: () => Promise.reject(new Error('not needed')),
-      ...options,
-    });
+    const backend = await redisBackend.open(new BackendUrl(url), storeOptions({ expiresSeconds: 100, ...options }));
     open.push(backend);
     return backend;
   }

@@ -1,3 +1,4 @@
+import { storeOptions, taskMeta } from '@lovage/conformance';
 import { BackendUrl, type ResultBackend, type TaskMeta } from '@lovage/core/backend';
 import { openSqlDatabase, type SqlDatabase } from '@lovage/sql';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
@@ -65,18 +66,10 @@ describe.each([
 
     /** With connections of its own, as another process has them. */
     async function open(settings: Record<string, unknown> = {}): Promise<ResultBackend> {
-      const backend = await sqlBackend.open(new BackendUrl(`db+${base}?connect_timeout=${3 + ++count}`), {
-        expiresSeconds: 60,
-        settings,
-        codec: {
-          contentType: 'application/json',
-          contentEncoding: 'utf-8',
-          encode: (value) => JSON.stringify(value),
-          decode: (data) => JSON.parse(String(data)) as unknown,
-        },
-        oid: 'oid',
-        brokerConnection: () => Promise.reject(new Error('No broker.')),
-      });
+      const backend = await sqlBackend.open(
+        new BackendUrl(`db+${base}?connect_timeout=${3 + ++count}`),
+        storeOptions({ expiresSeconds: 60, settings }),
+      );
       backends.push(backend);
       return backend;
     }
@@ -85,17 +78,8 @@ describe.each([
       return database.transaction((transaction) => transaction.execute(sql));
     }
 
-    function metaOf(taskId: string, fields: Partial<TaskMeta> = {}): TaskMeta {
-      return {
-        status: 'SUCCESS',
-        result: 1,
-        traceback: null,
-        children: null,
-        date_done: '2026-01-02T03:04:05+00:00',
-        task_id: taskId,
-        ...fields,
-      };
-    }
+    const metaOf = (taskId: string, fields: Partial<TaskMeta> = {}): TaskMeta =>
+      taskMeta(taskId, { result: 1, children: null, date_done: '2026-01-02T03:04:05+00:00', ...fields });
 
     test('has what SQLAlchemy makes of the models of Celery 5.6', async () => {
       await open();

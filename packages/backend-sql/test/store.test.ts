@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { storeOptions, taskMeta } from '@lovage/conformance';
 import { BackendUrl, type ResultBackend, type TaskMeta } from '@lovage/core/backend';
 import { openSqlDatabase, type SqlDatabase } from '@lovage/sql';
 import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -27,18 +28,7 @@ async function open(
   settings: Record<string, unknown> = {},
   expiresSeconds: number | undefined = 60,
 ): Promise<ResultBackend> {
-  const backend = await sqlBackend.open(url, {
-    expiresSeconds,
-    settings,
-    codec: {
-      contentType: 'application/json',
-      contentEncoding: 'utf-8',
-      encode: (value) => JSON.stringify(value),
-      decode: (data) => JSON.parse(String(data)) as unknown,
-    },
-    oid: 'oid',
-    brokerConnection: () => Promise.reject(new Error('No broker.')),
-  });
+  const backend = await sqlBackend.open(url, storeOptions({ expiresSeconds, settings }));
   backends.push(backend);
   return backend;
 }
@@ -47,17 +37,8 @@ function run(sql: string): Promise<number> {
   return database.transaction((transaction) => transaction.execute(sql));
 }
 
-function metaOf(taskId: string, fields: Partial<TaskMeta> = {}): TaskMeta {
-  return {
-    status: 'SUCCESS',
-    result: 1,
-    traceback: null,
-    children: [],
-    date_done: '2026-01-02T03:04:05.000006+00:00',
-    task_id: taskId,
-    ...fields,
-  };
-}
+const metaOf = (taskId: string, fields: Partial<TaskMeta> = {}): TaskMeta =>
+  taskMeta(taskId, { result: 1, date_done: '2026-01-02T03:04:05.000006+00:00', ...fields });
 
 describe("Celery's tables", () => {
   test('are those that SQLAlchemy 2.1 makes of the models of Celery 5.6', async () => {

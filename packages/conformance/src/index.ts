@@ -1,5 +1,6 @@
 export type { BackendConformanceOptions } from './backend/index.ts';
 export { backendConformance, backendTestNames } from './backend/index.ts';
+export { storeOptions, taskMeta } from './backend/store-options.ts';
 export type { FaultyLink, FaultyLinkTarget, LinkDirection } from './faulty-link.ts';
 export { openFaultyLink } from './faulty-link.ts';
 export type { MortalTransport } from './mortal-transport.ts';

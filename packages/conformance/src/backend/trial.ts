@@ -3,9 +3,7 @@ import { randomUUID } from 'node:crypto';
 import {
   type BackendOptions,
   BackendUrl,
-  EncodeError,
   type ResultBackend,
-  type ResultCodec,
   type ResultWrite,
   type Subscription,
   type TaskMeta,
@@ -17,6 +15,7 @@ import type { FaultyLink } from '../faulty-link.ts';
 import { type Deadline, endAll, type Trial, type TrialTest, SkipTest } from '../suite.ts';
 import { openLinkTo, urlThrough } from '../upstream.ts';
 import type { BackendConformanceOptions } from './index.ts';
+import { storeOptions, taskMeta } from './store-options.ts';
 
 export type BackendTest = TrialTest<BackendTrial>;
 
@@ -53,11 +52,7 @@ export class BackendTrial implements Trial {
   async open({ link, ...own }: OpenOptions = {}): Promise<Store> {
     const oid = randomUUID();
     const backend = await this.options.backend.open(new BackendUrl(urlThrough(this.options.url, link, this.options)), {
-      expiresSeconds: 3600,
-      settings: {},
-      codec: jsonCodec,
-      ...this.options.open,
-      ...own,
+      ...storeOptions({ ...this.options.open, ...own }),
       oid,
       brokerConnection: this.#brokerConnection(),
     });
@@ -227,9 +222,7 @@ export function write(reader: Store, meta: Partial<TaskMeta> & Pick<TaskMeta, 't
   const isFinal = ['SUCCESS', 'FAILURE', 'REVOKED'].includes(meta.status);
   return {
     meta: {
-      result: null,
-      traceback: null,
-      children: [],
+      ...taskMeta(meta.task_id),
       date_done: isFinal ? new Date().toISOString().replace('Z', '000+00:00') : null,
       ...meta,
     },
@@ -270,22 +263,3 @@ export function plain(value: unknown): unknown {
   if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, plain(item)]));
 }
-
-/** Plain JSON; a symbol cannot be encoded, which the kit uses for writes that fail for their own sake. */
-export const jsonCodec: ResultCodec = {
-  contentType: 'application/json',
-  contentEncoding: 'utf-8',
-  encode(value) {
-    try {
-      return JSON.stringify(value, (key, item: unknown) => {
-        if (typeof item === 'symbol') throw new TypeError(`"${key}" is a symbol, which JSON does not know.`);
-        return item;
-      });
-    } catch (cause) {
-      throw new EncodeError('The value cannot be written as JSON.', { cause });
-    }
-  },
-  decode(data) {
-    return JSON.parse(typeof data === 'string' ? data : new TextDecoder().decode(data)) as unknown;
-  },
-};
