@@ -1,9 +1,9 @@
 import { couchdbBackend } from '@lovage/backend-couchdb';
 import { backendConformance } from '@lovage/conformance';
 import { test } from 'vitest';
-import { couchUrl } from './couch-url.ts';
+import { serviceUrl } from '../../conformance/test/service-url.ts';
 
-const url = couchUrl();
+const url = serviceUrl('couchdb');
 
 if (url === undefined) test.skip('conformance (no LOVAGE_TEST_COUCHDB_URL)', () => {});
 else {

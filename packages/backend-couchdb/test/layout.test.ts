@@ -4,9 +4,9 @@ import { storeOptions, taskMeta } from '@lovage/conformance';
 import { BackendUrl, type ResultBackend } from '@lovage/core/backend';
 import { type CouchDatabase, openCouchDatabase, readCouchEndpoint } from '@lovage/couchdb';
 import { afterAll, describe, expect, test } from 'vitest';
-import { couchUrl } from './couch-url.ts';
+import { serviceUrl } from '../../conformance/test/service-url.ts';
 
-const url = couchUrl()?.replace(/\/[^/]*$/, '/results');
+const url = serviceUrl('couchdb')?.replace(/\/[^/]*$/, '/results');
 
 describe.skipIf(url === undefined)('results in CouchDB', async () => {
   const target = new BackendUrl(url ?? 'couchdb://none');

@@ -13,11 +13,11 @@ import { dynamodbBackend } from '@lovage/backend-dynamodb';
 import { Lovage } from '@lovage/core';
 import { BackendUrl, type ChordPart, type ResultBackend } from '@lovage/core/backend';
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
+import { serviceUrl } from '../../conformance/test/service-url.ts';
 import { openDynamoStore } from '../src/open.ts';
-import { dynamodbUrl } from './dynamodb-url.ts';
 import { SlowTables } from './slow-tables.ts';
 
-const server = dynamodbUrl();
+const server = serviceUrl('dynamodb');
 const python = process.env['LOVAGE_TEST_PYTHON'];
 
 describe.skipIf(server === undefined)('results in DynamoDB', () => {

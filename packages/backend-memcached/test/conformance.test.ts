@@ -4,9 +4,9 @@ import { BackendUrl } from '@lovage/core/backend';
 import { test } from 'vitest';
 import { openLink } from '../src/link.ts';
 import { readSettings, type ServerSettings } from '../src/options.ts';
-import { memcachedUrl } from './memcached-url.ts';
+import { serviceUrl } from '../../conformance/test/service-url.ts';
 
-const url = memcachedUrl();
+const url = serviceUrl('memcached');
 
 if (url === undefined) test.skip('conformance (no LOVAGE_TEST_MEMCACHED_URL)', () => {});
 else {

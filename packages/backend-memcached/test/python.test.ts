@@ -5,11 +5,11 @@ import { memcachedBackend } from '@lovage/backend-memcached';
 import { Lovage } from '@lovage/core';
 import type { ChordStore, ResultBackend } from '@lovage/core/backend';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { memcachedUrl } from './memcached-url.ts';
+import { serviceUrl } from '../../conformance/test/service-url.ts';
 import { meta, openStore } from './store.ts';
 
 const python = process.env['LOVAGE_TEST_PYTHON'];
-const url = memcachedUrl() ?? '';
+const url = serviceUrl('memcached') ?? '';
 
 /** Runs Python with Celery's own backend on the server, as `app`; what it prints last is JSON. */
 async function celery(program: string): Promise<unknown> {

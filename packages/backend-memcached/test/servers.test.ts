@@ -10,11 +10,11 @@ import { deflateSync } from 'node:zlib';
 import { freePort, type ServerProcess, startServerProcess } from '@lovage/conformance';
 import { type ChordStore, isLovageError, type ResultBackend } from '@lovage/core/backend';
 import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
-import { memcachedUrl } from './memcached-url.ts';
+import { serviceUrl } from '../../conformance/test/service-url.ts';
 import { meta, openStore } from './store.ts';
 
 const program = process.env['LOVAGE_TEST_MEMCACHED_SERVER'];
-const url = memcachedUrl() ?? '';
+const url = serviceUrl('memcached') ?? '';
 const folder = mkdtempSync(join(tmpdir(), 'lovage-backend-memcached-'));
 chmodSync(folder, 0o755);
 afterAll(() => rmSync(folder, { recursive: true, force: true }));

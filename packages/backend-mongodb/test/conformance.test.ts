@@ -1,7 +1,7 @@
 import { mongodbBackend } from '@lovage/backend-mongodb';
 import { backendConformance } from '@lovage/conformance';
 import { test } from 'vitest';
-import { mongodbUrl } from './mongodb-url.ts';
+import { mongodbUrl } from '../../mongodb/test/mongodb-url.ts';
 
 const url = mongodbUrl('lovage_results_kit');
 

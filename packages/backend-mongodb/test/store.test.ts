@@ -10,7 +10,7 @@ import {
 import { type Db, MongoClient } from 'mongodb';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { decodeJson } from '@lovage/core/protocol';
-import { mongodbUrl } from './mongodb-url.ts';
+import { mongodbUrl } from '../../mongodb/test/mongodb-url.ts';
 
 const url = mongodbUrl('lovage_results');
 

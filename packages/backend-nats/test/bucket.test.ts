@@ -13,9 +13,9 @@ import { jetstreamManager, type JetStreamManager } from '@nats-io/jetstream';
 import { connect, nanos, type NatsConnection } from '@nats-io/transport-node';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { hasNatsServer, startNats } from '../../nats/test/servers.ts';
-import { natsUrl } from './nats-url.ts';
+import { serviceUrl } from '../../conformance/test/service-url.ts';
 
-const server = natsUrl() ?? '';
+const server = serviceUrl('nats') ?? '';
 
 async function opened(url: string, more: Partial<BackendOptions> = {}): Promise<ResultBackend> {
   const store = await natsBackend.open(new BackendUrl(url), {

@@ -3,9 +3,9 @@ import { backendConformance } from '@lovage/conformance';
 import { BackendUrl } from '@lovage/core/backend';
 import { openRedis, readEndpoint } from '@lovage/redis';
 import { test } from 'vitest';
-import { redisUrl } from './redis-url.ts';
+import { serviceUrl } from '../../conformance/test/service-url.ts';
 
-const url = redisUrl();
+const url = serviceUrl('redis');
 
 if (url === undefined) test.skip('conformance (no LOVAGE_TEST_REDIS_URL)', () => {});
 else {

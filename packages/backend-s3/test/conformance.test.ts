@@ -2,9 +2,9 @@ import { s3Backend } from '@lovage/backend-s3';
 import { backendConformance } from '@lovage/conformance';
 import { BackendUrl } from '@lovage/core/backend';
 import { test } from 'vitest';
-import { s3Url } from './s3-url.ts';
+import { serviceUrl } from '../../conformance/test/service-url.ts';
 
-const url = s3Url();
+const url = serviceUrl('s3');
 
 if (url === undefined) test.skip('conformance (no LOVAGE_TEST_S3_URL)', () => {});
 else {

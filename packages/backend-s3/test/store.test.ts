@@ -6,9 +6,9 @@ import { s3Backend } from '@lovage/backend-s3';
 import { Lovage } from '@lovage/core';
 import { BackendUrl, type ResultBackend } from '@lovage/core/backend';
 import { afterAll, describe, expect, test } from 'vitest';
-import { s3Url } from './s3-url.ts';
+import { serviceUrl } from '../../conformance/test/service-url.ts';
 
-const given = s3Url();
+const given = serviceUrl('s3');
 const python = process.env['LOVAGE_TEST_PYTHON'];
 
 describe.skipIf(given === undefined)('results in S3', () => {

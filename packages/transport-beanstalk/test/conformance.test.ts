@@ -2,9 +2,9 @@ import { transportConformance } from '@lovage/conformance';
 import { beanstalkTransport } from '@lovage/transport-beanstalk';
 import { test } from 'vitest';
 import { put } from './raw.ts';
-import { beanstalkUrl } from './beanstalk-url.ts';
+import { serviceUrl } from '../../conformance/test/service-url.ts';
 
-const url = beanstalkUrl();
+const url = serviceUrl('beanstalk');
 
 if (url === undefined) {
   test.skip('conformance (no LOVAGE_TEST_BEANSTALK_URL)', () => {});

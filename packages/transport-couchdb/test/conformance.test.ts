@@ -4,9 +4,9 @@ import { BrokerUrl } from '@lovage/core/transport';
 import { openCouchDatabase, readCouchEndpoint } from '@lovage/couchdb';
 import { couchdbTransport } from '@lovage/transport-couchdb';
 import { afterAll, test } from 'vitest';
-import { couchUrl } from './couch-url.ts';
+import { serviceUrl } from '../../conformance/test/service-url.ts';
 
-const url = couchUrl();
+const url = serviceUrl('couchdb');
 
 if (url === undefined) {
   test.skip('conformance (no LOVAGE_TEST_COUCHDB_URL)', () => {});

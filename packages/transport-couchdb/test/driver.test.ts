@@ -14,9 +14,9 @@ import {
 import { type CouchDatabase, type CouchDocument, openCouchDatabase, readCouchEndpoint } from '@lovage/couchdb';
 import { couchdbTransport } from '@lovage/transport-couchdb';
 import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
-import { couchUrl } from './couch-url.ts';
+import { serviceUrl } from '../../conformance/test/service-url.ts';
 
-const url = couchUrl();
+const url = serviceUrl('couchdb');
 
 describe.skipIf(url === undefined)('CouchDB', async () => {
   const target = url ?? 'couchdb://none';

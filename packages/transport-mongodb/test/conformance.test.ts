@@ -3,7 +3,7 @@ import { mongodbTransport } from '@lovage/transport-mongodb';
 import { Binary, MongoClient } from 'mongodb';
 import { isUtf8 } from 'node:buffer';
 import { afterAll, test } from 'vitest';
-import { mongodbUrl } from './mongodb-url.ts';
+import { mongodbUrl } from '../../mongodb/test/mongodb-url.ts';
 
 const url = mongodbUrl('lovage_kit');
 

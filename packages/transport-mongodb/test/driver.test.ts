@@ -2,7 +2,7 @@ import { type Delivery, BrokerUrl, type Connection, type ConnectOptions, silentL
 import { mongodbTransport } from '@lovage/transport-mongodb';
 import { type Db, MongoClient } from 'mongodb';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { mongodbUrl } from './mongodb-url.ts';
+import { mongodbUrl } from '../../mongodb/test/mongodb-url.ts';
 
 const url = mongodbUrl('lovage_driver');
 const message = {

@@ -2,9 +2,9 @@ import { transportConformance } from '@lovage/conformance';
 import { natsTransport } from '@lovage/transport-nats';
 import { connect } from '@nats-io/transport-node';
 import { afterAll, test } from 'vitest';
-import { natsUrl } from './nats-url.ts';
+import { serviceUrl } from '../../conformance/test/service-url.ts';
 
-const url = natsUrl();
+const url = serviceUrl('nats');
 
 if (url === undefined) {
   test.skip('conformance (no LOVAGE_TEST_NATS_URL)', () => {});

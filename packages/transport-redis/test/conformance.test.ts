@@ -3,9 +3,9 @@ import { redisTransport } from '@lovage/transport-redis';
 import { BrokerUrl } from '@lovage/core/transport';
 import { openRedis, readEndpoint } from '@lovage/redis';
 import { afterAll, test } from 'vitest';
-import { redisUrl } from './redis-url.ts';
+import { serviceUrl } from '../../conformance/test/service-url.ts';
 
-const url = redisUrl();
+const url = serviceUrl('redis');
 
 if (url === undefined) {
   test.skip('conformance (no LOVAGE_TEST_REDIS_URL)', () => {});
