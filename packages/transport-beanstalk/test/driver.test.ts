@@ -1,15 +1,10 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { openFaultyLink, type ServerProcess } from '@lovage/conformance';
-import {
-  BrokerUrl,
-  type Connection,
-  type ConnectOptions,
-  type Delivery,
-  type Publication,
-} from '@lovage/core/transport';
+import { BrokerUrl, type Connection, type ConnectOptions, type Publication } from '@lovage/core/transport';
 import { beanstalkTransport } from '@lovage/transport-beanstalk';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { consume, settle, texts } from '../../conformance/test/consuming.ts';
 import { put, say } from './raw.ts';
 import { hasBeanstalkd, startBeanstalkd } from './servers.ts';
 
@@ -41,21 +36,6 @@ const KOMBU_3 = Buffer.from(
 
 const push = (queue: string, ...bodies: string[]): Publication[] =>
   bodies.map((body) => ({ exchange: '', routingKey: queue, message: { ...message, body: Buffer.from(body) } }));
-const texts = (deliveries: readonly Delivery[]) =>
-  deliveries.map(({ message: { body } }) => Buffer.from(body).toString());
-const settle = (connection: Connection, deliveries: readonly Delivery[], outcome: 'ack' | 'requeue') =>
-  connection.settle(deliveries.map((delivery) => ({ delivery, outcome })));
-
-/** A consumer whose deliveries can be waited for. */
-async function consume(connection: Connection, queues: readonly string[], prefetch = 100) {
-  const deliveries: Delivery[] = [];
-  const consumer = await connection.consume(queues, (batch) => deliveries.push(...batch), { prefetch });
-  const take = async (count: number): Promise<Delivery[]> => {
-    await expect.poll(() => deliveries.length, { timeout: 10_000, interval: 2 }).toBeGreaterThanOrEqual(count);
-    return deliveries.splice(0);
-  };
-  return { consumer, deliveries, take };
-}
 
 describe.skipIf(!hasBeanstalkd)('the Beanstalk transport', () => {
   let server: ServerProcess;

@@ -16,10 +16,11 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { BrokerUrl, type Connection, type Delivery, type Outcome, type Publication } from '@lovage/core/transport';
+import { BrokerUrl, type Connection, type Publication } from '@lovage/core/transport';
 import { filesystemTransport } from '@lovage/transport-filesystem';
 import { openFilesystemDriver } from '../src/open.ts';
 import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { consume, settle, texts } from '../../conformance/test/consuming.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'lovage-filesystem-'));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
@@ -47,16 +48,6 @@ async function connect(transportOptions: Record<string, unknown> = {}): Promise<
   return connection;
 }
 
-async function consume(connection: Connection, queue: string, prefetch = 100) {
-  const deliveries: Delivery[] = [];
-  const consumer = await connection.consume([queue], (batch) => deliveries.push(...batch), { prefetch });
-  const take = async (wanted: number): Promise<Delivery[]> => {
-    await expect.poll(() => deliveries.length, { timeout: 10_000, interval: 2 }).toBeGreaterThanOrEqual(wanted);
-    return deliveries.splice(0, wanted);
-  };
-  return { consumer, deliveries, take };
-}
-
 const publication = (routingKey: string, body: string, exchange = ''): Publication => ({
   exchange,
   routingKey,
@@ -68,10 +59,6 @@ const publication = (routingKey: string, body: string, exchange = ''): Publicati
     properties: { correlationId: 'c' },
   },
 });
-const settle = (connection: Connection, deliveries: readonly Delivery[], outcome: Outcome) =>
-  connection.settle(deliveries.map((delivery) => ({ delivery, outcome })));
-const texts = (deliveries: readonly Delivery[]) =>
-  deliveries.map(({ message: { body } }) => Buffer.from(body).toString());
 const messages = () => readdirSync(folder).filter((name) => name.endsWith('.msg'));
 const envelope = (text: string) =>
   JSON.stringify({ body: text, headers: {}, properties: { delivery_info: { exchange: '', routing_key: 'q' } } });

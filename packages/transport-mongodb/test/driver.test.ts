@@ -2,6 +2,7 @@ import { type Delivery, BrokerUrl, type Connection, type ConnectOptions, silentL
 import { mongodbTransport } from '@lovage/transport-mongodb';
 import { type Db, MongoClient } from 'mongodb';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { consume, settle } from '../../conformance/test/consuming.ts';
 import { mongodbUrl } from '../../mongodb/test/mongodb-url.ts';
 
 const url = mongodbUrl('lovage_driver');
@@ -37,16 +38,6 @@ describe.skipIf(url === undefined)('the MongoDB transport', () => {
     return connection;
   }
 
-  async function consume(connection: Connection, queues: readonly string[], prefetch = 0) {
-    const deliveries: Delivery[] = [];
-    const consumer = await connection.consume(queues, (batch) => void deliveries.push(...batch), { prefetch });
-    const take = async (count: number): Promise<Delivery[]> => {
-      await expect.poll(() => deliveries.length, { timeout: 20_000, interval: 10 }).toBeGreaterThanOrEqual(count);
-      return deliveries.splice(0, count);
-    };
-    return { consumer, deliveries, take };
-  }
-
   const push = (queue: string, ...priorities: (number | undefined)[]) =>
     priorities.map((priority) => ({
       exchange: '',
@@ -57,9 +48,6 @@ describe.skipIf(url === undefined)('the MongoDB transport', () => {
   /** As Kombu takes one. Source: kombu/transport/mongodb.py, _get. */
   const kombuTakes = (queue: string) =>
     db.collection('messages').findOneAndDelete({ queue }, { sort: { priority: 1 } });
-
-  const settle = (connection: Connection, deliveries: readonly Delivery[], outcome: 'ack' | 'requeue') =>
-    connection.settle(deliveries.map((delivery) => ({ delivery, outcome })));
 
   describe("Kombu's collections", () => {
     test('hold a message as Kombu writes it, under its indexes', async () => {

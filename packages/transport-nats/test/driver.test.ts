@@ -16,6 +16,7 @@ import { natsTransport } from '@lovage/transport-nats';
 import { jetstream, jetstreamManager, type JetStreamManager } from '@nats-io/jetstream';
 import { connect as connectRaw, headers, type NatsConnection, nkeys } from '@nats-io/transport-node';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { consume, texts } from '../../conformance/test/consuming.ts';
 import { hasNatsServer, startNats } from '../../nats/test/servers.ts';
 
 const message = {
@@ -59,21 +60,8 @@ function sign(issuer: KeyPair, subject: KeyPair, claim: object): string {
   return `${text}.${Buffer.from(issuer.sign(Buffer.from(text))).toString('base64url')}`;
 }
 
-/** A consumer whose deliveries can be waited for. */
-async function consume(connection: Connection, queues: readonly string[], prefetch = 100) {
-  const deliveries: Delivery[] = [];
-  const consumer = await connection.consume(queues, (batch) => deliveries.push(...batch), { prefetch });
-  const take = async (count: number): Promise<Delivery[]> => {
-    await expect.poll(() => deliveries.length, { timeout: 10_000, interval: 2 }).toBeGreaterThanOrEqual(count);
-    return deliveries.splice(0);
-  };
-  return { consumer, deliveries, take };
-}
-
 const push = (queue: string, ...bodies: string[]): Publication[] =>
   bodies.map((body) => ({ exchange: '', routingKey: queue, message: { ...message, body: Buffer.from(body) } }));
-const texts = (deliveries: readonly Delivery[]) =>
-  deliveries.map(({ message: { body } }) => Buffer.from(body).toString());
 
 describe.skipIf(!hasNatsServer)('the NATS transport', () => {
   let server: ServerProcess;

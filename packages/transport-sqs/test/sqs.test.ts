@@ -10,9 +10,10 @@ import {
   SQSClient,
 } from '@aws-sdk/client-sqs';
 import { openFaultyLink } from '@lovage/conformance';
-import { BrokerUrl, type Connection, type Delivery, type Outcome, type Publication } from '@lovage/core/transport';
+import { BrokerUrl, type Connection, type Publication } from '@lovage/core/transport';
 import { sqsTransport } from '@lovage/transport-sqs';
 import { afterAll, afterEach, describe, expect, test } from 'vitest';
+import { consume, settle, texts } from '../../conformance/test/consuming.ts';
 
 const url = process.env['LOVAGE_TEST_SQS_URL'] ?? 'sqs://key:secret@127.0.0.1:1';
 const { host, port = 80 } = new BrokerUrl(url);
@@ -50,20 +51,6 @@ describe.skipIf(process.env['LOVAGE_TEST_SQS_URL'] === undefined)('the SQS trans
     return name;
   }
 
-  async function consume(connection: Connection, names: string | readonly string[], prefetch = 100) {
-    const deliveries: Delivery[] = [];
-    const consumer = await connection.consume(
-      typeof names === 'string' ? [names] : names,
-      (batch) => deliveries.push(...batch),
-      { prefetch },
-    );
-    const take = async (count: number): Promise<Delivery[]> => {
-      await expect.poll(() => deliveries.length, { timeout: 10_000, interval: 5 }).toBeGreaterThanOrEqual(count);
-      return deliveries.splice(0, count);
-    };
-    return { consumer, deliveries, take };
-  }
-
   const publication = (to: string, body: string | Uint8Array, headers: Record<string, unknown> = {}): Publication => ({
     exchange: '',
     routingKey: to,
@@ -75,10 +62,6 @@ describe.skipIf(process.env['LOVAGE_TEST_SQS_URL'] === undefined)('the SQS trans
       properties: { correlationId: 'c' },
     },
   });
-  const settle = (connection: Connection, deliveries: readonly Delivery[], outcome: Outcome) =>
-    connection.settle(deliveries.map((delivery) => ({ delivery, outcome })));
-  const texts = (deliveries: readonly Delivery[]) =>
-    deliveries.map(({ message: { body } }) => Buffer.from(body).toString());
   const urlOf = async (name: string) =>
     (await client.send(new GetQueueUrlCommand({ QueueName: name }))).QueueUrl as string;
   const send = async (name: string, body: string) =>
