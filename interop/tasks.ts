@@ -51,12 +51,6 @@ app.task('ts.request', { bind: true }, ({ request }) => ({
   eta: request.eta !== undefined,
 }));
 
-app.task('ts.progress', { bind: true }, async (task) => {
-  await task.updateState({ state: 'PROGRESS', meta: { progress: 0.5 } });
-  await sleep(2000); // long enough for the other side to see the state
-  return 'done';
-});
-
 app.task('ts.errback', (taskId: string) => `errback of ${taskId}`);
 
 // Tasks of the canvas tests; the Python side has the same under `py.`.

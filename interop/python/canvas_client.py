@@ -8,12 +8,11 @@ import time
 from celery import chain, chord, chunks, group
 from celery.canvas import xmap, xstarmap
 from celery.exceptions import ChordError  # noqa: F401  known here, so that it is read as what it is
-from celery.result import AsyncResult, GroupResult
+from celery.result import GroupResult
 
 from tasks import app
 
 results = {}
-GRACE_SECONDS = 20
 
 
 def build(spec):
@@ -81,18 +80,21 @@ def outcome(result):
 
 
 def outcomes(command):
+    """How each ended by itself; of what does not, once nothing has ended for a while, the failure that get() would raise.
+
+    What waits for a failed task may still be told. Celery leaves some of it waiting for ever.
+    """
     waiting = dict(results)
-    for id in command["watched"]:
-        waiting[id] = AsyncResult(id, app=app)
     found = {}
-    failed_at = {}
+    last = None
     end = time.monotonic() + command["timeout"]
     while waiting and time.monotonic() < end:
+        is_quiet = last is not None and time.monotonic() - last > command["quiet"]
         for key in list(waiting):
             answer = outcome(waiting[key])
-            error = culprit(waiting[key]) if answer is None else None
-            # What waits for a failed task may still be told. Celery leaves some of it waiting for ever.
-            if error is not None and time.monotonic() - failed_at.setdefault(key, time.monotonic()) > GRACE_SECONDS:
+            if answer is not None:
+                last = time.monotonic()
+            elif is_quiet and (error := culprit(waiting[key])) is not None:
                 answer = failure(error)
             if answer is not None:
                 found[key] = answer

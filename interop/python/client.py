@@ -1,5 +1,6 @@
 """A Python client under remote control: one JSON command a line on stdin, one JSON answer a line on stdout."""
 
+import contextlib
 import json
 import sys
 
@@ -11,6 +12,11 @@ from tasks import app
 from values import unwrap, wrap
 
 results = {}
+
+# Celery 5.6 takes the end of each second of waiting for the loss of its connection to RabbitMQ, and loses the replies that
+# come while it makes another (celery/backends/asynchronous.py, reconnect_on_error: a timeout of a socket is an OSError).
+if app.conf.result_backend == "rpc://":
+    app.backend.result_consumer.reconnect_on_error = contextlib.nullcontext
 
 
 def sig(spec):
@@ -40,7 +46,7 @@ def send(command):
 def get(command):
     result = results.get(command["id"]) or AsyncResult(command["id"], app=app)
     try:
-        value = result.get(timeout=command.get("timeout", 20), propagate=False, interval=0.05)
+        value = result.get(timeout=command["timeout"], propagate=False, interval=0.05)
     except TimeoutError:
         return {"timeout": True, "state": result.state}
     return {
@@ -84,7 +90,7 @@ def restore_group(command):
     # MongoDB's store restores a list.
     if not isinstance(group, GroupResult):
         group = GroupResult(command["id"], group, app=app)
-    return {"members": ids_of(group.results), "values": wrap(group.join(timeout=10))}
+    return {"members": ids_of(group.results), "values": wrap(group.join(timeout=60))}
 
 
 commands = {

@@ -1,4 +1,4 @@
-"""When the sun's events come next, by Celery's own `solar`: JSON in, `{"from": [ms ...], "places": [[latitude, longitude] ...]}`,
+"""When the sun's events come next, by Celery's own `solar`: a line of JSON in, `{"from": [ms ...], "places": [[latitude, longitude] ...]}`,
 JSON out, `[event, latitude, longitude, from, instant]` in milliseconds. Where Celery itself fails the instant is null: it
 adds a timedelta to what is none when the sun does not rise or set for days.
 """
@@ -10,7 +10,7 @@ from celery import Celery
 from celery.schedules import solar
 
 app = Celery("simulation", broker="memory://", set_as_current=False)
-job = json.load(sys.stdin)
+job = json.loads(sys.stdin.readline())
 answers = []
 for event in sorted(solar._all_events):
     for latitude, longitude in job["places"]:
@@ -22,4 +22,4 @@ for event in sorted(solar._all_events):
             except TypeError:
                 instant = None
             answers.append([event, latitude, longitude, start, instant])
-print(json.dumps(answers))
+print(json.dumps(answers), flush=True)

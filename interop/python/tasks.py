@@ -15,10 +15,20 @@ from values import unwrap
 if os.environ["BROKER"].startswith("filesystem:"):
     import whole_files  # noqa: F401
 
+# SQLite gives up when others write for longer than five seconds, and Kombu then loses the message (_put in
+# kombu/transport/sqlalchemy/__init__.py).
+PATIENT = {"connect_args": {"timeout": 60}}
+
+
+def patient(url):
+    return PATIENT if "+sqlite:" in url else {}
+
+
 app = Celery("interop", broker=os.environ["BROKER"], backend=os.environ["BACKEND"])
 app.conf.update(
     accept_content=["json", "yaml", "msgpack"],
-    broker_transport_options=json.loads(os.environ.get("BROKER_OPTIONS", "{}")),
+    broker_transport_options={**json.loads(os.environ.get("BROKER_OPTIONS", "{}")), **patient(os.environ["BROKER"])},
+    database_engine_options=patient(os.environ["BACKEND"]),
     result_extended=os.environ.get("RESULT_EXTENDED") == "1",
     task_default_queue=os.environ.get("QUEUE", "python"),
     broker_connection_retry_on_startup=True,
@@ -75,13 +85,6 @@ def request(self):
         "expires": r.expires is not None,
         "eta": r.eta is not None,
     }
-
-
-@app.task(name="py.progress", bind=True)
-def progress(self):
-    self.update_state(state="PROGRESS", meta={"progress": 0.5})
-    time.sleep(2)  # long enough for the other side to see the state
-    return "done"
 
 
 @app.task(name="py.errback")

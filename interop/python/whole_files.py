@@ -1,7 +1,8 @@
 """Kombu's filesystem transport for peers that send to a queue that a Python worker reads.
 
 Kombu opens a message's file under its final name and fills it then: a reader that comes between the two takes it empty, and
-its worker ends. Files are written under another name here, and moved. The layout is Kombu's.
+its worker ends. Files for a Python worker are written under another name here, and moved. The layout is Kombu's. Those for
+Lovage are written as Kombu does it.
 """
 
 import os
@@ -13,6 +14,8 @@ put = Channel._put
 
 
 def put_whole(self, queue, payload, **kwargs):
+    if queue != os.environ["QUEUE"]:
+        return put(self, queue, payload, **kwargs)
     folder = self.data_folder_out
     beside = os.path.join(folder, f"writing-{uuid.uuid4()}")
     os.mkdir(beside)

@@ -1,11 +1,9 @@
 import assert from 'node:assert/strict';
-import { spawn, type ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { setMaxListeners } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface, type Interface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import {
   chain,
   chord,
@@ -18,7 +16,8 @@ import {
   type TaskFailedError,
 } from '@lovage/core';
 import { afterAll, beforeAll, describe, it } from 'vitest';
-import { startPythonWorker, startTypescriptWorker, type Meeting, type WorkerProcess } from './peers.ts';
+import { type Meeting, startPythonWorker, startTypescriptWorker } from './peers.ts';
+import { PATIENCE_SECONDS, PythonProgram, type Running } from './processes.ts';
 import { SHAPES, type Outcome, type Shape, type Spec } from './shapes.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'lovage-canvas-'));
@@ -40,7 +39,10 @@ const WAYS = [
 ] as const;
 type Way = (typeof WAYS)[number];
 
-const WAIT_SECONDS = 40;
+/** For what ends by itself. */
+const WAIT_SECONDS = 150;
+/** When nothing has ended for so long, what is left waits for something that failed. */
+const QUIET_SECONDS = 15;
 const cells: { shape: string; meeting: string; way: string; outcome: string }[] = [];
 
 for (const meeting of MEETINGS) {
@@ -54,7 +56,7 @@ for (const meeting of MEETINGS) {
       pythonQueue: queues.py,
       typescriptQueue: queues.ts,
     };
-    const workers: WorkerProcess[] = [];
+    const workers: Running[] = [];
     const { broker, backend } = where;
     const app = new Lovage('canvas-client', { broker, backend, taskDefaultQueue: queues.ts });
     let found: ReadonlyMap<string, Outcome>;
@@ -70,11 +72,11 @@ for (const meeting of MEETINGS) {
       } finally {
         await peer.close();
       }
-    }, 150_000);
+    }, 600_000);
 
     afterAll(async () => {
       await Promise.all([app.close(), ...workers.map((worker) => worker.stop())]);
-    }, 60_000);
+    });
 
     for (const shape of SHAPES) {
       if (shape.notOn?.broker === meeting.name) continue;
@@ -148,17 +150,40 @@ async function runAll(
     forTypescript.map(async ([key, spec]) => [key, (await build(app, spec).delay()) as AsyncResult] as const),
   );
   const others = [...watched.values()].map((id) => [id, app.asyncResult(id)] as const);
-  const [fromPython, ...fromTypescript] = await Promise.all([
-    peer.ask({ do: 'outcomes', watched: [], timeout: WAIT_SECONDS }),
-    ...[...results, ...others].map(async ([key, result]) => [key, await outcomeOf(result)] as const),
+  const [fromPython, fromTypescript] = await Promise.all([
+    peer.ask({ do: 'outcomes', timeout: WAIT_SECONDS, quiet: QUIET_SECONDS }),
+    outcomesOf([...results, ...others]),
   ]);
   return new Map<string, Outcome>([...Object.entries(fromPython as Record<string, Outcome>), ...fromTypescript]);
 }
 
-async function outcomeOf(result: AsyncResult): Promise<Outcome> {
+/** How each ended by itself; of what does not, once nothing else ends any more, what its client is told. */
+async function outcomesOf(results: readonly (readonly [string, AsyncResult])[]): Promise<[string, Outcome][]> {
+  const quiet = new AbortController();
+  setMaxListeners(0, quiet.signal);
+  let since = Number.POSITIVE_INFINITY;
+  const watching = setInterval(() => {
+    if (performance.now() - since > QUIET_SECONDS * 1000) quiet.abort();
+  }, 100);
   try {
-    return { value: await result.get({ timeout: WAIT_SECONDS }) };
+    return await Promise.all(
+      results.map(async ([key, result]): Promise<[string, Outcome]> => {
+        const own = await outcomeOf(result.join({ timeout: WAIT_SECONDS, signal: quiet.signal }), quiet.signal);
+        if (own !== undefined) since = performance.now();
+        return [key, own ?? ((await outcomeOf(result.get({ timeout: PATIENCE_SECONDS }))) as Outcome)];
+      }),
+    );
+  } finally {
+    clearInterval(watching);
+  }
+}
+
+/** Undefined: the waiting ended before. */
+async function outcomeOf(end: Promise<unknown>, waiting?: AbortSignal): Promise<Outcome | undefined> {
+  try {
+    return { value: await end };
   } catch (error) {
+    if (error === waiting?.reason) return undefined;
     if (isLovageError(error, 'ERR_TIMEOUT')) return { error: 'never ended', message: '' };
     if (!isLovageError(error, 'ERR_TASK_FAILED')) throw error;
     const { excType, excMessage } = error as TaskFailedError;
@@ -238,29 +263,20 @@ function build(app: Lovage, spec: Spec): SomeSignature {
 
 /** A Python program that builds the same shapes with Celery's canvas. */
 class Peer {
-  readonly #child: ChildProcess;
-  readonly #lines: Interface;
+  readonly #program: PythonProgram;
 
   constructor({ broker, backend, pythonQueue, python: interpreter }: Meeting) {
-    this.#child = spawn(interpreter, ['canvas_client.py'], {
-      cwd: fileURLToPath(new URL('../python', import.meta.url)),
-      env: { ...process.env, BROKER: broker, BACKEND: backend, QUEUE: pythonQueue },
-      stdio: ['pipe', 'pipe', 'inherit'],
-    });
-    this.#lines = createInterface({ input: this.#child.stdout as NodeJS.ReadableStream });
+    const env = { ...process.env, BROKER: broker, BACKEND: backend, QUEUE: pythonQueue };
+    this.#program = new PythonProgram(interpreter, 'canvas_client.py', env);
   }
 
   async ask(command: object): Promise<Record<string, unknown>> {
-    const answer = new Promise<string>((resolve) => this.#lines.once('line', resolve));
-    this.#child.stdin?.write(`${JSON.stringify(command)}\n`);
-    const value = JSON.parse(await answer) as Record<string, unknown>;
+    const value = (await this.#program.ask(command)) as Record<string, unknown>;
     if (typeof value['failure'] === 'string') throw new Error(`Python: ${value['failure']}`);
     return value;
   }
 
-  async close(): Promise<void> {
-    const exit = new Promise((resolve) => this.#child.once('exit', resolve));
-    this.#child.stdin?.end();
-    await exit;
+  close(): Promise<void> {
+    return this.#program.close();
   }
 }

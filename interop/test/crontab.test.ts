@@ -4,12 +4,10 @@
 // for in UTC, and of the other zones only in the days around each change of their clocks: between two changes Celery
 // counts on the wall clock alone, and UTC's answer is theirs. With LOVAGE_ALL set, everything is asked for in its zone
 // (minutes instead of seconds).
-import { type ChildProcess, spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { crontab, type CrontabOptions, Zone } from '@lovage/core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { PythonProgram } from './processes.ts';
 
 const ZONES = ['Europe/Paris', 'America/New_York', 'Australia/Lord_Howe', 'Asia/Shanghai', 'UTC'];
 const FROM = Date.UTC(2026, 0, 1);
@@ -77,45 +75,24 @@ const DIFFERENCES: Readonly<Record<string, Readonly<Record<string, readonly stri
 
 const python = process.env['LOVAGE_TEST_PYTHON'];
 
-interface Question {
-  readonly text: string;
-  readonly resolve: (instants: number[]) => void;
-}
-const waiting: Question[] = [];
-const celeries: ChildProcess[] = [];
-/** Those with nothing to do. */
-const idle = new Set<(question: Question) => void>();
-
-function startCelery(): void {
-  const script = fileURLToPath(new URL('../python/crontab_instants.py', import.meta.url));
-  const child = spawn(python as string, [script], { stdio: ['pipe', 'pipe', 'inherit'] });
-  celeries.push(child);
-  let asked: Question | undefined;
-  const ask = (question: Question): void => {
-    idle.delete(ask);
-    asked = question;
-    child.stdin.write(`${question.text}\n`);
-  };
-  createInterface({ input: child.stdout }).on('line', (line) => {
-    asked?.resolve((JSON.parse(line) as number[]).map((minute) => minute * MINUTE_MS));
-    const next = waiting.shift();
-    if (next === undefined) idle.add(ask);
-    else ask(next);
-  });
-  idle.add(ask);
-}
+/** Celeries with nothing to do, and questions that wait for one. */
+const idle: PythonProgram[] = [];
+const waiting: ((celery: PythonProgram) => void)[] = [];
 
 /** When Celery's beat fires after `from` and before `to`. */
-function celery(zone: string, from: number, to: number, options: CrontabOptions): Promise<number[]> {
+async function celery(zone: string, from: number, to: number, options: CrontabOptions): Promise<number[]> {
   const fields = Object.fromEntries(
     Object.entries(options).map(([name, value]) => [name.replace(/[A-Z]/g, (l) => `_${l.toLowerCase()}`), value]),
   );
-  return new Promise((resolve) => {
-    const text = JSON.stringify({ zone, from: from / 1000, to: to / 1000, fields });
-    const [ask] = idle;
-    if (ask === undefined) waiting.push({ text, resolve });
-    else ask({ text, resolve });
-  });
+  const program = idle.pop() ?? (await new Promise<PythonProgram>((resolve) => waiting.push(resolve)));
+  try {
+    const minutes = (await program.ask({ zone, from: from / 1000, to: to / 1000, fields })) as number[];
+    return minutes.map((minute) => minute * MINUTE_MS);
+  } finally {
+    const next = waiting.shift();
+    if (next === undefined) idle.push(program);
+    else next(program);
+  }
 }
 
 /** When it fires by the wall clock of a zone whose clocks never change. */
@@ -151,12 +128,13 @@ function theirs(zone: string, options: CrontabOptions): Promise<number[]> {
 }
 
 describe.skipIf(python === undefined)("Celery's crontab", () => {
+  const celeries: PythonProgram[] = [];
   beforeAll(() => {
-    for (let index = 0; index < Math.max(2, availableParallelism()); index++) startCelery();
+    for (let index = 0; index < Math.max(2, availableParallelism()); index++)
+      celeries.push(new PythonProgram(python as string, 'crontab_instants.py', process.env));
+    idle.push(...celeries);
   });
-  afterAll(() => {
-    for (const child of celeries) child.stdin?.end();
-  });
+  afterAll(() => Promise.all(celeries.map((one) => one.close())));
 
   test.each(ZONES)('%s: all fire at the same minutes', { timeout: 900_000 }, async (zone) => {
     const answers = await Promise.all(EXPRESSIONS.map((options) => theirs(zone, options)));

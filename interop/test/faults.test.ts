@@ -3,6 +3,7 @@ import type { Lovage } from '@lovage/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { PoolHost } from '../../packages/worker/test/support/pool-host.ts';
 import { PythonClient } from './peers.ts';
+import { PATIENCE_SECONDS } from './processes.ts';
 
 interface Expected {
   readonly state: string;
@@ -56,7 +57,7 @@ describe.skipIf(redis === undefined || python === undefined)('Celery 5.6 reads w
       if (expected.type !== undefined) expect(answer.result).toMatchObject({ exception: expected.type });
       // A child that its task ends later takes with it what it is given until then: nothing of the next row.
       const echoes = await Promise.all([1, 2].map((n) => app.sendTask('echo', { args: [n] })));
-      await Promise.allSettled(echoes.map((echo) => echo.get({ timeout: 10 })));
+      await Promise.allSettled(echoes.map((echo) => echo.get({ timeout: PATIENCE_SECONDS })));
     });
 
     it('a task that was sent by a task is its child', async () => {

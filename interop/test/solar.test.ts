@@ -1,8 +1,7 @@
 // The sun's events and Celery's own, side by side: a year at six places, from the equator to beyond the polar circle.
-import { spawnSync } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { solar, type SolarEvent } from '@lovage/beat';
 import { expect, test } from 'vitest';
+import { PythonProgram } from './processes.ts';
 
 const PLACES = {
   Quito: [-0.18, -78.47],
@@ -17,15 +16,16 @@ const APART_MS = 30_000;
 
 const python = process.env['LOVAGE_TEST_PYTHON'];
 
-test.skipIf(python === undefined)("the sun's events come when Celery's do", { timeout: 120_000 }, () => {
-  const script = fileURLToPath(new URL('../python/solar_instants.py', import.meta.url));
-  const input = JSON.stringify({ from: FROM, places: Object.values(PLACES) });
-  const { stdout } = spawnSync(python as string, [script], {
-    input,
-    maxBuffer: 1e8,
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
-  const answers = JSON.parse(stdout.toString()) as [SolarEvent, number, number, number, number | null][];
+test.skipIf(python === undefined)("the sun's events come when Celery's do", { timeout: 600_000 }, async () => {
+  const celery = new PythonProgram(python as string, 'solar_instants.py', process.env);
+  const answers = (await celery.ask({ from: FROM, places: Object.values(PLACES) })) as [
+    SolarEvent,
+    number,
+    number,
+    number,
+    number | null,
+  ][];
+  await celery.close();
   const known = answers.filter(([, , , , instant]) => instant !== null);
   expect(new Set(known.map(([event]) => event)).size).toBe(9);
   const apart = known.filter(([event, latitude, longitude, from, instant]) => {

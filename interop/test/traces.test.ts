@@ -1,11 +1,9 @@
 import assert from 'node:assert/strict';
-import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Lovage } from '@lovage/core';
 import { traceTasks } from '@lovage/opentelemetry';
@@ -15,7 +13,7 @@ import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-ho
 import { W3CTraceContextPropagator } from '@opentelemetry/core';
 import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-base';
 import { afterAll, beforeAll, describe, it } from 'vitest';
-import { until } from './control-peers.ts';
+import { here, type Running, start, until } from './processes.ts';
 
 const { LOVAGE_TEST_REDIS_URL: redis, LOVAGE_TEST_TRACES_PYTHON: python } = process.env;
 
@@ -35,11 +33,10 @@ describe.skipIf(!redis?.includes('/') || !python?.includes('/'))('traces through
   const folder = mkdtempSync(join(tmpdir(), 'lovage-traces-'));
   const file = join(folder, 'spans');
   const env = { ...process.env, BROKER: redis, BACKEND: redis, QUEUE: queues.python, SPANS: file };
-  const cwd = fileURLToPath(new URL('../python', import.meta.url));
   const exporter = new InMemorySpanExporter();
   let app: Lovage;
   let worker: Worker;
-  let celery: ChildProcess;
+  let celery: Running;
 
   beforeAll(async () => {
     context.setGlobalContextManager(new AsyncLocalStorageContextManager().enable());
@@ -58,27 +55,20 @@ describe.skipIf(!redis?.includes('/') || !python?.includes('/'))('traces through
     worker = new Worker(app, { nodeName: `ts@${mark}` });
     await worker.start();
     const args = `-m celery -A traces worker -l INFO -P threads -c 2 --without-mingle --without-gossip -Q ${queues.python}`;
-    celery = spawn(python as string, [...args.split(' '), '-n', `py@${mark}`], {
-      cwd,
-      env,
-      stdio: ['ignore', 'ignore', 'pipe'],
-    });
-    let output = '';
-    celery.stderr?.on('data', (text: Buffer) => void (output += text.toString()));
-    await until(() => / ready\./.test(output), `Celery to be ready: ${output}`);
-  }, 60_000);
+    celery = await start(python as string, [...args.split(' '), '-n', `py@${mark}`], env, / ready\./);
+  });
 
   afterAll(async () => {
-    celery?.kill('SIGKILL');
-    if (celery?.exitCode === null && celery.signalCode === null) await once(celery, 'exit');
+    await celery?.stop();
     await worker?.stop('cold');
     await app?.close();
     rmSync(folder, { recursive: true, force: true });
-  }, 30_000);
+  });
 
   /** Those of Python and of TypeScript. */
   function spans(): readonly SpanFacts[] {
-    const lines = existsSync(file) ? readFileSync(file, 'utf8').split('\n').filter(Boolean) : [];
+    // What follows the last line break is a line that is being written.
+    const lines = existsSync(file) ? readFileSync(file, 'utf8').split('\n').slice(0, -1) : [];
     const theirs = lines.map((line) => JSON.parse(line) as SpanFacts);
     const ours = exporter.getFinishedSpans().map((span): SpanFacts => {
       const { traceId, spanId } = span.spanContext();
@@ -96,7 +86,10 @@ describe.skipIf(!redis?.includes('/') || !python?.includes('/'))('traces through
   }
 
   const send = async (...args: readonly string[]): Promise<string> => {
-    const { stdout } = await promisify(execFile)(python as string, ['traces.py', 'send', ...args], { cwd, env });
+    const { stdout } = await promisify(execFile)(python as string, ['traces.py', 'send', ...args], {
+      cwd: here('../python'),
+      env,
+    });
     return stdout.trim();
   };
 
@@ -108,7 +101,7 @@ describe.skipIf(!redis?.includes('/') || !python?.includes('/'))('traces through
         const found = spans().filter(({ traceId }) => traceId === first?.traceId);
         return found.length >= names.length ? found : undefined;
       },
-      `a trace of ${names.join(', ')}: ${JSON.stringify(spans().map(({ name }) => name))}`,
+      () => `trace of ${names.join(', ')}: ${JSON.stringify(spans().map(({ name }) => name))}`,
     );
     const chain = names.map((name) => trace.find((span) => span.name === name));
     assert.deepEqual(trace.map(({ name }) => name).toSorted(), names.toSorted());
