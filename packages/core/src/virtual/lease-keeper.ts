@@ -78,7 +78,7 @@ export interface LeaseKeepingOptions<Receipt> {
 
 /**
  * Keeps the leases of one connection while its event loop stands still: a thread that knows what is held, and renews it
- * on a link of its own when the loop has shown no life for a third of the lease.
+ * on a link of its own when the loop has shown no life for a quarter of the lease.
  *
  * Telling the thread wakes it, which costs more than a small task. What needs not be told at once waits for the next beat,
  * and what was taken and settled between two beats is never told.

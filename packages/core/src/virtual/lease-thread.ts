@@ -13,6 +13,8 @@ import type { BrokerUrl } from '../transport/url.ts';
 const port = parentPort as MessagePort;
 const { module, url, options, leaseMs, byHolder, beats, renewals } = workerData as LeaseThreadData;
 const SHORT_LEASE_MS = 5000;
+/** The last renewal was up to a third of the lease ago when the loop stops: a third is left for this one. */
+const LOOKS_PER_LEASE = 12;
 const held = new Map<number, unknown>();
 let holder: unknown;
 let keeper: LeaseKeeper | undefined;
@@ -27,7 +29,7 @@ port.on('message', (message: LeaseThreadMessage) => {
   for (const number of message.released) held.delete(number);
 });
 
-setInterval(() => void look(), leaseMs / 6);
+setInterval(() => void look(), leaseMs / LOOKS_PER_LEASE);
 // A short one leaves no time for that.
 const staysOpen = leaseMs < SHORT_LEASE_MS;
 if (staysOpen) {
@@ -53,7 +55,7 @@ async function look(): Promise<void> {
     }
     return;
   }
-  if (now - seenAt < leaseMs / 3 || isWorking) return;
+  if (now - seenAt < leaseMs / 4 || isWorking) return;
   // By the holder, what was taken last is renewed too, though it is not known here yet.
   if (byHolder ? holder === undefined : held.size === 0) return;
   isWorking = true;
