@@ -67,7 +67,7 @@ async function openProject({ app, workdir }: Project, loaded: LoadedConfig | und
  */
 export async function loadApp(reference: string, workdir: string): Promise<Lovage> {
   const { target, exportName } = splitReference(reference);
-  const file = locate(target, workdir);
+  const file = locate(target, workdir, '-A');
   const module = await importFile(file);
   const app = pick(module, exportName, reference);
   // Its transports are installed beside it, wherever the command was started.
@@ -76,13 +76,13 @@ export async function loadApp(reference: string, workdir: string): Promise<Lovag
 }
 
 async function importTasks(target: string, workdir: string): Promise<void> {
-  await importFile(locate(target, workdir));
+  await importFile(locate(target, workdir, '--include'));
 }
 
-/** Imports a value: the default export of a module, or the one that `:name` picks. */
-export async function importExport(reference: string, workdir: string): Promise<unknown> {
+/** Imports a value: the default export of a module, or the one that `:name` picks. `option` is for the error. */
+export async function importExport(reference: string, workdir: string, option: string): Promise<unknown> {
   const { target, exportName = 'default' } = splitReference(reference);
-  return (await importFile(locate(target, workdir)))[exportName];
+  return (await importFile(locate(target, workdir, option)))[exportName];
 }
 
 function splitReference(reference: string): { target: string; exportName: string | undefined } {
@@ -92,11 +92,11 @@ function splitReference(reference: string): { target: string; exportName: string
     : { target: match[1] as string, exportName: match[2] as string };
 }
 
-function locate(target: string, workdir: string): string {
+function locate(target: string, workdir: string, option: string): string {
   const file = locateModule(target, resolve(workdir));
   if (file !== undefined) return file;
   throw new CommandError(
-    `No module "${target}" was found from ${workdir}. Expected -A with a file (./tasks or ./tasks.ts), a folder with an index, or a package name; add ":name" to pick an export.`,
+    `No module "${target}" was found from ${workdir}. Expected ${option} with a file (./tasks or ./tasks.ts), a folder with an index, or a package name${option === '--include' ? '' : '; add ":name" to pick an export'}.`,
     EXIT.config,
   );
 }

@@ -17,7 +17,7 @@ export async function loadScheduler(app: Lovage, given: string | undefined): Pro
       given === undefined ? EXIT.config : EXIT.usage,
     );
   }
-  const scheduler = await importExport(reference, process.cwd());
+  const scheduler = await importExport(reference, process.cwd(), '--scheduler');
   if (typeof scheduler === 'function') return scheduler as Scheduler;
   throw new CommandError(
     `The scheduler ${reference} is no function. Expected a default export that gives periodic tasks by name; add ":name" to pick another export.`,

@@ -1,5 +1,6 @@
 import type { Logger } from '@lovage/core';
 import { pino } from 'pino';
+import { CommandError, EXIT } from './exit-codes.ts';
 
 export const LOG_LEVELS = ['debug', 'info', 'warning', 'error', 'critical', 'fatal'] as const;
 export type LogFormat = 'line' | 'json' | 'pretty';
@@ -40,12 +41,22 @@ export interface LoggingOptions {
 /** The logger of the command: pino, in Celery's line format for people or as JSON for machines. */
 export function createLogger({ level, format, colour, logfile }: LoggingOptions): Logger {
   const options = { level: PINO_LEVELS[level.toLowerCase()] ?? 'info', base: null };
-  const destination = pino.destination({ dest: logfile ?? 2, sync: true, mkdir: true });
+  const destination = open(logfile);
   // A closed pipe must not end the worker.
   destination.on('error', () => undefined);
   if (format === 'json') return pino({ ...options, timestamp: pino.stdTimeFunctions.isoTime }, destination);
   const show = format === 'pretty' ? prettyLine : formatLine;
   return pino(options, { write: (line: string) => destination.write(`${show(line, colour)}\n`) });
+}
+
+function open(logfile: string | undefined): ReturnType<typeof pino.destination> {
+  try {
+    return pino.destination({ dest: logfile ?? 2, sync: true, mkdir: true });
+  } catch (cause) {
+    throw new CommandError(`The log file ${logfile} cannot be written: ${(cause as Error).message}`, EXIT.failed, {
+      cause,
+    });
+  }
 }
 
 /** For commands that are no daemons: warnings for people, on standard error; errors end the command and are told there. */

@@ -79,8 +79,8 @@ test('multi starts workers, stops them and says what is down', async () => {
 test('what keeps a command in the background from starting is said in the foreground', async () => {
   const missing = await run('-A', './nothing', 'worker', '--detach', '--pidfile', 'run/mail.pid');
   expect(missing).toMatchObject({ code: 78, out: '', err: expect.stringMatching(/^Error: No module "\.\/nothing"/) });
-  const wrong = await run('-A', './tasks.ts', 'worker', '-D', '-c', '0');
-  expect(wrong).toMatchObject({ code: 78, err: expect.stringContaining('concurrency') });
+  const wrong = await run('-A', './tasks.ts', 'worker', '-D', '-P', 'nonsense');
+  expect(wrong).toMatchObject({ code: 78, err: expect.stringContaining('nonsense') });
   const nobody = await run('-A', './tasks.ts', 'beat', '--uid', 'no-such-user-here');
   expect(nobody).toMatchObject({ code: 1, err: expect.stringContaining('cannot become no-such-user-here') });
   const ofNode = ['--no-warnings', '--cpu-prof', '--cpu-prof-dir', 'profiles', '--inspect=127.0.0.1:0'];

@@ -5,9 +5,9 @@ import { globalOptions, openApp } from '../context.ts';
 import { addDaemonOptions, daemonize, type DaemonOptions, reportStarted } from '../daemon.ts';
 import { loadScheduler } from '../load-scheduler.ts';
 import { LOG_LEVELS } from '../logging.ts';
+import { secondsAbove0 } from '../option-values.ts';
 import { takePidfile } from '../pidfile.ts';
 import { logLevel, setUpLogging } from '../set-up-logging.ts';
-import { number } from './call.ts';
 
 interface BeatCommandOptions extends DaemonOptions {
   readonly loglevel: string;
@@ -28,8 +28,8 @@ export function beatCommand(): Command {
     .option('-f, --logfile <file>', 'write the log to this file')
     .option('--pidfile <file>', 'write the process id to this file; refuse to start when its process runs')
     .option('-s, --schedule <place>', 'where the schedule is kept: a path, which becomes PATH.sqlite, or a URL')
-    .option('--max-interval <seconds>', 'between two looks for changes at most (default: 5)', number)
-    .option('--lease <seconds>', 'a leader that is silent for so long is replaced (default: 15)', number)
+    .option('--max-interval <seconds>', 'between two looks for changes at most (default: 5)', secondsAbove0)
+    .option('--lease <seconds>', 'a leader that is silent for so long is replaced (default: 15)', secondsAbove0)
     .option(
       '-S, --scheduler <module>',
       'its default export gives periodic tasks that you keep yourself, in a table for example',

@@ -2,6 +2,7 @@ import { isLovageError, type AsyncResult, type GetOptions } from '@lovage/core';
 import { Command } from 'commander';
 import { globalOptions, openApp, print } from '../context.ts';
 import { CommandError, EXIT } from '../exit-codes.ts';
+import { number, seconds } from '../option-values.ts';
 
 interface CallOptions {
   readonly args?: string;
@@ -33,7 +34,7 @@ export function callCommand(): Command {
     .option('--exchange <name>', 'exchange to use')
     .option('--routing-key <key>', 'routing key to use')
     .option('--priority <0-9>', 'priority', number)
-    .option('-w, --wait [seconds]', 'wait for the result and print it', number)
+    .option('-w, --wait [seconds]', 'wait for the result and print it', seconds)
     .option('-j, --json', 'print JSON')
     .addHelpText(
       'after',
@@ -78,19 +79,6 @@ export async function waitFor(result: AsyncResult, wait: number | true, options:
       throw new CommandError(error.message, EXIT.failed, { cause: error });
     throw error;
   }
-}
-
-export function number(text: string): number {
-  const value = Number(text);
-  if (text.trim() === '' || Number.isNaN(value)) throw new CommandError(`"${text}" is not a number.`, EXIT.usage);
-  return value;
-}
-
-/** Of messages: a whole number above 0. */
-export function count(text: string): number {
-  const value = number(text);
-  if (Number.isInteger(value) && value > 0) return value;
-  throw new CommandError(`"${text}" is no whole number above 0.`, EXIT.usage);
 }
 
 export function render(value: unknown): string {

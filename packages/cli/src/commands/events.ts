@@ -9,10 +9,10 @@ import { CommandError, EXIT } from '../exit-codes.ts';
 import { clean, timeText } from '../events-view/frame.ts';
 import { leaveToOthers } from '../left-to-others.ts';
 import { importExport } from '../load-app.ts';
+import { secondsAbove0 } from '../option-values.ts';
 import { takePidfile } from '../pidfile.ts';
 import { logLevel, setUpLogging } from '../set-up-logging.ts';
 import { until } from '../stop-signals.ts';
-import { number } from './call.ts';
 
 interface EventsOptions extends DaemonOptions {
   readonly dump?: boolean;
@@ -31,8 +31,13 @@ export function eventsCommand(): Command {
     .option('-d, --dump', 'print events as they come; what is done without a terminal too')
     .option('-j, --json', 'print events as JSON, one a line')
     .option('-c, --camera <module>', 'call its default export, or the one that ":name" picks, with what is known')
-    .option('-F, --frequency <seconds>', 'between two drawings of the live view, or two calls of the camera', number, 1)
-    .addOption(new Option('--freq <seconds>', 'the same').argParser(number).hideHelp())
+    .option(
+      '-F, --frequency <seconds>',
+      'between two drawings of the live view, or two calls of the camera',
+      secondsAbove0,
+      1,
+    )
+    .addOption(new Option('--freq <seconds>', 'the same').argParser(secondsAbove0).hideHelp())
     .addOption(new Option('-l, --loglevel <level>', 'of the camera').default('warning').argParser(logLevel))
     .option('-f, --logfile <file>', 'of the camera')
     .option('--pidfile <file>', 'of the camera')
@@ -61,9 +66,6 @@ async function run(options: EventsOptions & { readonly freq?: number }, command:
   const globals = globalOptions(command);
   const { dump = false, json = false, camera, logfile, freq } = options;
   const seconds = freq ?? options.frequency;
-  if (!(seconds > 0)) {
-    throw new CommandError('The frequency is not above 0. Expected seconds, for example -F 1', EXIT.usage);
-  }
   if (camera === undefined && options.detach === true) {
     throw new CommandError('Only a camera runs in the background: give it with -c.', EXIT.usage);
   }
@@ -100,7 +102,7 @@ async function run(options: EventsOptions & { readonly freq?: number }, command:
 type Camera = (state: ClusterState, app: Lovage) => unknown;
 
 async function loadCamera(reference: string): Promise<Camera> {
-  const camera = await importExport(reference, process.cwd());
+  const camera = await importExport(reference, process.cwd(), '--camera');
   if (typeof camera === 'function') return camera as Camera;
   throw new CommandError(
     `The camera ${reference} is no function. Expected a default export that takes the state; add ":name" to pick another export.`,

@@ -5,7 +5,7 @@ import { withBroker } from '../broker/with-broker.ts';
 import { globalOptions, openApp } from '../context.ts';
 import { DotGraph, LEAF, NODE } from '../dot.ts';
 import { CommandError, EXIT } from '../exit-codes.ts';
-import { number } from './call.ts';
+import { countOrNone, seconds } from '../option-values.ts';
 
 interface WorkersOptions {
   readonly timeout: number;
@@ -18,7 +18,7 @@ export function graphCommand(): Command {
     .command('workers')
     .description('The workers with their slots, the broker and the result store')
     .argument('[arguments...]', 'see below')
-    .option('-t, --timeout <seconds>', 'wait so long for answers', number, 1)
+    .option('-t, --timeout <seconds>', 'wait so long for answers', seconds, 1)
     .addHelpText(
       'after',
       `
@@ -73,7 +73,7 @@ function listed(args: ReadonlyMap<string, string>): readonly GraphNode[] {
   return (args.get('nodes') ?? '')
     .split(',')
     .filter(Boolean)
-    .map((name, at) => ({ name, slots: number(threads[at] ?? '0') }));
+    .map((name, at) => ({ name, slots: countOrNone(threads[at] ?? '0') }));
 }
 
 async function asked(app: Lovage, timeout: number): Promise<readonly GraphNode[]> {
@@ -100,7 +100,7 @@ function draw(app: Lovage, nodes: readonly GraphNode[], args: ReadonlyMap<string
   if (backendLabel !== undefined && backendLabel !== brokerLabel) {
     graph.node(backendLabel, { shape: 'folder', width: 2, height: 1, color: 'black', fillcolor: 'peachpuff3' });
   }
-  const shown = abbreviated(nodes, Number(args.get('wmax') ?? 4));
+  const shown = abbreviated(nodes, countOrNone(args.get('wmax') ?? '4'));
   let slotNumber = 0;
   for (const [at, { name, slots, left }] of shown.entries()) {
     const worker =
@@ -113,7 +113,7 @@ function draw(app: Lovage, nodes: readonly GraphNode[], args: ReadonlyMap<string
     graph.edge(worker, brokerLabel);
     if (backendLabel !== undefined) graph.edge(worker, backendLabel);
     const all = Array.from({ length: slots }, (_, slot) => ({ name: String(slot + 1) }));
-    for (const slot of abbreviated(all, Number(args.get('tmax') ?? 3))) {
+    for (const slot of abbreviated(all, countOrNone(args.get('tmax') ?? '3'))) {
       const id = `thr-${++slotNumber}`;
       const label = slot.left === undefined ? `P${subscript(Number(slot.name))}` : `P{\u2026${subscript(slot.left)}}`;
       graph.node(id, {

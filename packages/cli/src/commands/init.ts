@@ -35,8 +35,9 @@ export function initCommand(): Command {
     .addHelpText(
       'after',
       `
---broker takes one of: ${BROKERS.map(({ name }) => name).join(', ')}; or a URL. Only the packages of that broker are
-installed. Files that are there are kept, unless you say otherwise; package.json and .gitignore get what they lack.
+--broker takes a URL, or one of: ${BROKERS.map(({ name }) => name).join(', ')}.
+Only the packages of that broker are installed. Files that are there are kept, unless you say otherwise; package.json and
+.gitignore get what they lack.
 
 Examples:
   npx lovage init                                  in this folder; asks which broker

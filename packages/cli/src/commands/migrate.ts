@@ -7,9 +7,9 @@ import { commandLogger } from '../logging.ts';
 import { messages, messagesWait } from '../count-text.ts';
 import type { MigrationReport, QueuePair } from '../migrate/migration.ts';
 import { isSameBroker } from '../migrate/same-broker.ts';
+import { count, secondsAbove0 } from '../option-values.ts';
 import { ProgressBar } from '../progress.ts';
 import { until } from '../stop-signals.ts';
-import { count, number } from './call.ts';
 import { list } from './purge.ts';
 
 interface MigrateOptions {
@@ -31,7 +31,7 @@ export function migrateCommand(): Command {
     .argument('<source>', 'URL of the broker that has them')
     .argument('<destination>', 'URL of the broker that gets them')
     .option('-n, --limit <n>', 'move so many at most', count)
-    .option('-t, --timeout <seconds>', 'end when no message came for so long', seconds, 1)
+    .option('-t, --timeout <seconds>', 'end when no message came for so long', secondsAbove0, 1)
     .addOption(
       new Option('-a, --ack-messages', 'take them from the source once the destination has them: always so').hideHelp(),
     )
@@ -189,10 +189,4 @@ function show(report: MigrationReport, { json, source, destination, copies }: Sh
       : [`${messages(delayed)} of any queue ${delayed === 1 ? 'is' : 'are'} delayed at the source.`]),
   ];
   print({ source: maskUrl(source), destination: maskUrl(destination), ...report }, json, lines.join('\n'));
-}
-
-function seconds(text: string): number {
-  const value = number(text);
-  if (value > 0) return value;
-  throw new CommandError(`"${text}" is no time. Expected seconds above 0.`, EXIT.usage);
 }

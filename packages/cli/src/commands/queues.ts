@@ -8,10 +8,10 @@ import { messages, messagesWait } from '../count-text.ts';
 import { CommandError, EXIT } from '../exit-codes.ts';
 import { commandLogger } from '../logging.ts';
 import type { MigrationReport } from '../migrate/migration.ts';
+import { count } from '../option-values.ts';
 import { renderTable } from '../render-answer.ts';
 import { until } from '../stop-signals.ts';
 import { readTaskFacts } from '../task-facts.ts';
-import { count } from './call.ts';
 import { list as names, purgeQueues, sayDelayedAfterPurge } from './purge.ts';
 
 interface QueuesOptions {

@@ -2,8 +2,8 @@ import { CONTROL_COMMANDS, nearestName, type CommandInfo } from '@lovage/core';
 import { Command } from 'commander';
 import { globalOptions, openApp, wantsColour } from '../context.ts';
 import { CommandError, EXIT } from '../exit-codes.ts';
+import { number, seconds } from '../option-values.ts';
 import { renderAnswer } from '../render-answer.ts';
-import { number } from './call.ts';
 import { list } from './purge.ts';
 
 interface RemoteOptions {
@@ -56,7 +56,7 @@ Examples:
 export function statusCommand(): Command {
   return new Command('status')
     .description('Show which workers are online')
-    .option('-t, --timeout <seconds>', 'wait so long for answers', number, 1)
+    .option('-t, --timeout <seconds>', 'wait so long for answers', seconds, 1)
     .option('-d, --destination <nodes>', 'ask only these, separated by commas', list)
     .option('-j, --json', 'print JSON')
     .addHelpText(
@@ -92,7 +92,7 @@ function remoteCommand(kind: Kind, description: string): Command {
     .description(description)
     .argument('[command]', `see below, or --list`)
     .argument('[arguments...]')
-    .option('-t, --timeout <seconds>', 'wait so long for answers', number, 1)
+    .option('-t, --timeout <seconds>', 'wait so long for answers', seconds, 1)
     .option('-d, --destination <nodes>', 'only these workers, separated by commas', list)
     .option('-p, --pattern <glob>', 'only workers whose name fits, for example "mail*@*"')
     .option('-j, --json', 'print JSON')

@@ -2,7 +2,8 @@ import { isLovageError } from '@lovage/core';
 import { Command } from 'commander';
 import { globalOptions, openApp, print } from '../context.ts';
 import { EXIT } from '../exit-codes.ts';
-import { number, render, waitFor } from './call.ts';
+import { seconds } from '../option-values.ts';
+import { render, waitFor } from './call.ts';
 
 interface ResultOptions {
   readonly task?: string;
@@ -18,7 +19,7 @@ export function resultCommand(): Command {
     .argument('<task-id>', 'the id that call printed')
     .option('-t, --task <name>', 'name of the task; accepted for compatibility, results are read by id')
     .option('--traceback', 'print the traceback instead of the error')
-    .option('-w, --wait [seconds]', 'wait until the task has ended', number)
+    .option('-w, --wait [seconds]', 'wait until the task has ended', seconds)
     .option('-j, --json', 'print JSON')
     .addHelpText(
       'after',

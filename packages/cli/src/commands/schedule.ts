@@ -2,7 +2,7 @@ import type { PeriodicTasks, PeriodicTaskStatus } from '@lovage/beat';
 import { Command } from 'commander';
 import { globalOptions, openApp, print } from '../context.ts';
 import { loadScheduler } from '../load-scheduler.ts';
-import { count } from './call.ts';
+import { count } from '../option-values.ts';
 
 interface ScheduleOptions {
   readonly schedule?: string;

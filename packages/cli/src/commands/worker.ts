@@ -12,10 +12,10 @@ import { CommandError, EXIT } from '../exit-codes.ts';
 import { loadScheduler } from '../load-scheduler.ts';
 import { LOG_LEVELS } from '../logging.ts';
 import { expandFileName, expandNodeName } from '../node-name.ts';
+import { count, countOrNone, port, seconds, secondsAbove0 } from '../option-values.ts';
 import { overrideSetting } from '../override-setting.ts';
 import { takePidfile } from '../pidfile.ts';
 import { logLevel, setUpLogging } from '../set-up-logging.ts';
-import { number } from './call.ts';
 import { list, purgeQueues } from './purge.ts';
 
 interface WorkerCommandOptions extends DaemonOptions {
@@ -61,20 +61,20 @@ export function workerCommand(): Command {
     .addOption(new Option('-l, --loglevel <level>', `${LOG_LEVELS.join(', ')}`).default('warning').argParser(logLevel))
     .option('-f, --logfile <file>', 'write the log to this file')
     .option('--pidfile <file>', 'write the process id to this file; refuse to start when its process runs')
-    .option('-c, --concurrency <n>', 'tasks that run at once (default: 100 for async, else the number of CPUs)', number)
+    .option('-c, --concurrency <n>', 'tasks that run at once (default: 100 for async, else the number of CPUs)', count)
     .option('-P, --pool <name>', 'async (also gevent, eventlet), threads, processes (also prefork) or solo')
     .option('--autoscale <max,min>', 'let the pool grow and shrink with the work between these sizes', range)
     .option('-S, --statedb <file>', 'keep what is revoked in this file over restarts; %n, %h, %d as in --hostname')
-    .option('--max-tasks-per-child <n>', 'replace a thread or process after so many tasks', number)
-    .option('--max-memory-per-child <KiB>', 'replace a thread or process that holds more after a task', number)
-    .option('--prefetch-multiplier <n>', 'messages fetched ahead for each slot', number)
+    .option('--max-tasks-per-child <n>', 'replace a thread or process after so many tasks', count)
+    .option('--max-memory-per-child <KiB>', 'replace a thread or process that holds more after a task', count)
+    .option('--prefetch-multiplier <n>', 'messages fetched ahead for each slot', countOrNone)
     .option('--disable-prefetch', 'fetch a message only when a task can start')
     .option('-Q, --queues <names>', 'consume from these, separated by commas', list)
     .option('-X, --exclude-queues <names>', 'consume from all but these', list)
     .option('-I, --include <modules>', 'more modules of tasks to load', list)
     .option('--discard, --purge', 'drop all waiting messages first')
-    .option('--time-limit <seconds>', 'hard limit for tasks that have none', number)
-    .option('--soft-time-limit <seconds>', 'soft limit for tasks that have none', number)
+    .option('--time-limit <seconds>', 'hard limit for tasks that have none', secondsAbove0)
+    .option('--soft-time-limit <seconds>', 'soft limit for tasks that have none', secondsAbove0)
     .option('-E, --task-events', 'send task events, for monitors', false)
     .addOption(new Option('--events', 'the same').hideHelp())
     .option('--without-gossip', 'do not listen to other workers')
@@ -85,9 +85,9 @@ export function workerCommand(): Command {
     .option('--scheduler <module>', 'of -B: its default export gives periodic tasks, as for beat')
     .addOption(new Option('--schedule-filename <place>', 'the same').hideHelp())
     .addOption(new Option('--stop-with-parent', 'stop when the process that has started this one is gone').hideHelp())
-    .option('--health-port <port>', 'answer probes over HTTP: /livez and /readyz', number)
-    .option('--metrics-port <port>', 'serve Prometheus metrics over HTTP; needs @lovage/prometheus', number)
-    .option('--heartbeat-interval <seconds>', 'between heartbeat events (default: 2)', number)
+    .option('--health-port <port>', 'answer probes over HTTP: /livez and /readyz', port)
+    .option('--metrics-port <port>', 'serve Prometheus metrics over HTTP; needs @lovage/prometheus', port)
+    .option('--heartbeat-interval <seconds>', 'between heartbeat events (default: 2)', seconds)
     .addHelpText(
       'after',
       `
@@ -244,7 +244,7 @@ async function startBeat(app: Lovage, logger: Logger, options: WorkerCommandOpti
 
 /** Celery takes them in either order. */
 function range(text: string): { max: number; min: number } {
-  const sizes = text.split(',').map((part) => number(part.trim()));
+  const sizes = text.split(',').map((part) => countOrNone(part.trim()));
   if (sizes.length > 2) throw new CommandError(`"${text}" is no range. Expected --autoscale=max,min.`, EXIT.usage);
   return { max: Math.max(...sizes), min: sizes.length === 1 ? 0 : Math.min(...sizes) };
 }

@@ -52,8 +52,12 @@ export function readScriptSettings(source: string): UpgradedSettings {
       add(property, key, value === undefined ? (key ?? text(property)) : dedented(text(value), source, value.from));
     }
     const holder = statements.find(({ from, to }) => from <= best.from && best.to <= to);
-    const preamble = statements.filter((one) => one !== holder).map(text);
-    return { ...withoutRepeats(settings, todos), notes: [], preamble, imports: new Map() };
+    const isWhole = holder === undefined || isAllOf(best, holder, text);
+    const kept = statements.filter((one) => one !== holder && (isWhole || one.to <= best.from));
+    const notes = isWhole
+      ? []
+      : [`Line ${lineOf(holder)} is more than settings: what else it says, and what follows it, is not here.`];
+    return { ...withoutRepeats(settings, todos), notes, preamble: kept.map(text), imports: new Map() };
   }
   const preamble: string[] = [];
   for (const statement of statements) {
@@ -95,6 +99,20 @@ function childrenOf(node: SyntaxNode): readonly SyntaxNode[] {
     if (!child.name.endsWith('Comment') && child.name !== ';') children.push(child);
   }
   return children;
+}
+
+const AROUND =
+  /^(?:ExportDeclaration|VariableDeclaration|ExpressionStatement|AssignmentExpression|ParenthesizedExpression|BinaryExpression)$/;
+
+/** Whether the statement says nothing but that this object is the settings: `export default defineConfig({ ... })`. */
+function isAllOf(object: SyntaxNode, statement: SyntaxNode, text: (node: SyntaxNode) => string): boolean {
+  for (let node = object.parent; node !== null && node.from >= statement.from; node = node.parent) {
+    if (node.name === 'Script') return true;
+    const callee = node.name === 'ArgList' ? node.parent?.firstChild : undefined;
+    if (callee && /^(?:defineConfig|Object\.freeze)$/.test(text(callee))) node = node.parent as SyntaxNode;
+    else if (!AROUND.test(node.name)) return false;
+  }
+  return true;
 }
 
 function propertiesOf(object: SyntaxNode): readonly SyntaxNode[] {

@@ -282,6 +282,31 @@ export default defineConfig({
 `);
 });
 
+test('of an app of JavaScript its settings are taken, and the rest is said to be left', () => {
+  const source = `import { Lovage } from '@lovage/core';
+const host = 'a';
+export const app = new Lovage('shop', { BROKER_URL: host, result_backend: 'rpc://' });
+export const add = app.task('add', () => 1);
+`;
+  const { settings, notes, preamble } = readScriptSettings(source);
+  expect(settings.map(({ name }) => name)).toEqual(['brokerUrl', 'resultBackend']);
+  expect(preamble).toEqual(["import { Lovage } from '@lovage/core';", "const host = 'a';"]);
+  expect(notes).toEqual(['Line 3 is more than settings: what else it says, and what follows it, is not here.']);
+});
+
+test.each([
+  'export default defineConfig({ timezone: "UTC" });',
+  'module.exports = { timezone: "UTC" };',
+  'export const settings = Object.freeze({ timezone: "UTC" } as const);',
+  'export default { timezone: "UTC" } satisfies object;',
+])('%s is nothing but settings', (source) => {
+  expect(readScriptSettings(`${source}\nexport const x = 1;\n`)).toMatchObject({
+    settings: [{ name: 'timezone' }],
+    notes: [],
+    preamble: ['export const x = 1;'],
+  });
+});
+
 test('exports of JavaScript are settings too', () => {
   const { settings, preamble } = readScriptSettings(`const x = 1;\nexports.CELERYD_CONCURRENCY = x;\n`);
   expect(settings.map(({ name, code }) => [name, code])).toEqual([['workerConcurrency', 'x']]);

@@ -16,7 +16,6 @@ export default {
       piped: { out: '', err: /^\{"level":30,.*"msg":"beat/m },
       terminal: { err: /^\[20.*: INFO\/MainProcess\] beat/m },
     },
-    { args: ['beat', '.max_loop_interval=often'], code: 2, out: '', err: /Expected a number of seconds/ },
     { args: ['beat', '--max-interval', 'x'], code: 2, out: '', err: /"x" is not a number/ },
     { args: ['beat', '-l', 'loud'], code: 2, out: '', err: /"loud" is no log level/ },
     {

@@ -18,6 +18,7 @@ export default {
     unknownApp('graph', 'workers'),
   ],
   'graph bindings': [
+    { args: ['graph', 'workers', 'nodes:a', 'wmax:few'], code: 2, out: '', err: /"few" is not a number/ },
     { args: ['graph', 'bindings'], code: 0, out: /"celery" -> "queue celery" \[.*label="celery"\]\n/, err: '' },
   ],
 } satisfies VerbRows;
