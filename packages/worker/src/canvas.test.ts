@@ -390,6 +390,29 @@ test.each([
   expect([...seen.runs]).toEqual([]);
 });
 
+test('all of a nested workflow is revoked that has not run: chains, groups and chords in each other', async () => {
+  const bench = openBench();
+  const runs = new Map<string, number>();
+  const { add } = tasksOf(bench, { runs, errbacks: [] });
+  const count = bench.app.task('count', (...given: unknown[]) => runs.set('count', given.length));
+  const body = count.s();
+  const later = () => count.s().set({ countdown: 200 });
+  const results = [
+    await group([chain(later(), body), group([chain(later(), body), later()])]).delay(),
+    await chord([chain(later(), group([later(), body])), chord([later()], body)], body).delay(),
+    await chain(add.s(1, 1), chord([later(), chain(later(), body)], body), body).delay(),
+    await chain(group([later(), chord([later()], body)]), group([body, body]), body).delay(),
+  ];
+  const worker = await bench.worker();
+  // Two of them go on by themselves until something waits.
+  await until(() => worker.scheduled.length >= 9, 'what waits for its time');
+  for (const result of results) await result.cancel();
+  await until(() => worker.scheduled.length === 0 && worker.reserved.length === 0, 'nothing that waits');
+  await until(async () => (await bench.size()) === 0 && worker.active.length === 0, 'the end');
+  for (const result of results) await expect(result.get({ timeout: 5 })).rejects.toMatchObject({ state: 'REVOKED' });
+  expect([...runs]).toEqual([]);
+});
+
 test('what follows a task is published over the connection that the worker consumes from', async () => {
   const bench = openBench();
   const { add } = tasksOf(bench, { runs: new Map(), errbacks: [] });

@@ -3,10 +3,12 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { ConnectionLostError, currentTask, isLovageError, type LovageOptions, type TaskContext } from '@lovage/core';
+import type { DocumentStore } from '@lovage/core/backend';
 import { Ignore, Reject, Retry } from '@lovage/core/protocol';
 import { ManualClock } from '../test/support/manual-clock.ts';
 import { type Bench, gate, openBench, until, within } from '../test/support/bench.ts';
-import { faultyTransport } from '../test/support/faults.ts';
+import { changedBackend, faultyTransport, undelayingTransport } from '../test/support/faults.ts';
+import type { RunContext } from './request/context.ts';
 import { Worker, type WorkerOptions } from './worker.ts';
 
 const exception = (type: string, message?: unknown[], module?: string): unknown =>
@@ -317,6 +319,18 @@ describe('the context', () => {
     expect(children).toEqual([[[expect.any(String), null], null]]);
     const [[[childId]]] = children as [[[string]]];
     expect(await bench.meta(childId)).toMatchObject({ parent_id: result.id });
+  });
+
+  test('a task that tells of its progress for days keeps nothing of it', async () => {
+    const bench = openBench();
+    const kept: unknown[] = [];
+    const task = bench.app.task('task', { bind: true }, async (context) => {
+      for (let n = 0; n < 3; n++) await context.progress(n / 3);
+      kept.push(await (context as RunContext).writes);
+    });
+    await bench.worker();
+    await (await task.delay()).get({ timeout: 5 });
+    expect(kept).toEqual([undefined]);
   });
 
   test('a task is replaced under its own id', async () => {
@@ -657,6 +671,21 @@ describe('what cannot be run', () => {
     expect(await bench.size('celery.dead').catch(() => 0)).toBe(0);
   });
 
+  test('one that cannot be put back is kept for a while, and not handed to and fro', async () => {
+    const { transport, faults } = faultyTransport();
+    const bench = openBench({ transports: [transport] });
+    await bench.app.sendTask('soon.known');
+    let refusals = 0;
+    faults.refuse = (queue) => (queue === 'celery' && ++refusals === 1 ? new ConnectionLostError('no') : undefined);
+    const clock = new ManualClock();
+    await bench.worker({ clock, remoteControl: false, gossip: false });
+    await until(() => refusals === 1 && clock.timers > 0, 'the pause');
+    expect(faults.settled).toEqual([]);
+    clock.advance(30_000);
+    await until(() => faults.settled.length === 1, 'the settlement');
+    expect(faults.settled).toEqual(['ack']);
+  });
+
   test.each(['constructor', '__proto__', 'toString', 'hasOwnProperty'])(
     'the task name %s is nothing special',
     async (task) => {
@@ -811,6 +840,39 @@ describe('revoke', () => {
     expect(runs).toBe(0);
   });
 
+  test('what waits for its time or its turn ends at once: later nobody may know that it is revoked', async () => {
+    const bench = openBench({ transports: [undelayingTransport] });
+    let runs = 0;
+    const task = bench.app.task('task', () => void runs++);
+    const rare = bench.app.task('rare', { rateLimit: '1/h' }, () => 1);
+    const clock = new ManualClock();
+    const worker = await bench.worker({ clock, remoteControl: false, gossip: false });
+    const hours = (count: number) => ({ eta: new Date(clock.now() + count * 3_600_000) });
+    const [held, kept] = [await task.applyAsync([], hours(5)), await task.applyAsync([], hours(5))];
+    const [first, second] = [await rare.delay(), await rare.delay()];
+    await bench.meta(first.id);
+    await until(() => worker.scheduled.length === 2 && worker.reserved.length === 1, 'what waits');
+    worker.revoke([held.id, second.id]);
+    for (const { id } of [held, second]) expect((await bench.meta(id)).status).toBe('REVOKED');
+    expect(worker.scheduled.map(({ id }) => id)).toEqual([kept.id]);
+    clock.advance(5 * 3_600_000);
+    expect((await bench.meta(kept.id)).status).toBe('SUCCESS');
+    await until(async () => (await bench.size()) === 0, 'an empty queue');
+    expect(runs).toBe(1);
+  });
+
+  test('thousands that wait are looked through, and the others stay', async () => {
+    const bench = openBench();
+    const task = bench.app.task('task', (n: number) => n);
+    const worker = await bench.worker();
+    const sent = await Promise.all(Array.from({ length: 3000 }, (_, n) => task.applyAsync([n], { countdown: 200 })));
+    await until(() => worker.scheduled.length === 3000, 'all of them');
+    const ids = sent.filter((_, n) => n % 3 === 0).map(({ id }) => id);
+    for (const id of ids) worker.revoke([id]);
+    await Promise.all(ids.map((id) => bench.meta(id)));
+    expect(worker.scheduled.length).toBe(2000);
+  }, 30_000);
+
   test('terminate aborts a running task', async () => {
     const bench = openBench();
     const begun = gate();
@@ -872,6 +934,38 @@ describe('changes while it runs', () => {
     expect(worker.setAutoscale({ max: 6 })).toEqual({ max: 6, min: 1 });
     await until(() => running === 6, 'six');
     open();
+  });
+
+  test('autoscale: slots come with what has waited for its time', async () => {
+    const bench = openBench();
+    const { opened, open } = gate();
+    let running = 0;
+    const slow = bench.app.task('slow', async () => {
+      running++;
+      await opened;
+    });
+    const worker = await bench.worker({ autoscale: { max: 5, min: 1 } });
+    const eta = new Date(Date.now() + 300);
+    for (let n = 0; n < 5; n++) await slow.applyAsync([], { eta });
+    await until(() => running === 5, 'five');
+    expect(worker.autoscaler).toMatchObject({ current: 5 });
+    open();
+  });
+
+  test('a rate limit that was set before the start holds, and one that was taken away is none', async () => {
+    const bench = openBench();
+    const quick = bench.app.task('quick', { rateLimit: '1/h' }, () => 1);
+    const slow = bench.app.task('slow', () => 1);
+    const worker = new Worker(bench.app, { guardProcess: false, watchdogMs: 0 });
+    bench.workers.push(worker);
+    worker.setRateLimit('quick', null);
+    worker.setRateLimit('slow', '1/h');
+    expect([worker.rateLimitOf('quick'), worker.rateLimitOf('slow')]).toEqual([null, '1/h']);
+    await worker.start();
+    const results = [await quick.delay(), await quick.delay(), await slow.delay()];
+    await slow.delay();
+    await Promise.all(results.map((result) => result.get({ timeout: 5 })));
+    await until(() => worker.reserved.length === 1, 'the one that waits for its turn');
   });
 
   test('time limits and rate limits of a task', async () => {
@@ -1012,9 +1106,109 @@ describe('redelivery', () => {
     await bench.meta('stale');
     await until(() => worker.scheduled.length === 1, 'the message that waits');
     expect(runs).toEqual(['stale']);
+    expect(bench.lines.filter(({ message }) => message.includes('runs again'))).toEqual([]);
     await documents?.write('lovage-once:fresh', noteOf(Date.now(), 'free'), version);
     expect((await bench.meta('fresh')).status).toBe('SUCCESS');
     expect(runs).toEqual(['stale', 'fresh']);
+  });
+
+  test('nor is it run when that one has run it to its end and could not say so', async () => {
+    const bench = openBench();
+    const runs: string[] = [];
+    const body = bench.app.task('body', (name: string) => runs.push(name));
+    const { documents } = await bench.app.requireBackend('test');
+    await bench.worker();
+    await body.applyAsync(['first'], once('body'));
+    await bench.meta('body');
+    await until(async () => (await read(bench, 'body'))?.text.includes('"done"'), 'the note');
+    await documents?.write('lovage-once:body', noteOf(Date.now() - 121_000), (await read(bench, 'body'))?.version);
+    await body.applyAsync(['second'], once('body'));
+    await until(() => bench.lines.some(({ message }) => message.endsWith('is done already')), 'the second message');
+    await until(async () => (await read(bench, 'body'))?.text.includes('"done"'), 'the note');
+    expect(runs).toEqual(['first']);
+  });
+
+  test('what waits for another message to end says so where the store is away, and takes no turn of a rate limit', async () => {
+    let isAway = false;
+    const backend = changedBackend((store) => ({
+      load: (ids) => (isAway ? Promise.reject(new ConnectionLostError('away')) : store.load(ids)),
+    }));
+    const bench = openBench({ backends: [backend] });
+    const body = bench.app.task('body', { rateLimit: '1/h' }, () => 1);
+    const { documents } = await bench.app.requireBackend('test');
+    const version = await documents?.write('lovage-once:body', noteOf(Date.now()), undefined);
+    const clock = new ManualClock(Date.now());
+    const worker = await bench.worker({ clock, remoteControl: false, gossip: false });
+    isAway = true;
+    await body.applyAsync([], once('body'));
+    await until(() => bench.lines.some(({ message }) => message.endsWith('is done already. It waits.')), 'the warning');
+    await until(() => worker.scheduled.length === 1, 'the message that waits');
+    isAway = false;
+    await documents?.write('lovage-once:body', noteOf(Date.now(), 'free'), version);
+    // Whatever is done to the clock meanwhile.
+    clock.jump(-3_600_000);
+    clock.advance(2000);
+    expect((await bench.meta('body')).status).toBe('SUCCESS');
+  });
+
+  test('what is claimed and given back before it starts lets go of its claim', async () => {
+    const { opened: answered, open: answer } = gate();
+    let claims = 0;
+    const backend = changedBackend((store) => {
+      const documents = store.documents as DocumentStore;
+      const write: DocumentStore['write'] = async (...call) => {
+        claims++;
+        await answered;
+        return documents.write(...call);
+      };
+      return { documents: Object.assign(Object.create(documents) as DocumentStore, { write }) };
+    });
+    const bench = openBench({ backends: [backend] });
+    const { opened, open } = gate();
+    const body = bench.app.task('body', () => opened);
+    const worker = await bench.worker({ concurrency: 2 });
+    const ids = ['one', 'two'];
+    for (const id of ids) await body.applyAsync([], once(id));
+    await until(() => claims === 2, 'two claims');
+    worker.shrink();
+    answer();
+    await until(() => worker.active.length === 1 && worker.reserved.length === 1, 'one that has no slot any more');
+    const [waiting] = worker.reserved;
+    const stopped = worker.stop('warm');
+    await until(async () => (await read(bench, waiting?.id as string))?.text.includes('"free"'), 'a free claim');
+    open();
+    await stopped;
+  });
+
+  test('a lease that is lost while it is asked whether a task is done loses the task', async () => {
+    const { transport, faults } = faultyTransport();
+    const { opened: answered, open: answer } = gate();
+    let asked = 0;
+    const backend = changedBackend((store) => ({
+      load: async (ids) => {
+        asked++;
+        await answered;
+        return store.load(ids);
+      },
+    }));
+    const bench = openBench({
+      transports: [transport],
+      backends: [backend],
+      workerDeduplicateSuccessfulTasks: true,
+    });
+    let runs = 0;
+    const task = bench.app.task('task', () => void runs++);
+    const last = bench.app.task('last', () => 1);
+    await task.delay();
+    await dieHolding(bench, async () => {});
+    await bench.worker();
+    await until(() => asked === 1, 'the question');
+    faults.loseLeases();
+    answer();
+    await (await last.delay()).get({ timeout: 5 });
+    expect(runs).toBe(0);
+    await until(() => faults.settled.length > 0, 'the settlement');
+    expect(faults.settled).toEqual(['ack']);
   });
 
   async function setUp(children: unknown[], options: LovageOptions = {}, beforeWorker: () => void = () => {}) {
@@ -1194,6 +1388,23 @@ describe('options', () => {
     expect(queuesOf({ queues: ['w@h.dq2'] })).toEqual(['w@h.dq2']);
     expect(queuesOf({})).toEqual(['celery', 'w@h.dq2']);
   });
+
+  test('two workers of one app have each their own queues', async () => {
+    const bench = openBench({ workerDirect: true });
+    const one = await bench.worker({ nodeName: 'one@h' });
+    await one.addConsumer({ name: 'more', alias: 'extra', exchange: 'other' });
+    const two = await bench.worker({ nodeName: 'two@h' });
+    expect([one.queueNames, two.queueNames]).toEqual([
+      ['celery', 'one@h.dq2', 'more'],
+      ['celery', 'two@h.dq2'],
+    ]);
+    await two.addConsumer('more');
+    await one.cancelConsumer('extra');
+    expect([one.queueNames, two.queueNames]).toEqual([
+      ['celery', 'one@h.dq2'],
+      ['celery', 'two@h.dq2', 'more'],
+    ]);
+  });
 });
 
 describe('tasks in other files', () => {
@@ -1257,6 +1468,30 @@ describe('unhandled rejections', () => {
       expect((await bench.meta(a.id)).result).toEqual(exception('RangeError', ['forgotten']));
       open();
       expect(await b.get({ timeout: 5 })).toBe(2);
+    } finally {
+      for (const listener of listeners) process.on('unhandledRejection', listener);
+    }
+  });
+
+  test('of another worker in the same process are for that one: its slot is free again', async () => {
+    const listeners = process.listeners('unhandledRejection');
+    process.removeAllListeners('unhandledRejection');
+    try {
+      const benches = [openBench(), openBench()];
+      const results = [];
+      for (const bench of benches) {
+        bench.app.task('careless', () => {
+          void Promise.reject(new RangeError('forgotten'));
+          return new Promise<never>(() => {});
+        });
+        await bench.worker({ guardProcess: true, concurrency: 1 });
+        results.push(await bench.app.sendTask('careless'));
+      }
+      for (const [index, bench] of benches.entries()) {
+        await bench.meta(results[index]?.id as string);
+        expect(bench.workers[0]?.pool.free).toBe(1);
+        expect(bench.lines.filter(({ message }) => message.startsWith('Unhandled'))).toHaveLength(1);
+      }
     } finally {
       for (const listener of listeners) process.on('unhandledRejection', listener);
     }

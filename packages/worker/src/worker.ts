@@ -296,7 +296,8 @@ export class Worker implements AsyncDisposable {
 
   /** The limit that holds now: the one set last, else the task's own. null: none. */
   rateLimitOf(task: string): string | number | null {
-    return this.#rates.get(task) ?? this.app.tasks.get(task)?.options.rateLimit ?? null;
+    const set = this.#rates.get(task);
+    return set === undefined ? (this.app.tasks.get(task)?.options.rateLimit ?? null) : set;
   }
 
   /** Consumes from one more queue; one that is not configured is made. Resolves when it does, or will on the next connection. */
@@ -309,10 +310,9 @@ export class Worker implements AsyncDisposable {
 
   /** Consumes from this queue no more. What came from it runs. */
   cancelConsumer(queue: string): Promise<void> {
-    const name = this.app.queues.find(queue)?.name ?? queue;
     const { queues } = this.#consumption;
-    if (!queues.some((other) => other.name === name)) return Promise.resolve();
-    return this.#consumption.setQueues(queues.filter((other) => other.name !== name));
+    const kept = queues.filter(({ name, alias }) => name !== queue && alias !== queue);
+    return kept.length === queues.length ? Promise.resolve() : this.#consumption.setQueues(kept);
   }
 
   /** A live connection to the broker is there. */
@@ -518,6 +518,7 @@ export class Worker implements AsyncDisposable {
       onEnd: (attempt, ending) => dispatcher.ended(attempt, ending),
     });
     dispatcher.attach(tracer);
+    for (const [task, limit] of this.#rates) dispatcher.setRateLimit(task, limit);
     this.#dispatcher = dispatcher;
     const stateDb = this.#options.stateDb ?? app.settings.workerStateDb;
     if (stateDb !== undefined) {
@@ -528,11 +529,12 @@ export class Worker implements AsyncDisposable {
     if (this.#runsHere && watchdogMs > 0) this.#watchdog = new Watchdog(this.#logger, watchdogMs);
     if (this.#options.guardProcess !== false) {
       this.#unguard = guardProcess(this.#logger, (context, error) => {
+        if (context.host !== tracer) return 'foreign';
         const { attempt } = context.work;
-        if (attempt === undefined || attempt.context !== context || attempt.isOver) return false;
+        if (attempt === undefined || attempt.context !== context || attempt.isOver) return 'over';
         this.pool.abandon(attempt);
         attempt.threw(error);
-        return true;
+        return 'failed';
       });
     }
   }

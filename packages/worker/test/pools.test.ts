@@ -125,6 +125,13 @@ describe.each(['processes', 'threads'] as const)('%s', (pool) => {
     expect((await meta(value.child)).result).toBe(7);
   });
 
+  test('STARTED names the process that runs the task', async () => {
+    await start({ pool, nodeName: 'me@here' });
+    const started = (await run('tracked')) as { pid: number; here: number };
+    expect(started).toEqual({ pid: started.here, hostname: 'me@here', here: expect.any(Number) });
+    expect(started.pid === host.child.pid).toBe(pool === 'threads');
+  });
+
   test('retry by class, retry with new arguments, replace', async () => {
     await start({ pool });
     expect(await run('flaky')).toBe(2);

@@ -269,12 +269,12 @@ describe('what a worker consumes', () => {
     expect(names(queuesOf(settings).select(selection))).toEqual(expected);
   });
 
-  test('a queue that was made because a task named it is not consumed from', () => {
-    const queues = queuesOf(settings);
+  test('a queue that a task has named, or another worker consumes from, is known and not consumed from', () => {
+    const queues = queuesOf({ ...settings, taskCreateMissingQueues: true });
     queues.get('named-by-a-task');
+    const added = queues.add({ name: 'added', alias: 'more', exchange: 'other' });
     expect(names(queues.select())).toEqual(['a', 'b', 'c']);
-    queues.add('added');
-    expect(names(queues.select())).toEqual(['a', 'b', 'c', 'added']);
+    expect([queues.find('added'), queues.find('more'), queues.add('added')]).toEqual([added, added, added]);
   });
 
   test('an excluded name that is no queue', () => {

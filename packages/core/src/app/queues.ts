@@ -143,9 +143,10 @@ export type QueueSettings = Pick<
  */
 export class Queues {
   readonly #settings: QueueSettings;
-  /** Those of the settings, and what {@link add} put in. */
+  /** Those of the settings. */
   readonly #configured = new Map<string, QueueDefinition>();
-  readonly #missing = new Map<string, QueueDefinition>();
+  /** Those that were made because they were named, and what {@link add} put in. */
+  readonly #named = new Map<string, QueueDefinition>();
   readonly #aliases = new Map<string, QueueDefinition>();
 
   /** Throws `ConfigError` when `taskQueues` holds something that is no queue. */
@@ -174,7 +175,7 @@ export class Queues {
 
   /** The queue of this name or alias if it is known already. */
   find(name: string): QueueDefinition | undefined {
-    return this.#aliases.get(name) ?? this.#configured.get(name) ?? this.#missing.get(name);
+    return this.#aliases.get(name) ?? this.#configured.get(name) ?? this.#named.get(name);
   }
 
   /** `taskDefaultQueue`. */
@@ -182,7 +183,7 @@ export class Queues {
     return this.get(this.#settings.taskDefaultQueue);
   }
 
-  /** Those of the settings, and what {@link add} put in; not those that were made because they were named. */
+  /** Those of the settings. */
   all(): readonly QueueDefinition[] {
     return [...this.#configured.values()];
   }
@@ -210,8 +211,9 @@ export class Queues {
   }
 
   /**
-   * Adds a queue to those that are configured, whatever `taskCreateMissingQueues` says: for remote control's
-   * `add_consumer` and a worker's direct queue. A name that is known gives the queue it names.
+   * Makes a queue known by its name, whatever `taskCreateMissingQueues` says: for remote control's `add_consumer` and a
+   * worker's direct queue. Who consumes from it keeps it: another worker of the same app does not by itself. A name that
+   * is known gives the queue it names.
    */
   add(queue: string | NamedQueueOptions): QueueDefinition {
     const known = typeof queue === 'string' ? this.find(queue) : undefined;
@@ -220,8 +222,8 @@ export class Queues {
       typeof queue === 'string'
         ? this.#defineMissing(queue)
         : this.#define(queue.name, queue, this.#settings.taskDefaultRoutingKey);
-    this.#put(definition);
-    return definition;
+    if (definition.alias !== undefined) this.#aliases.set(definition.alias, definition);
+    return this.#remember(definition);
   }
 
   /**
@@ -298,13 +300,12 @@ export class Queues {
   }
 
   #remember(queue: QueueDefinition): QueueDefinition {
-    this.#missing.set(queue.name, queue);
+    this.#named.set(queue.name, queue);
     return queue;
   }
 
   #put(queue: QueueDefinition): void {
     this.#configured.set(queue.name, queue);
-    this.#missing.delete(queue.name);
     if (queue.alias !== undefined) this.#aliases.set(queue.alias, queue);
   }
 

@@ -327,6 +327,63 @@ describe('what is known', () => {
   });
 });
 
+describe('cancel', () => {
+  /** A reference to a task, or to a group of them. */
+  const task = (id: string, parent: unknown = null) => [[id, parent], null];
+  const groupTuple = (id: string, members: readonly unknown[], parent: unknown = null) => [[id, parent], members];
+
+  test('revokes all that a workflow has published, however deep, and nothing that has ended', async () => {
+    const app = openApp();
+    const publishes = (id: string, ...children: unknown[]) =>
+      storeState(app, id, 'SUCCESS', 1, { children: children as never });
+    await publishes('root', task('first'), groupTuple('group', [task('second'), groupTuple('inner', [task('third')])]));
+    await publishes('first', task('fourth', task('before the fourth')));
+    await publishes('third', task('fifth'));
+    await publishes('fifth', task('sixth'), task('failed'));
+    await storeState(app, 'failed', 'FAILURE', failure, { children: [task('seventh')] as never });
+    await app.asyncResult('root').cancel();
+    const states = async (...ids: string[]) => Promise.all(ids.map((id) => app.asyncResult(id).state()));
+    expect(new Set(await states('second', 'fourth', 'before the fourth', 'sixth', 'seventh'))).toEqual(
+      new Set(['REVOKED']),
+    );
+    expect(await states('root', 'first', 'third', 'fifth', 'failed')).toEqual([
+      'SUCCESS',
+      'SUCCESS',
+      'SUCCESS',
+      'SUCCESS',
+      'FAILURE',
+    ]);
+  });
+
+  test('reaches what a task publishes that ends while it is looked for', async () => {
+    let looks = 0;
+    let app!: Lovage;
+    const { backends } = watched((backend) => {
+      const load = backend.load.bind(backend);
+      backend.load = async (ids) => {
+        const found = await load(ids);
+        if (ids.includes('root') && ++looks === 1) {
+          await storeState(app, 'root', 'SUCCESS', 1, { children: [task('child')] as never });
+        }
+        return found;
+      };
+    });
+    app = openApp({ backends });
+    await app.asyncResult('root').cancel();
+    expect(await app.asyncResult('child').state()).toBe('REVOKED');
+  });
+
+  test('goes through what many results share once', async () => {
+    const app = openApp();
+    const members = (name: string, parent?: AsyncResult) =>
+      Array.from({ length: 300 }, (_, n) => new AsyncResult(app, `${name} ${n}`, parent));
+    let step = new GroupResult(app, 'step 0', members('0'));
+    for (let n = 1; n < 5; n++) step = new GroupResult(app, `step ${n}`, members(`${n}`, step), step);
+    await step.cancel();
+    expect(await app.asyncResult('0 299').state()).toBe('REVOKED');
+  });
+});
+
 describe('revoke', () => {
   test('is a REVOKED state of what has not ended, nothing for what has', async () => {
     const app = openApp();

@@ -6,6 +6,7 @@ import { taskFailure } from '../protocol/exception-info.ts';
 import { toResultTuple, type ResultTuple } from '../protocol/result-tuple.ts';
 import type { TaskMeta, TaskState } from '../protocol/task-meta.ts';
 import { EXCEPTION_STATES, PROPAGATE_STATES, READY_STATES } from './states.ts';
+import { unended } from './workflow-tree.ts';
 
 export interface GetOptions {
   /** Seconds to wait; default: for ever. `TimeoutError` when they have passed. */
@@ -210,26 +211,20 @@ export class AsyncResult<R = unknown> {
   }
 
   /**
-   * Revokes the workflow that ends with this result: itself and all that comes before it, and what they have published
-   * meanwhile, as far as it has not ended.
+   * Revokes the workflow that ends with this result: itself and all that comes before it, members of groups and parts of
+   * chords with what comes before them, and whatever tasks of it have published meanwhile, as far as it has not ended.
    */
   async cancel(options: RevokeOptions = {}): Promise<void> {
-    const ids = new Set<string>();
-    const take = (result: AsyncResult | undefined): void => {
-      for (let at = result; at !== undefined; at = at.parent) {
-        for (const id of at.taskIds()) ids.add(id);
-        if ('results' in at) for (const member of at.results as readonly AsyncResult[]) take(member.parent);
-      }
-    };
-    take(this);
-    const known = [...ids];
     const backend = await this.app.requireBackend('cancel a workflow');
-    const metas = backend.capabilities.shared ? await backend.load(known) : [];
-    // What has ended has published what follows it: that may be waiting in a queue.
-    for (const meta of metas) {
-      for (const child of meta?.children ?? []) take(this.app.resultFromTuple(child));
+    const revoked = new Set<string>();
+    for (;;) {
+      const found = await unended(this, backend);
+      const fresh = found.filter((id) => !revoked.has(id));
+      if (fresh.length === 0) return;
+      await this.app.revoke(fresh, options);
+      for (const id of fresh) revoked.add(id);
+      // Once more: what ended meanwhile has published what follows it.
     }
-    await this.app.revoke([...ids], options);
   }
 
   /** The same result, known to come after `parent`. */

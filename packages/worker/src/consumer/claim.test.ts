@@ -5,8 +5,11 @@ import { ManualClock } from '../../test/support/manual-clock.ts';
 import type { Work } from '../request/work.ts';
 import { Claims } from './claim.ts';
 
-const work = (redelivered = false) =>
-  ({ id: 'body', delivery: { redelivered, message: { headers: { 'x-lovage-once': 'group' } } } }) as unknown as Work;
+const work = (redelivered = false, headers: Readonly<Record<string, unknown>> = {}) =>
+  ({
+    id: 'body',
+    delivery: { redelivered, message: { headers: { 'x-lovage-once': 'group', ...headers } } },
+  }) as unknown as Work;
 
 function setUp() {
   const { app } = openBench();
@@ -45,6 +48,28 @@ test('what comes again takes the claim over, and whoever had it writes nothing o
   await first.end(mine, true);
   expect(await note()).toMatchObject({ holder: expect.stringMatching(/^second /), state: 'held' });
   expect(clock.timers).toBe(1);
+});
+
+test('what a broker has only delayed is not what comes again; what was refused and taken back is', async () => {
+  const { open } = setUp();
+  await open('first').take(work());
+  // As RabbitMQ writes them.
+  const death = (queue: string, reason: string) => ({ count: 1, exchange: 'x', queue, reason, 'routing-keys': ['k'] });
+  const deaths = [death('celery_delayed_0', 'expired'), death('celery_delayed_2', 'expired')];
+  const second = open('second');
+  expect(await second.take(work(false, { 'x-death': deaths }))).toBe('held');
+  expect(await second.take(work(false, { 'x-death': [...deaths, death('celery', 'rejected')] }))).toBe('ours');
+  expect(await open('third').take(work(false, { 'x-death': 'something else' }))).toBe('ours');
+  expect(await open('fourth').take(work(false, { 'x-lovage-reason': 'rejected' }))).toBe('ours');
+});
+
+test('whoever takes over from a dead one is told to look whether it has ended before', async () => {
+  const { clock, open } = setUp();
+  await open('first').take(work());
+  const second = open('second');
+  expect(await second.take(work())).toBe('held');
+  clock.jump(121_000);
+  expect(await second.take(work())).toBe('inherited');
 });
 
 test('a claim that was given back is free at once', async () => {

@@ -24,8 +24,11 @@ export function needsClaim(work: Work): boolean {
   return mayBeTwice(work) && retries === 0 && replacedTaskNesting === 0;
 }
 
-/** `ours`: to be run. `done`: a message with its id was run and settled. `held`: somebody runs one, or did lately. */
-export type ClaimAnswer = 'ours' | 'done' | 'held';
+/**
+ * `ours`: to be run. `inherited`: the same, and whoever held it before may have run it to its end and died. `done`: a
+ * message with its id was run and settled. `held`: somebody runs one, or did lately.
+ */
+export type ClaimAnswer = 'ours' | 'inherited' | 'done' | 'held';
 
 interface Note {
   readonly holder: string;
@@ -80,16 +83,16 @@ export class Claims {
     const { headers } = work.delivery.message;
     const name = `lovage-${headers[INSTANT_HEADER] === undefined ? 'once' : 'instant'}:${work.id}`;
     // The broker says that nobody settled it, or somebody took it back from where dead letters are: it has to run.
-    const isAgain =
-      work.delivery.redelivered || headers['x-death'] !== undefined || headers['x-lovage-reason'] !== undefined;
+    const isAgain = work.delivery.redelivered || wasDead(headers);
     let over: string | undefined;
+    let answer: ClaimAnswer = 'ours';
     for (let tries = 0; tries < MOST_TRIES; tries++) {
       const version = await this.#note(documents, name, 'held', over);
       if (version !== undefined) {
         const claim = { documents, name, version, cancelRenewal: () => {}, writing: Promise.resolve() };
         this.#claims.set(work, claim);
         this.#renewLater(work, claim);
-        return 'ours';
+        return answer;
       }
       const found = await documents.read(name);
       over = found?.version;
@@ -99,6 +102,7 @@ export class Claims {
       // A clock that is wrong by more than that delays nothing for ever.
       const isFresh = note?.state === 'held' && Math.abs(clock.now() - note.at) < DEAD_MS;
       if (isFresh && (note.holder !== this.#holder || this.#isRunning(name))) return 'held';
+      answer = note?.state === 'held' ? 'inherited' : 'ours';
     }
     return isAgain ? 'ours' : 'held';
   }
@@ -147,6 +151,14 @@ export class Claims {
     const note: Note = { holder: this.#holder, at: this.#options.clock.now(), state };
     return documents.write(name, JSON.stringify(note), over, { ttlSeconds: KEPT_SECONDS });
   }
+}
+
+/** It was refused or set aside, and taken back. What only expired was in nobody's hands: so brokers delay. */
+function wasDead(headers: Readonly<Record<string, unknown>>): boolean {
+  if (headers['x-lovage-reason'] !== undefined) return true;
+  const deaths = headers['x-death'];
+  if (!Array.isArray(deaths)) return deaths !== undefined;
+  return (deaths as unknown[]).some((death) => (death as { reason?: unknown } | null)?.reason !== 'expired');
 }
 
 /** undefined: not one of ours, and nothing to wait for. */

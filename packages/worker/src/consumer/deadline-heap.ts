@@ -46,6 +46,11 @@ export class DeadlineHeap<T> {
     return this.#heap.map(({ item }) => item);
   }
 
+  /** In no order; a copy. */
+  entries(): readonly HeapEntry<T>[] {
+    return [...this.#heap];
+  }
+
   add(at: number, item: T): HeapEntry<T> {
     const entry: HeapEntry<T> = { item, at, sequence: this.#sequence++, index: this.#heap.length };
     this.#heap.push(entry);

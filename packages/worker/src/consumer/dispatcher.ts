@@ -22,13 +22,11 @@ import type { Workflow } from '../request/workflow.ts';
 import type { Tracer } from '../request/trace.ts';
 import { Work } from '../request/work.ts';
 import type { ResultWriter } from '../results/result-writer.ts';
+import { Backlog, type Unstarted } from './backlog.ts';
 import { Claims, mayBeTwice, needsClaim } from './claim.ts';
-import { DeadlineHeap } from './deadline-heap.ts';
-import { Fifo } from './fifo.ts';
 import { handBack, putBack, unknownCount } from './later.ts';
-import { ifFirst, unlessDone, type Answer } from './once.ts';
+import { ifFirst, unlessDone } from './once.ts';
 import type { PrefetchWindow } from './prefetch.ts';
-import { RateLimiter } from './rate-limit.ts';
 import type { ConsumerSession } from './session.ts';
 import { Unrun } from './unrun.ts';
 import { judge, type VerdictRules } from './verdict.ts';
@@ -37,24 +35,10 @@ const FIRST_UNKNOWN_DELAY_MS = 5000;
 const LONGEST_UNKNOWN_DELAY_MS = 30_000;
 /** How long tasks are started without letting the event loop breathe. */
 const TURN_MS = 10;
-/** From so many on, messages that wait for their time are made small. */
-const MANY_HELD = 1000;
 /** How many tasks may have ended and still wait for the store, beyond those that run. */
 const MOST_ENDING = 1000;
 /** How often a message looks whether the one with the same id that somebody runs has ended. */
 const LOOK_AGAIN_MS = 2000;
-
-/** A message that waits for its time: of a task, or of an unknown one that will be published again. */
-interface Held {
-  readonly session: ConsumerSession;
-  readonly delivery: Delivery;
-  readonly isKnown: boolean;
-}
-
-interface Unstarted {
-  readonly session: ConsumerSession;
-  readonly delivery: Delivery;
-}
 
 export interface DispatcherOptions {
   readonly app: Lovage;
@@ -68,7 +52,7 @@ export interface DispatcherOptions {
   readonly workflow: Workflow;
   readonly revoked: Revokes;
   readonly limits: TimeLimits;
-  /** {@link Dispatcher.load} may have changed. */
+  /** More could run than there are slots for. */
   readonly onLoad: () => void;
   readonly window: PrefetchWindow;
   /** How often a message of an unknown task is put back; 0: never, as Celery does. */
@@ -78,9 +62,7 @@ export interface DispatcherOptions {
 /** Takes deliveries, decides what becomes of each, and starts tasks as slots are free. */
 export class Dispatcher {
   readonly #options: DispatcherOptions;
-  readonly #ready = new Fifo<Work>();
-  readonly #held: DeadlineHeap<Held>;
-  readonly #limiter: RateLimiter<Work>;
+  readonly #backlog: Backlog;
   readonly #attempts = new Set<Attempt>();
   /** Running tasks whose connection is lost, by id: their message comes again. */
   readonly #strays = new Map<string, Work>();
@@ -88,6 +70,8 @@ export class Dispatcher {
   readonly #claims: Claims;
   /** Taken from those that are ready, each with a slot kept free, until it is known whether it is the one to run. */
   readonly #claiming = new Set<Work>();
+  /** Came again, until it is known whether their task is done. */
+  readonly #asking = new Set<Work>();
   /** What is under way and not an attempt: dead letters, hand-backs, look-ups. */
   readonly #background = new Set<Promise<unknown>>();
   readonly #totals = new Map<string, number>();
@@ -96,11 +80,11 @@ export class Dispatcher {
   readonly #heldLimit: number;
   readonly #deduplicates: boolean;
   readonly #cancelsOnLoss: boolean;
-  readonly #limitsRates: boolean;
   #tracer!: Tracer;
   #isAccepting = true;
   #isPumping = false;
   #isPumpScheduled = false;
+  #isSiftScheduled = false;
   #idle: (() => void)[] = [];
 
   constructor(options: DispatcherOptions) {
@@ -110,15 +94,20 @@ export class Dispatcher {
     this.#heldLimit = settings.workerEtaTaskLimit ?? Number.POSITIVE_INFINITY;
     this.#deduplicates = settings.workerDeduplicateSuccessfulTasks;
     this.#cancelsOnLoss = settings.workerCancelLongRunningTasksOnConnectionLoss;
-    this.#limitsRates = !settings.workerDisableRateLimits;
     this.#unrun = new Unrun({ ...options, isAccepting: () => this.#isAccepting });
     this.#claims = new Claims(options);
-    this.#held = new DeadlineHeap<Held>(options.clock, 'wall', (due) => this.#due(due));
-    this.#limiter = new RateLimiter<Work>(options.clock, (released) => {
-      for (const work of released) this.#ready.push(work);
-      this.#heldChanged();
-      this.pump();
+    this.#backlog = new Backlog({
+      app: options.app,
+      clock: options.clock,
+      onRelease: () => {
+        this.#backlogChanged();
+        this.pump();
+      },
+      onUnknown: (message) => this.#track(this.#putBack(message, 0)),
+      onUnreadable: ({ session, delivery }, error) =>
+        this.#setAside(session, delivery, undefined, reasonOf(error), error),
     });
+    options.revoked.watch(() => this.#revokedLater());
   }
 
   /** The tracer and the dispatcher know each other. */
@@ -143,12 +132,12 @@ export class Dispatcher {
 
   /** How many tasks run or wait for a slot. */
   get load(): number {
-    return this.#options.pool.busy + this.#claiming.size + this.#ready.size;
+    return this.#options.pool.busy + this.#claiming.size + this.#backlog.ready;
   }
 
   /** Every slot could be filled once more with what waits here: no hurry to fetch. */
   get hasPlenty(): boolean {
-    return this.#ready.size > this.#options.pool.concurrency;
+    return this.#backlog.ready > this.#options.pool.concurrency;
   }
 
   /** So few of the messages that may be unsettled are that nobody waits for a place. */
@@ -159,12 +148,12 @@ export class Dispatcher {
 
   /** Messages that could run and wait for a slot. */
   get reserved(): readonly Work[] {
-    return [...this.#claiming, ...this.#ready.items(), ...this.#limiter.items()];
+    return [...this.#claiming, ...this.#backlog.reserved];
   }
 
   /** Messages that wait for their time. */
   get scheduled(): readonly Work[] {
-    return this.#held.items().flatMap((held) => this.#workOf(held) ?? []);
+    return this.#backlog.scheduled;
   }
 
   receive(session: ConsumerSession, deliveries: readonly Delivery[]): void {
@@ -179,15 +168,14 @@ export class Dispatcher {
       }
     }
     if (handBacks.length > 0) this.#track(this.#handBack(session, handBacks));
-    this.#heldChanged();
-    this.#options.onLoad();
+    this.#backlogChanged();
     this.pump();
   }
 
   /** Messages that others may have: what was not started is forgotten, what runs is told to end. */
   leaseLost(session: ConsumerSession, deliveries: readonly Delivery[]): void {
     const lost = new Set(deliveries);
-    this.#forget(({ delivery }) => lost.has(delivery));
+    this.#takeUnstarted(({ delivery }) => lost.has(delivery));
     const reason = new LeaseLostError('The lease of this message is lost: another worker may run it.');
     for (const attempt of this.#attempts) {
       if (attempt.work.session !== session || !lost.has(attempt.work.delivery) || attempt.work.settled) continue;
@@ -202,7 +190,7 @@ export class Dispatcher {
   /** The broker delivers again what this connection held. What runs goes on. */
   sessionLost(session: ConsumerSession): void {
     session.isLive = false;
-    this.#forget((item) => item.session === session);
+    this.#takeUnstarted((item) => item.session === session);
     for (const attempt of this.#attempts) {
       const { work } = attempt;
       if (work.session !== session || work.settled) continue;
@@ -226,7 +214,7 @@ export class Dispatcher {
 
   /** What waits for its turn follows the new rate at once. Throws `ConfigError` for what is no limit. */
   setRateLimit(task: string, limit: string | number | null): void {
-    this.#limiter.setLimit(task, limit);
+    this.#backlog.setRateLimit(task, limit);
   }
 
   /** Takes nothing more and returns all that was not started. */
@@ -234,7 +222,7 @@ export class Dispatcher {
     this.#isAccepting = false;
     const unstarted = this.#takeUnstarted(() => true);
     for (const { session, delivery } of unstarted) session.settle(delivery, 'requeue');
-    this.#limiter.close();
+    this.#backlog.close();
     return unstarted.length;
   }
 
@@ -266,14 +254,15 @@ export class Dispatcher {
 
   /** Starts what is ready as far as there are slots. */
   pump(): void {
-    if (this.#isPumping || this.#ready.size === 0) return;
+    if (this.#isPumping || this.#backlog.ready === 0) return;
+    const { pool, clock, onLoad } = this.#options;
+    if (this.#backlog.ready > pool.free - this.#claiming.size) onLoad();
     this.#isPumping = true;
-    const { pool, clock } = this.#options;
     const begin = clock.monotonic();
     let started = 0;
     try {
       while (pool.free > this.#claiming.size && this.#attempts.size - pool.busy < MOST_ENDING) {
-        const work = this.#ready.shift();
+        const work = this.#backlog.shift();
         if (work === undefined) break;
         if (needsClaim(work) && !this.#claims.has(work)) this.#track(this.#startClaimed(work));
         else this.#tryStart(work);
@@ -311,20 +300,20 @@ export class Dispatcher {
     if (this.#claims.has(work)) {
       this.#track(this.#claims.end(work, work.settled && outcome !== 'requeue' && outcome !== 'reject'));
     }
-    if (this.#ready.size > 0) this.pump();
+    this.pump();
     this.#checkIdle();
   }
 
   /** A function has ended and its slot is free. */
   functionEnded(): void {
-    if (this.#ready.size > 0) this.pump();
+    this.pump();
   }
 
   #rules(session: ConsumerSession): VerdictRules & { held: number } {
     return {
       now: this.#options.clock.now(),
       deliveryLimit: this.#deliveryLimit,
-      held: this.#held.size,
+      held: this.#backlog.held,
       heldLimit: this.#heldLimit,
       maxDelayMs: session.connection.capabilities.maxDelayMs,
     };
@@ -393,7 +382,7 @@ export class Dispatcher {
       case 'hold':
         rules.held++;
         this.#options.observers.received(work);
-        this.#hold(work);
+        this.#backlog.hold(work);
         return;
       case 'hand-back':
         handBacks.push(work);
@@ -401,25 +390,11 @@ export class Dispatcher {
       case 'run':
         this.#options.observers.received(work);
         if (delivery.redelivered && task.options.acksLate && (this.#deduplicates || mayBeTwice(work))) {
-          this.#track(this.#runWhen(work, unlessDone(work, this.#options, this.#tracer)));
+          this.#track(this.#runUnlessDone(work));
         } else {
-          this.#admit(work);
+          this.#backlog.add(work);
         }
     }
-  }
-
-  #hold({ session, delivery, request }: Work): void {
-    if (this.#held.size >= MANY_HELD) delivery.rest?.(true);
-    this.#held.add(request.eta as number, { session, delivery, isKnown: true });
-  }
-
-  /** Read again: what waits is many, and is looked at once. undefined: no task that is known here. */
-  #workOf({ session, delivery, isKnown }: Held): Work | undefined {
-    if (!isKnown) return undefined;
-    const { app } = this.#options;
-    const request = decodeTaskHeaders(delivery.message, app.serializers);
-    const task = app.tasks.get(request.task);
-    return task === undefined ? undefined : new Work(session, delivery, request, task);
   }
 
   /** True when the message is the one of a task that runs here since before a loss: it goes on with the new tag. */
@@ -434,12 +409,6 @@ export class Dispatcher {
       `Task ${stray.task.name}[${stray.id}] was delivered again while it runs here, and goes on.`,
     );
     return true;
-  }
-
-  #admit(work: Work): void {
-    const { task } = work;
-    if (this.#limitsRates && !this.#limiter.pass(task.name, task.options.rateLimit, work)) return;
-    this.#ready.push(work);
   }
 
   #tryStart(work: Work): void {
@@ -458,14 +427,14 @@ export class Dispatcher {
     if (isOurs) {
       const { session, delivery } = work;
       if (answer === 'wait') {
-        this.#held.add(this.#options.clock.now() + LOOK_AGAIN_MS, { session, delivery, isKnown: true });
-        this.#heldChanged();
+        this.#backlog.pause(work, LOOK_AGAIN_MS, 'paused');
+        this.#backlogChanged();
       } else if (answer !== 'run') session.settle(delivery, answer);
       else if (this.#options.pool.free > this.#claiming.size) this.#tryStart(work);
-      else this.#ready.push(work);
+      else this.#backlog.addAgain(work);
     }
     this.pump();
-    const isKept = work.attempt !== undefined || this.#ready.items().includes(work);
+    const isKept = work.attempt !== undefined || this.#backlog.isReady(work);
     if (!isKept) await this.#claims.end(work, false);
   }
 
@@ -494,7 +463,6 @@ export class Dispatcher {
     const attempt = new Attempt(this.#tracer, this.#tracer, work, body, clock.monotonic(), limits.of(request, task));
     work.attempt = attempt;
     this.#attempts.add(attempt);
-    this.#tracer.started(attempt);
     this.#totals.set(task.name, (this.#totals.get(task.name) ?? 0) + 1);
     this.#processed++;
     this.#options.observers.started(attempt);
@@ -520,24 +488,23 @@ export class Dispatcher {
     this.ended(attempt, 'returned');
   }
 
-  #due(due: readonly Held[]): void {
-    const unknown: Held[] = [];
-    for (const held of due) {
-      try {
-        held.delivery.rest?.(false);
-        const work = this.#workOf(held);
-        if (work === undefined) unknown.push(held);
-        else this.#admit(work);
-      } catch (error) {
-        this.#setAside(held.session, held.delivery, undefined, reasonOf(error), error);
-      }
-    }
-    for (const held of unknown) this.#track(putBack(held.session, held.delivery, 0, this.#options.logger));
-    this.#heldChanged();
-    this.pump();
-  }
-
   // Ends without a run.
+
+  /** What waits here and is revoked ends now: when its time has come, nobody may know of it any more. */
+  #revokedLater(): void {
+    if (this.#isSiftScheduled) return;
+    this.#isSiftScheduled = true;
+    setImmediate(() => {
+      this.#isSiftScheduled = false;
+      if (!this.#isAccepting) return;
+      const isRevoked = ({ request }: Work): boolean => this.#options.revoked.matches(request);
+      const sifting = this.#backlog.sift(isRevoked, (work) => {
+        this.#endClaim(work);
+        this.#track(this.#unrun.revoke(work, 'revoked'));
+      });
+      this.#track(sifting.then(() => this.#backlogChanged()));
+    });
+  }
 
   #unknown(session: ConsumerSession, delivery: Delivery, request: TaskRequest): void {
     const { logger, unknownTaskRetries } = this.#options;
@@ -554,30 +521,37 @@ export class Dispatcher {
       `Task ${request.task}[${request.id}] is not registered here. Its message goes back to the broker in ${delayMs / 1000}s.`,
     );
     const { maxDelayMs } = session.connection.capabilities;
-    if (maxDelayMs > 0) this.#track(putBack(session, delivery, Math.min(delayMs, maxDelayMs), logger));
-    else this.#held.add(this.#options.clock.now() + delayMs, { session, delivery, isKnown: false });
+    if (maxDelayMs > 0) this.#track(this.#putBack({ session, delivery }, Math.min(delayMs, maxDelayMs)));
+    else this.#backlog.pause({ session, delivery }, delayMs, 'unknown');
   }
 
-  /** Runs it when the question has an answer; nobody else will, while its connection lives. */
-  async #runWhen(work: Work, question: Promise<Answer>): Promise<void> {
-    const answer = await question;
-    const { session, delivery } = work;
-    if (answer !== 'run') session.settle(delivery, answer);
-    else if (!session.isLive) return;
-    else if (this.#isAccepting) {
-      this.#admit(work);
-      this.pump();
-    } else {
-      session.settle(delivery, 'requeue');
-    }
+  /** One that cannot be published stays here for a while. */
+  async #putBack(message: Unstarted, delayMs: number): Promise<void> {
+    const { session, delivery } = message;
+    if (await putBack(session, delivery, delayMs, this.#options.logger)) return;
+    if (session.isLive && this.#isAccepting) {
+      this.#backlog.pause(message, LONGEST_UNKNOWN_DELAY_MS, 'unknown');
+      this.#backlogChanged();
+    } else session.settle(delivery, 'requeue');
+  }
+
+  /** Nobody else does, while its connection lives. */
+  async #runUnlessDone(work: Work): Promise<void> {
+    this.#asking.add(work);
+    const answer = await unlessDone(work, this.#options, this.#tracer);
+    // Returned, or somebody else's, by now.
+    if (!this.#asking.delete(work)) return;
+    if (answer === 'run') this.#backlog.add(work);
+    else work.session.settle(work.delivery, answer);
+    this.pump();
   }
 
   async #handBack(session: ConsumerSession, works: readonly Work[]): Promise<void> {
     for (const work of await handBack(session, works, this.#options)) {
-      if (session.isLive && this.#isAccepting) this.#hold(work);
+      if (session.isLive && this.#isAccepting) this.#backlog.hold(work);
       else session.settle(work.delivery, 'requeue');
     }
-    this.#heldChanged();
+    this.#backlogChanged();
   }
 
   #setAside(
@@ -593,20 +567,26 @@ export class Dispatcher {
   // Bookkeeping.
 
   #takeUnstarted(test: (item: Unstarted) => boolean): Unstarted[] {
-    const works = [...this.#ready.extract(test), ...this.#limiter.extract(test)];
-    const claiming = [...this.#claiming].filter(test);
-    for (const work of claiming) this.#claiming.delete(work);
-    const taken = [...this.#held.extract(test), ...claiming, ...works];
-    this.#heldChanged();
+    const taken = this.#backlog.extract(test);
+    for (const item of taken) if (item instanceof Work) this.#endClaim(item);
+    for (const set of [this.#claiming, this.#asking]) {
+      for (const work of set) {
+        if (!test(work)) continue;
+        set.delete(work);
+        taken.push(work);
+      }
+    }
+    this.#backlogChanged();
     return taken;
   }
 
-  #forget(test: (item: Unstarted) => boolean): void {
-    this.#takeUnstarted(test);
+  /** One that could start, and does not, keeps no other message with its id waiting. */
+  #endClaim(work: Work): void {
+    if (this.#claims.has(work)) this.#track(this.#claims.end(work, false));
   }
 
-  #heldChanged(): void {
-    this.#options.window.setHeld(this.#held.size + this.#limiter.waiting);
+  #backlogChanged(): void {
+    this.#options.window.setHeld(this.#backlog.waiting);
   }
 
   #pumpLater(): void {

@@ -13,22 +13,23 @@ export function unknownCount({ message }: Delivery): number {
   return typeof count === 'number' && Number.isInteger(count) && count > 0 ? count : 0;
 }
 
-/** Publishes a message of an unknown task again, with its count raised, and settles the original then. */
+/** Publishes a message of an unknown task again, with its count raised, and settles the original then. False: it is ours still. */
 export async function putBack(
   session: ConsumerSession,
   delivery: Delivery,
   delayMs: number,
   logger: Logger,
-): Promise<void> {
+): Promise<boolean> {
   const { message } = delivery;
   const headers = { ...message.headers, [UNKNOWN_COUNT]: unknownCount(delivery) + 1 };
   const publication = { exchange: '', routingKey: delivery.queue, message: { ...message, headers } };
   try {
     await session.connection.publish([delayMs > 0 ? { ...publication, delayMs } : publication]);
     session.settle(delivery, 'ack');
+    return true;
   } catch (error) {
     notPublished(session, error, logger);
-    session.settle(delivery, 'requeue');
+    return false;
   }
 }
 

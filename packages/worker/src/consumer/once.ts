@@ -40,15 +40,28 @@ export async function ifFirst(
   }
   if (answer === 'ours') return 'run';
   if (answer === 'held') {
-    const found = await unlessDone(work, options, tracer);
+    const found = await unlessDone(work, options, tracer, 'It waits.');
     return found === 'run' ? 'wait' : found;
+  }
+  if (answer === 'inherited') {
+    const found = await unlessDone(work, options, tracer);
+    if (found === 'ack') await claims.end(work, true);
+    return found;
   }
   logger.info({ task: task.name, taskId: work.id }, `Task ${task.name}[${work.id}] was sent twice. It runs once.`);
   return 'ack';
 }
 
-/** A redelivered message whose task is done is not run again; what should follow it is sent if it never was. */
-export async function unlessDone(work: Work, { app, logger, workflow }: OnceOptions, tracer: Tracer): Promise<Answer> {
+/**
+ * A message whose task is done is not run again; what should follow it is sent if it never was. `otherwise`: what
+ * becomes of it when that is not so, in words.
+ */
+export async function unlessDone(
+  work: Work,
+  { app, logger, workflow }: OnceOptions,
+  tracer: Tracer,
+  otherwise: 'It runs again.' | 'It waits.' = 'It runs again.',
+): Promise<Answer> {
   const { delivery, request, task } = work;
   let hasSucceeded = false;
   let isDone = false;
@@ -75,10 +88,10 @@ export async function unlessDone(work: Work, { app, logger, workflow }: OnceOpti
       );
       return 'requeue';
     }
-    logger.warn(
-      { err: error, task: task.name, taskId: work.id },
-      `It is not known whether task ${task.name}[${work.id}] is done already. It runs again.`,
-    );
+    const found = hasSucceeded
+      ? `Task ${task.name}[${work.id}] is done already, but what follows it cannot be sent.`
+      : `It is not known whether task ${task.name}[${work.id}] is done already.`;
+    logger.warn({ err: error, task: task.name, taskId: work.id }, `${found} ${otherwise}`);
   }
   if (!isDone) return 'run';
   logger.info({ task: task.name, taskId: work.id }, `Task ${task.name}[${work.id}] is done already`);

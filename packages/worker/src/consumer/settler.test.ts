@@ -89,17 +89,17 @@ describe('Settler', () => {
     expect(lines.map((line) => line.split(' ')[0])).toEqual(['debug']);
   });
 
-  test('anything else is tried again', async () => {
+  test('anything else is tried again while the connection lives: nobody else would give the message back', async () => {
     const { settler, calls, clock } = setUp(async (_, call) => {
-      if (call < 3) throw new TimeoutError('slow');
+      if (call < 8) throw new TimeoutError('slow');
     });
     settler.add(delivery(1), 'ack');
     const drained = settler.drained();
-    for (const delayMs of [100, 1000]) {
+    for (const delayMs of [100, 1000, 10_000, 10_000, 10_000, 10_000, 10_000]) {
       while (clock.timers === 0) await turn();
       clock.advance(delayMs);
     }
     await drained;
-    expect(calls).toEqual([['ack 1'], ['ack 1'], ['ack 1']]);
+    expect(calls).toEqual(Array.from({ length: 8 }, () => ['ack 1']));
   });
 });

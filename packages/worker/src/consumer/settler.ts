@@ -3,7 +3,8 @@ import { atTurnEnd, type Connection, type Delivery, type Outcome, type Settlemen
 import type { Logger } from '@lovage/core';
 import type { Clock } from '../clock.ts';
 
-const RETRY_DELAYS_MS = [100, 1000, 5000];
+const FIRST_DELAY_MS = 100;
+const LONGEST_DELAY_MS = 10_000;
 /** So many go out without lingering. */
 const BATCH = 8;
 const LINGER_MS = 10;
@@ -22,7 +23,8 @@ export interface SettlerOptions {
  * what ends within a moment where nobody waits for it. For slow tasks on few slots that is the difference between a trip
  * to the broker for each and one for several.
  *
- * A settlement that comes after the loss of its connection is dropped: the broker delivers the message again.
+ * A settlement that comes after the loss of its connection is dropped: the broker delivers the message again. As long as
+ * the connection lives it does not, so what it refuses is tried until it does not refuse.
  */
 export class Settler {
   readonly #connection: Connection;
@@ -74,23 +76,15 @@ export class Settler {
   }
 
   async #send(batch: readonly Settlement[]): Promise<void> {
-    for (let attempt = 0; ; attempt++) {
+    for (let delayMs = FIRST_DELAY_MS; ; delayMs = Math.min(LONGEST_DELAY_MS, delayMs * 10)) {
       try {
         await this.#connection.settle(batch);
         return;
       } catch (error) {
-        const delayMs = RETRY_DELAYS_MS[attempt];
         if (isLovageError(error, 'ERR_CONNECTION_LOST') || isLovageError(error, 'ERR_CLOSED') || !this.#isLive()) {
           this.#logger.debug(
             { deliveries: batch.length },
             'Deliveries could not be settled: their connection is gone. The broker delivers them again.',
-          );
-          return;
-        }
-        if (delayMs === undefined) {
-          this.#logger.error(
-            { err: error, deliveries: batch.length },
-            'Deliveries could not be settled. The broker may deliver them again.',
           );
           return;
         }

@@ -17,6 +17,7 @@ function job(run: (context: TaskContext) => unknown, limits: { softLimitMs?: num
     softLimitMs: limits.softLimitMs,
     hardLimitMs: limits.hardLimitMs,
     abort: (reason) => void events.push(['abort', reason.name]),
+    started: (pid) => expect(pid).toBe(process.pid),
     returned: (result) => void events.push(['returned', result]),
     threw: (error) => void events.push(['threw', error]),
     timedOut: () => void events.push(['timedOut']),

@@ -1,4 +1,4 @@
-import { currentTask, UnsupportedError } from '@lovage/core';
+import { UnsupportedError } from '@lovage/core';
 import { SoftTimeLimitExceeded } from '@lovage/core/protocol';
 import type { Clock } from '../clock.ts';
 import { DeadlineHeap, type HeapEntry } from '../consumer/deadline-heap.ts';
@@ -64,24 +64,12 @@ export class AsyncPool implements Pool {
     this.#slots.set(job, slot);
     this.#total++;
     if (job.softLimitMs !== undefined || job.hardLimitMs !== undefined) this.#limit(slot, job);
-    let value: unknown;
-    let pending: Promise<unknown> | undefined;
-    try {
-      value = currentTask.run(job.context, runTask, job);
-      if (isThenable(value)) pending = Promise.resolve(value);
-    } catch (error) {
-      this.#threw(job, error);
-      return;
-    }
-    // Followed outside of the task's async context: what the worker does next is not the task's doing.
-    if (pending !== undefined) {
-      pending.then(
-        (result) => this.#returned(job, result),
-        (error: unknown) => this.#threw(job, error),
-      );
-    } else {
-      this.#returned(job, value);
-    }
+    job.started(process.pid);
+    runTask(
+      job,
+      (value) => this.#returned(job, value),
+      (error) => this.#threw(job, error),
+    );
   }
 
   hook(job: PoolJob, call: HookCall, value: unknown): Promise<void> {
@@ -150,8 +138,4 @@ export class AsyncPool implements Pool {
       }
     }
   }
-}
-
-function isThenable(value: unknown): boolean {
-  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';
 }

@@ -2,7 +2,10 @@ import type { AnyTask } from '@lovage/core';
 import type { RunContext } from '../request/context.ts';
 import type { HookCall } from '../request/hooks.ts';
 
-/** One run of a task's function. Exactly one of the last four is called, once; what comes later is dropped by the job. */
+/**
+ * One run of a task's function. First it is told that it has started; then exactly one of the last four is called, once;
+ * what comes later is dropped by the job.
+ */
 export interface PoolJob {
   readonly task: AnyTask;
   readonly context: RunContext;
@@ -15,6 +18,8 @@ export interface PoolJob {
   readonly hardLimitMs: number | undefined;
   /** Tells the running function that it should end, and why. Once is enough. */
   abort(reason: Error): void;
+  /** It is given to the process with this id. Once more with another one when that died before it began. */
+  started(pid: number): void;
   returned(value: unknown): void;
   threw(error: unknown): void;
   /** The hard limit; the function may be running still. */

@@ -5,8 +5,9 @@ import { RunContext, type ContextHost } from './context.ts';
 import type { Limits } from './time-limits.ts';
 import type { Work } from './work.ts';
 
-/** What happens after the function: see `Tracer`. */
-export interface AttemptEnds {
+/** What happens before and after the function: see `Tracer`. */
+export interface AttemptEvents {
+  started(attempt: Attempt, pid: number): void;
   returned(attempt: Attempt, value: unknown): void;
   threw(attempt: Attempt, error: unknown): void;
   timedOut(attempt: Attempt): void;
@@ -21,7 +22,7 @@ export class Attempt implements PoolJob {
   readonly work: Work;
   readonly context: RunContext;
   readonly body: TaskBody;
-  readonly #ends: AttemptEnds;
+  readonly #events: AttemptEvents;
   /** Monotonic. */
   readonly startedAt: number;
   /** Monotonic; set when the function's part is over. */
@@ -38,7 +39,7 @@ export class Attempt implements PoolJob {
 
   constructor(
     host: ContextHost,
-    ends: AttemptEnds,
+    events: AttemptEvents,
     work: Work,
     body: TaskBody,
     startedAt: number,
@@ -47,7 +48,7 @@ export class Attempt implements PoolJob {
     this.work = work;
     this.body = body;
     this.context = new RunContext(host, work, body);
-    this.#ends = ends;
+    this.#events = events;
     this.startedAt = startedAt;
     this.softLimitMs = limits?.softMs;
     this.hardLimitMs = limits?.hardMs;
@@ -86,20 +87,24 @@ export class Attempt implements PoolJob {
     this.context.abort(reason);
   }
 
+  started(pid: number): void {
+    if (!this.isOver) this.#events.started(this, pid);
+  }
+
   returned(value: unknown): void {
-    if (this.#end()) this.#ends.returned(this, value);
+    if (this.#end()) this.#events.returned(this, value);
   }
 
   threw(error: unknown): void {
-    if (this.#end()) this.#ends.threw(this, error);
+    if (this.#end()) this.#events.threw(this, error);
   }
 
   timedOut(): void {
-    if (this.#end()) this.#ends.timedOut(this);
+    if (this.#end()) this.#events.timedOut(this);
   }
 
   lost(error: Error): void {
-    if (this.#end()) this.#ends.lost(this, error);
+    if (this.#end()) this.#events.lost(this, error);
   }
 
   #end(): boolean {

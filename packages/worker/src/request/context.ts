@@ -52,7 +52,8 @@ const NO_CHILDREN: readonly unknown[] = [];
 export class RunContext<W extends ContextWork = Work> implements TaskContext {
   readonly work: W;
   readonly body: TaskBody;
-  readonly #host: ContextHost<W>;
+  /** Whose task this is a run of. */
+  readonly host: ContextHost<W>;
   retryPlan: RetryPlan | undefined;
   replacement: Replacement | undefined;
   /** State writes under way: the last state must not overtake them. */
@@ -66,7 +67,7 @@ export class RunContext<W extends ContextWork = Work> implements TaskContext {
   #added = 0;
 
   constructor(host: ContextHost<W>, work: W, body: TaskBody) {
-    this.#host = host;
+    this.host = host;
     this.work = work;
     this.body = body;
   }
@@ -76,7 +77,7 @@ export class RunContext<W extends ContextWork = Work> implements TaskContext {
   }
 
   get request(): RequestInfo {
-    return (this.#request ??= describeRequest(this.work, this.body, this.#host.nodeName));
+    return (this.#request ??= describeRequest(this.work, this.body, this.host.nodeName));
   }
 
   get signal(): AbortSignal {
@@ -106,7 +107,7 @@ export class RunContext<W extends ContextWork = Work> implements TaskContext {
   }
 
   get log(): Logger {
-    return (this.#log ??= taskLogger(this.#host.logger, this.work.task.name, this.work.id));
+    return (this.#log ??= taskLogger(this.host.logger, this.work.task.name, this.work.id));
   }
 
   get children(): readonly unknown[] {
@@ -165,7 +166,7 @@ export class RunContext<W extends ContextWork = Work> implements TaskContext {
   }
 
   updateState({ state, meta }: { readonly state: string; readonly meta?: unknown }): Promise<void> {
-    return this.#host.storeState(this, state, meta ?? null);
+    return this.host.storeState(this, state, meta ?? null);
   }
 
   progress(progress: number, note?: string): Promise<void> {

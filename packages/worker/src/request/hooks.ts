@@ -43,8 +43,34 @@ export async function callHook(
   });
 }
 
+/**
+ * Runs the function in its own asynchronous context and tells how it ended, once and outside of that context: what the
+ * worker does next is not the task's doing. A function that is not asynchronous has ended when this returns.
+ */
+export function runTask(
+  subject: HookSubject,
+  returned: (value: unknown) => void,
+  threw: (error: unknown) => void,
+): void {
+  let value: unknown;
+  let pending: Promise<unknown> | undefined;
+  try {
+    value = currentTask.run(subject.context, runWrapped, subject);
+    if (isThenable(value)) pending = Promise.resolve(value);
+  } catch (error) {
+    threw(error);
+    return;
+  }
+  if (pending === undefined) returned(value);
+  else pending.then(returned, threw);
+}
+
+function isThenable(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';
+}
+
 /** The function with `beforeStart` before it, which may be asynchronous and whose error is the task's. */
-export function runTask(subject: HookSubject): unknown {
+function runWrapped(subject: HookSubject): unknown {
   const { wrappers } = subject.task.app;
   if (wrappers.length === 0) return runFunction(subject);
   const run = wrappers.reduceRight<() => unknown>(

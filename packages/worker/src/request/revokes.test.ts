@@ -22,6 +22,20 @@ test('the newest 50,000 are kept', () => {
   expect(revoked.has('10')).toBe(true);
 });
 
+test('of stamps the newest 50,000 are kept', () => {
+  const revoked = new Revokes(new ManualClock());
+  for (let n = 0; n < 50_010; n++) revoked.addStamps({ batch: n });
+  revoked.addStamps({ ba: 'tch9' });
+  const matches = (stamps: Readonly<Record<string, unknown>>) => revoked.matches({ id: 'a', stamps });
+  expect([matches({ batch: 10 }), matches({ batch: 11 }), matches({ ba: 'tch9' }), matches({ bat: 'ch9' })]).toEqual([
+    false,
+    true,
+    true,
+    false,
+  ]);
+  expect(revoked.stamps['batch']).toHaveLength(49_999);
+});
+
 test('by stamped header, in both directions through a saved state', () => {
   const clock = new ManualClock();
   const revokes = new Revokes(clock);

@@ -16,15 +16,15 @@ export interface RevokedState {
 }
 
 /**
- * Tasks that must not run: by id, the newest 50,000 of the last three hours, and by stamped header.
+ * Tasks that must not run: by id, the newest 50,000 of the last three hours, and by stamped header, the newest 50,000.
  * Source: celery/worker/state.py, revoked and revoked_stamps.
  */
 export class Revokes {
   readonly #clock: Clock;
   readonly #addedAt = new Map<string, number>();
-  readonly #stamps = new Map<string, Set<string>>();
-  /** Called when something was added. */
-  onChange: () => void = () => {};
+  /** By {@link stampKey}, the oldest first. */
+  readonly #stamps = new Map<string, readonly [header: string, value: string]>();
+  readonly #watchers = new Set<() => void>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -34,23 +34,36 @@ export class Revokes {
     return this.#addedAt.size === 0 && this.#stamps.size === 0;
   }
 
+  /** `added` is called when something was, until the returned function is. */
+  watch(added: () => void): () => void {
+    this.#watchers.add(added);
+    return () => void this.#watchers.delete(added);
+  }
+
   get size(): number {
     return this.#addedAt.size;
   }
 
   add(id: string): void {
     this.#put(id, this.#clock.monotonic());
-    this.onChange();
+    this.#added();
   }
 
   /** Tasks with one of these stamps. */
   addStamps(headers: StampedHeaders): void {
     for (const [header, values] of Object.entries(headers)) {
-      const known = this.#stamps.get(header) ?? new Set();
-      this.#stamps.set(header, known);
-      for (const value of asList(values)) known.add(textOf(value));
+      for (const value of asList(values).map(textOf)) {
+        const key = stampKey(header, value);
+        // Deleting first keeps the map in order of age.
+        this.#stamps.delete(key);
+        this.#stamps.set(key, [header, value]);
+      }
     }
-    this.onChange();
+    for (const oldest of this.#stamps.keys()) {
+      if (this.#stamps.size <= MOST) break;
+      this.#stamps.delete(oldest);
+    }
+    this.#added();
   }
 
   has(id: string): boolean {
@@ -59,7 +72,7 @@ export class Revokes {
   }
 
   matches({ id, stamps }: Pick<TaskRequest, 'id' | 'stamps'>): boolean {
-    return this.has(id) || (this.#stamps.size > 0 && hasStamp(stamps, (header) => this.#stamps.get(header)));
+    return this.has(id) || (this.#stamps.size > 0 && hasStamp(stamps, (key) => this.#stamps.has(key)));
   }
 
   ids(): readonly string[] {
@@ -67,7 +80,13 @@ export class Revokes {
   }
 
   get stamps(): Readonly<Record<string, readonly string[]>> {
-    return Object.fromEntries([...this.#stamps].map(([header, values]) => [header, [...values]]));
+    const stamps = new Map<string, string[]>();
+    for (const [header, value] of this.#stamps.values()) {
+      const values = stamps.get(header);
+      if (values === undefined) stamps.set(header, [value]);
+      else values.push(value);
+    }
+    return Object.fromEntries(stamps);
   }
 
   save(): RevokedState {
@@ -84,8 +103,11 @@ export class Revokes {
     this.addStamps(stamps);
   }
 
+  #added(): void {
+    for (const added of this.#watchers) added();
+  }
+
   #put(id: string, at: number): void {
-    // Deleting first keeps the map in order of age.
     this.#addedAt.delete(id);
     this.#addedAt.set(id, at);
     const now = this.#clock.monotonic();
@@ -98,17 +120,22 @@ export class Revokes {
 
 /** True when the task has one of the stamps in `headers`. Source: celery/worker/request.py, revoked. */
 export function hasStampOf(headers: StampedHeaders): (request: Pick<TaskRequest, 'stamps'>) => boolean {
-  const wanted = new Map(
-    Object.entries(headers).map(([header, values]) => [header, new Set(asList(values).map(textOf))]),
+  const wanted = new Set(
+    Object.entries(headers).flatMap(([header, values]) =>
+      asList(values).map((value) => stampKey(header, textOf(value))),
+    ),
   );
-  return ({ stamps }) => hasStamp(stamps, (header) => wanted.get(header));
+  return ({ stamps }) => hasStamp(stamps, (key) => wanted.has(key));
 }
 
-function hasStamp(stamps: TaskRequest['stamps'], wanted: (header: string) => ReadonlySet<string> | undefined): boolean {
-  return Object.entries(stamps).some(([header, values]) => {
-    const revoked = wanted(header);
-    return revoked !== undefined && asList(values).some((value) => revoked.has(textOf(value)));
-  });
+function hasStamp(stamps: TaskRequest['stamps'], isWanted: (key: string) => boolean): boolean {
+  return Object.entries(stamps).some(([header, values]) =>
+    asList(values).some((value) => isWanted(stampKey(header, textOf(value)))),
+  );
+}
+
+function stampKey(header: string, value: string): string {
+  return `${header.length}:${header}${value}`;
 }
 
 function asList(values: unknown): readonly unknown[] {

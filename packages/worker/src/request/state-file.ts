@@ -27,6 +27,7 @@ export class StateFile {
   /** Saves that are under way. */
   #saving = 0;
   #isClosed = false;
+  #unwatch: (() => void) | undefined;
 
   constructor(path: string, revokes: Revokes, clock: Clock, logger: Logger) {
     if (path === '') throw new ConfigError('The state file has an empty name. Expected a path: --statedb worker.state');
@@ -40,12 +41,12 @@ export class StateFile {
   open(): void {
     const contents = this.#read();
     if (contents !== undefined) this.#revokes.load(contents);
-    this.#revokes.onChange = () => this.#saveSoon();
+    this.#unwatch = this.#revokes.watch(() => this.#saveSoon());
   }
 
   /** Writes what is left to write, at once: there may be no later. */
   close(): void {
-    this.#revokes.onChange = () => {};
+    this.#unwatch?.();
     this.#isClosed = true;
     // Whoever closes may not wait for a save that is under way.
     if (this.#cancel === undefined && this.#saving === 0) return;

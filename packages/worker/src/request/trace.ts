@@ -25,7 +25,7 @@ import type { Clock } from '../clock.ts';
 import { canLog } from '../log.ts';
 import type { ResultWriter, Written } from '../results/result-writer.ts';
 import { describeState } from '../results/task-state.ts';
-import type { Attempt, AttemptEnds } from './attempt.ts';
+import type { Attempt, AttemptEvents } from './attempt.ts';
 import type { HookCall } from './hooks.ts';
 import type { ContextHost, Replacement, RunContext } from './context.ts';
 import { isAbort, isControl, judgeError } from './matchers.ts';
@@ -65,7 +65,7 @@ const RUNTIME_DIGITS = 6;
  * successors published, result stored, handlers called, message settled. Whoever dies between two of them leaves the
  * message in the broker. Source: celery/app/trace.py.
  */
-export class Tracer implements AttemptEnds, ContextHost {
+export class Tracer implements AttemptEvents, ContextHost {
   readonly nodeName: string;
   readonly logger: Logger;
   readonly #app: Lovage;
@@ -112,10 +112,10 @@ export class Tracer implements AttemptEnds, ContextHost {
     this.#onEnd = onEnd;
   }
 
-  /** Notes that the task has begun, where that is asked for. */
-  started(attempt: Attempt): void {
+  /** Notes that the task has begun, and in which process, where that is asked for. */
+  started(attempt: Attempt, pid: number): void {
     if (!attempt.task.options.trackStarted || this.#isIgnored(attempt) || this.#results === undefined) return;
-    const meta = { pid: process.pid, hostname: this.nodeName };
+    const meta = { pid, hostname: this.nodeName };
     // A task is not run again because its STARTED could not be kept; the writer has logged why.
     this.storeState(attempt.context, 'STARTED', meta).catch(() => {});
   }
@@ -126,7 +126,8 @@ export class Tracer implements AttemptEnds, ContextHost {
     if (results === undefined || attempt === undefined || attempt.isOver || attempt.isFenced) return Promise.resolve();
     const writing = this.#write(results, attempt, this.#state(attempt, state, meta, null));
     const before = context.writes;
-    context.writes = Promise.allSettled(before === undefined ? [writing] : [before, writing]);
+    // Without their outcomes, or each would keep all those before it for as long as the task runs.
+    context.writes = Promise.allSettled(before === undefined ? [writing] : [before, writing]).then(() => undefined);
     return writing;
   }
 

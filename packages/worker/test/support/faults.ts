@@ -93,24 +93,42 @@ export function faultyTransport(): { readonly transport: Transport; readonly fau
   };
 }
 
+/** The memory transport without its delays: messages that wait for their time are held by workers. */
+export const undelayingTransport: Transport = {
+  schemes: memoryTransport.schemes,
+  async connect(url, options) {
+    const connection = await memoryTransport.connect(url, options);
+    const capabilities = { ...connection.capabilities, maxDelayMs: 0 };
+    return changed(connection, { capabilities });
+  },
+};
+
 /** The memory store; each write waits for `allow`. */
 export function gatedBackend(allow: () => Promise<void>): Backend {
+  return changedBackend((store) => ({
+    store: async (...args) => {
+      await allow();
+      await store.store(...args);
+    },
+  }));
+}
+
+/** The memory store, with parts of it in another way. */
+export function changedBackend(change: (store: ResultBackend) => Partial<ResultBackend>): Backend {
   return {
     schemes: memoryBackend.schemes,
     async open(url, options) {
       const store = await memoryBackend.open(url, options);
-      return new Proxy(store, {
-        get(target, key): unknown {
-          if (key === 'store') {
-            return async (...args: Parameters<ResultBackend['store']>) => {
-              await allow();
-              await target.store(...args);
-            };
-          }
-          const value: unknown = Reflect.get(target, key, target);
-          return typeof value === 'function' ? (value as (...args: unknown[]) => unknown).bind(target) : value;
-        },
-      });
+      return changed(store, change(store));
     },
   };
+}
+
+function changed<T extends object>(whole: T, parts: Partial<T>): T {
+  return new Proxy(whole, {
+    get(target, key): unknown {
+      const value: unknown = Reflect.get(key in parts ? parts : target, key);
+      return typeof value === 'function' ? (value as (...args: unknown[]) => unknown).bind(target) : value;
+    },
+  });
 }

@@ -12,6 +12,12 @@ export const app = new Lovage('pools', {
 const note = (line) => appendFileSync(process.env.POOLS_NOTES, `${line}\n`);
 
 app.task('where', () => `${process.pid}/${threadId}`);
+// Ends when it can read of its own start.
+app.task('tracked', { trackStarted: true, bind: true }, async (task) => {
+  const own = app.asyncResult(task.request.id);
+  while ((await own.state()) !== 'STARTED') await sleep(10);
+  return { ...(await own.info()), here: process.pid };
+});
 app.task('sleep', { bind: true }, async (task, ms) => {
   note(`sleeping ${process.pid}`);
   await sleep(ms, undefined, { signal: task.signal });

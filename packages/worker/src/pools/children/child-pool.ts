@@ -135,6 +135,7 @@ export class ChildPool implements Pool, ChildOwner {
     this.#running.set(job, child);
     if (job.softLimitMs !== undefined || job.hardLimitMs !== undefined) this.#limit(child, job);
     child.run(job, message);
+    job.started(this.pidOf(job));
     if (maxTasksPerChild !== undefined && child.jobs >= maxTasksPerChild) {
       // Its successor starts while it does its last job.
       child.isRetiring = true;

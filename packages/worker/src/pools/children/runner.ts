@@ -149,23 +149,11 @@ export class Runner implements ContextHost<ContextWork> {
       this.#post({ kind: 'threw', job: message.job, thrown, children: [], memoryKiB: undefined });
       return;
     }
-    let value: unknown;
-    let pending: Promise<unknown> | undefined;
-    try {
-      value = currentTask.run(job.context, runTask, job);
-      if (isThenable(value)) pending = Promise.resolve(value);
-    } catch (error) {
-      this.#threw(job, error);
-      return;
-    }
-    if (pending !== undefined) {
-      pending.then(
-        (result) => this.#returned(job, result),
-        (error: unknown) => this.#threw(job, error),
-      );
-    } else {
-      this.#returned(job, value);
-    }
+    runTask(
+      job,
+      (value) => this.#returned(job, value),
+      (error) => this.#threw(job, error),
+    );
   }
 
   /** Throws for what cannot be run here. */
@@ -339,8 +327,4 @@ function heldKiB(): number {
   if (isMainThread) return Math.round(process.memoryUsage.rss() / 1024);
   const { total_physical_size: heap, external_memory: external } = getHeapStatistics();
   return Math.round((heap + external) / 1024);
-}
-
-function isThenable(value: unknown): boolean {
-  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';
 }
