@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { onTestFinished } from 'vitest';
+import { expect, onTestFinished } from 'vitest';
 import { Lovage, type LogFields, type Logger, type LovageOptions } from '@lovage/core';
 import { memoryBackend, memoryTransport } from '@lovage/core/memory';
 import type { TaskMeta } from '@lovage/core/protocol';
@@ -121,6 +121,15 @@ export function openBench(options?: LovageOptions): Bench {
 
 function isFinal({ status }: TaskMeta): boolean {
   return status === 'SUCCESS' || status === 'FAILURE' || status === 'REVOKED';
+}
+
+/** A stored failure of this type; what is left out may be anything. */
+export function exception(type: string, message?: unknown[], module?: string): unknown {
+  return expect.objectContaining({
+    exc_type: type,
+    ...(message === undefined ? {} : { exc_message: message }),
+    ...(module === undefined ? {} : { exc_module: module }),
+  });
 }
 
 /** Asks again each turn of the event loop until there is an answer. */
