@@ -16,15 +16,13 @@ import type { Connection, ConnectionSupervisor } from '@lovage/core/transport';
 import { systemClock, type Clock } from './clock.ts';
 import { Cluster, HEARTBEAT_SECONDS } from './cluster.ts';
 import { Consumption } from './consumer/consumption.ts';
-import { Dispatcher } from './consumer/dispatcher.ts';
 import { PrefetchWindow } from './consumer/prefetch.ts';
 import { parseRateLimit } from './consumer/rate-limit.ts';
-import { DeadLetters } from './dead-letters.ts';
+import { Engine } from './engine.ts';
 import { Grace, within } from './grace.ts';
-import { AsyncPool } from './pools/async-pool.ts';
-import { ChildPool } from './pools/children/child-pool.ts';
 import { isInChild } from './pools/children/in-child.ts';
 import { Autoscaler, checkRange, type AutoscaleRange } from './pools/autoscaler.ts';
+import { openPool } from './pools/open-pool.ts';
 import type { Pool, PoolInfo } from './pools/pool.ts';
 import { Watchdog } from './pools/watchdog.ts';
 import { guardProcess } from './process-guard.ts';
@@ -34,18 +32,12 @@ import type { Attempt } from './request/attempt.ts';
 import { hasStampOf, Revokes, type StampedHeaders } from './request/revokes.ts';
 import { StateFile } from './request/state-file.ts';
 import { TimeLimits, type LimitChange } from './request/time-limits.ts';
-import { Tracer } from './request/trace.ts';
 import type { Work } from './request/work.ts';
-import { Workflow } from './request/workflow.ts';
-import { ResultWriter } from './results/result-writer.ts';
 import {
   checkOptionNames,
   checkSlots,
   concurrencyOf,
-  locateApp,
   namePool,
-  positive,
-  type PoolName,
   type StopKind,
   type StopOptions,
   type TerminateOptions,
@@ -112,10 +104,7 @@ export class Worker implements AsyncDisposable {
   readonly #isReady = deferred();
   readonly #isDone = deferred();
   #state: WorkerState = 'new';
-  #dispatcher: Dispatcher | undefined;
-  #results: ResultWriter | undefined;
-  /** What a store or broker that is away keeps from happening is given up. */
-  #isTryingOver = false;
+  #engine: Engine | undefined;
   #supervisor: ConnectionSupervisor | undefined;
   #unguard: (() => void) | undefined;
   #endPublishing: (() => void) | undefined;
@@ -137,8 +126,13 @@ export class Worker implements AsyncDisposable {
     this.nodeName = options.nodeName ?? `celery@${hostname()}`;
     const poolName = namePool(options.pool ?? settings.workerPool);
     const range = options.autoscale === undefined ? undefined : checkRange(options.autoscale);
-    this.pool = this.#makePool(poolName, range?.min ?? concurrencyOf(poolName, options, settings));
-    this.pool.onRoom = () => this.#dispatcher?.pump();
+    this.pool = openPool(poolName, range?.min ?? concurrencyOf(poolName, options, settings), options, {
+      settings,
+      nodeName: this.nodeName,
+      clock: this.#clock,
+      logger: this.#logger,
+    });
+    this.pool.onRoom = () => this.#engine?.dispatcher.pump();
     const multiplier = options.prefetchMultiplier ?? settings.workerPrefetchMultiplier;
     if (!(multiplier >= 0)) {
       throw new ConfigError(`The prefetch multiplier ${String(multiplier)} is not one. Expected 0 (no limit) or more.`);
@@ -147,7 +141,7 @@ export class Worker implements AsyncDisposable {
     if (range !== undefined) {
       checkSlots(poolName, range.max);
       if (poolName === 'solo') throw new UnsupportedError('The pool "solo" has one slot: it cannot be autoscaled.');
-      this.#autoscaler = new Autoscaler(this.pool, range, this.#clock, () => this.#dispatcher?.load ?? 0);
+      this.#autoscaler = new Autoscaler(this.pool, range, this.#clock, () => this.#engine?.dispatcher.load ?? 0);
     }
     this.#window = new PrefetchWindow(
       { base: this.#prefetchBase(), slots: this.#mostSlots },
@@ -195,17 +189,17 @@ export class Worker implements AsyncDisposable {
 
   /** Tasks that run, or ended and are not settled yet. */
   get active(): readonly WorkInfo[] {
-    return [...(this.#dispatcher?.attempts ?? [])].map(({ work }) => describeWork(work));
+    return [...(this.#engine?.dispatcher.attempts ?? [])].map(({ work }) => describeWork(work));
   }
 
   /** Tasks that could run and wait for a slot. */
   get reserved(): readonly WorkInfo[] {
-    return this.#dispatcher?.reserved.map(describeWork) ?? [];
+    return this.#engine?.dispatcher.reserved.map(describeWork) ?? [];
   }
 
   /** Tasks that wait for their time. */
   get scheduled(): readonly WorkInfo[] {
-    return this.#dispatcher?.scheduled.map(describeWork) ?? [];
+    return this.#engine?.dispatcher.scheduled.map(describeWork) ?? [];
   }
 
   /**
@@ -291,7 +285,7 @@ export class Worker implements AsyncDisposable {
     if (this.app.tasks.get(task) === undefined) throw new NotRegistered(task);
     parseRateLimit(limit);
     this.#rates.set(task, limit);
-    this.#dispatcher?.setRateLimit(task, limit);
+    this.#engine?.dispatcher.setRateLimit(task, limit);
   }
 
   /** The limit that holds now: the one set last, else the task's own. null: none. */
@@ -322,7 +316,7 @@ export class Worker implements AsyncDisposable {
 
   /** Tasks started since the start. */
   get processed(): number {
-    return this.#dispatcher?.processed ?? 0;
+    return this.#engine?.dispatcher.processed ?? 0;
   }
 
   /** Other workers that were heard of lately. */
@@ -390,27 +384,8 @@ export class Worker implements AsyncDisposable {
     return this.pool.name === 'async' || this.pool.name === 'solo';
   }
 
-  #makePool(name: PoolName, concurrency: number): Pool {
-    if (name === 'solo') return new AsyncPool(1, this.#clock, 'solo');
-    if (name === 'async') return new AsyncPool(concurrency, this.#clock);
-    const { settings } = this.app;
-    const { appModule, maxTasksPerChild, maxMemoryPerChild } = this.#options;
-    return new ChildPool({
-      kind: name,
-      concurrency,
-      app: locateApp(appModule, name),
-      nodeName: this.nodeName,
-      clock: this.#clock,
-      logger: this.#logger,
-      maxTasksPerChild: positive('maxTasksPerChild', maxTasksPerChild ?? settings.workerMaxTasksPerChild),
-      maxMemoryKiB: positive('maxMemoryPerChild', maxMemoryPerChild ?? settings.workerMaxMemoryPerChild),
-      aliveTimeoutMs: settings.workerProcAliveTimeout * 1000,
-      limits: [settings.taskSoftTimeLimit ?? 0, settings.taskTimeLimit ?? 0],
-    });
-  }
-
   #terminate(test: (request: Attempt['work']['request']) => boolean, signal: NodeJS.Signals = 'SIGTERM'): string[] {
-    const dispatcher = this.#dispatcher;
+    const dispatcher = this.#engine?.dispatcher;
     const found = dispatcher?.terminate(test, signal) ?? [];
     const isOurs = ({ interruption }: Attempt): boolean => interruption === 'terminated';
     const end = (): void => dispatcher?.abandon(found.filter(isOurs), signal);
@@ -464,62 +439,24 @@ export class Worker implements AsyncDisposable {
     // Bodies are decoded in the middle of a turn, so what decoding needs is there before the first message.
     await app.serializers.loadAccepted();
     if (this.#state !== 'running') return;
-    const deadlineMs = this.#options.resultDeadlineMs ?? 60_000;
-    if (keepsResults) {
-      this.#results = new ResultWriter({
-        open: () => app.requireBackend('store results'),
-        clock: this.#clock,
-        random: this.#random,
-        logger: this.#logger,
-        deadlineMs,
-      });
-    }
-    const workflow = new Workflow({
-      app,
-      clock: this.#clock,
-      logger: this.#logger,
-      deadlineMs,
-      isStopped: () => this.#isTryingOver,
-    });
-    const dispatcher = new Dispatcher({
+    const engine = new Engine({
       app,
       nodeName: this.nodeName,
       pool: this.pool,
       clock: this.#clock,
-      logger: this.#logger,
-      results: this.#results,
-      deadLetters: new DeadLetters({
-        queueFor: (queue) => app.queues.deadLetterOf(queue),
-        nodeName: this.nodeName,
-        clock: this.#clock,
-        logger: this.#logger,
-      }),
-      revoked: this.#revoked,
-      observers: this.#observers,
-      workflow,
-      limits: this.#limits,
-      onLoad: () => this.#autoscaler?.look(),
-      window: this.#window,
-      unknownTaskRetries: this.#options.unknownTaskRetries ?? this.app.settings.workerUnknownTaskRetries,
-    });
-    const tracer = new Tracer({
-      app,
-      nodeName: this.nodeName,
-      clock: this.#clock,
       random: this.#random,
       logger: this.#logger,
-      results: this.#results,
-      workflow,
+      window: this.#window,
       observers: this.#observers,
-      fate: this.pool.fate,
-      callHook: (attempt, call, value) => this.pool.hook(attempt, call, value),
-      onFunctionEnd: () => dispatcher.functionEnded(),
-      mayLinger: () => dispatcher.hasRoom,
-      onEnd: (attempt, ending) => dispatcher.ended(attempt, ending),
+      revoked: this.#revoked,
+      limits: this.#limits,
+      keepsResults,
+      deadlineMs: this.#options.resultDeadlineMs ?? 60_000,
+      unknownTaskRetries: this.#options.unknownTaskRetries ?? app.settings.workerUnknownTaskRetries,
+      onLoad: () => this.#autoscaler?.look(),
     });
-    dispatcher.attach(tracer);
-    for (const [task, limit] of this.#rates) dispatcher.setRateLimit(task, limit);
-    this.#dispatcher = dispatcher;
+    for (const [task, limit] of this.#rates) engine.dispatcher.setRateLimit(task, limit);
+    this.#engine = engine;
     const stateDb = this.#options.stateDb ?? app.settings.workerStateDb;
     if (stateDb !== undefined) {
       this.#stateFile = new StateFile(stateDb, this.#revoked, this.#clock, this.#logger);
@@ -528,14 +465,7 @@ export class Worker implements AsyncDisposable {
     const watchdogMs = this.#options.watchdogMs ?? WATCHDOG_MS;
     if (this.#runsHere && watchdogMs > 0) this.#watchdog = new Watchdog(this.#logger, watchdogMs);
     if (this.#options.guardProcess !== false) {
-      this.#unguard = guardProcess(this.#logger, (context, error) => {
-        if (context.host !== tracer) return 'foreign';
-        const { attempt } = context.work;
-        if (attempt === undefined || attempt.context !== context || attempt.isOver) return 'over';
-        this.pool.abandon(attempt);
-        attempt.threw(error);
-        return 'failed';
-      });
+      this.#unguard = guardProcess(this.#logger, (context, error) => engine.blame(context, error));
     }
   }
 
@@ -580,7 +510,7 @@ export class Worker implements AsyncDisposable {
       heartbeatInterval: interval,
       heart: () => ({
         active: this.pool.busy,
-        processed: this.#dispatcher?.processed ?? 0,
+        processed: this.#engine?.dispatcher.processed ?? 0,
       }),
       onHeartbeat: () => app.signals.emit('heartbeatSent', () => ({ worker: this })),
       host: {
@@ -589,7 +519,7 @@ export class Worker implements AsyncDisposable {
         clock,
         logger,
         startedAt: clock.monotonic(),
-        dispatcher: () => this.#dispatcher,
+        dispatcher: () => this.#engine?.dispatcher,
         queues: () => this.#consumption.queues,
         addQueue: (queue) => this.addConsumer(queue),
         cancelQueue: (name) => this.cancelConsumer(name),
@@ -617,9 +547,8 @@ export class Worker implements AsyncDisposable {
 
   /** Runs for each new connection; it is handed out when this resolves. */
   async #consume(connection: Connection): Promise<void> {
-    const dispatcher = this.#dispatcher as Dispatcher;
     if (this.#state !== 'running') return;
-    const session = this.#consumption.open(connection, dispatcher);
+    const session = this.#consumption.open(connection, (this.#engine as Engine).dispatcher);
     const url = this.#supervisor?.status.url ?? '';
     await this.#cluster.prepare(connection, url);
     if (!this.#isRunning) return;
@@ -655,19 +584,23 @@ export class Worker implements AsyncDisposable {
   }
 
   async #stop(): Promise<void> {
-    const dispatcher = this.#dispatcher;
+    const engine = this.#engine;
     const { session } = this.#consumption;
     if (this.#state !== 'closed') this.#state = 'draining';
-    this.#logger.info({ node: this.nodeName }, `${this.nodeName} stops: ${dispatcher?.attempts.size ?? 0} tasks run`);
+    this.#logger.info(
+      { node: this.nodeName },
+      `${this.nodeName} stops: ${engine?.dispatcher.attempts.size ?? 0} tasks run`,
+    );
     this.#cluster.leave();
     // A half-open link answers nothing: neither of these is waited for beyond its deadline.
     const cancelled = session?.consumer?.cancel() ?? Promise.resolve();
     cancelled.catch(() => {});
-    if (dispatcher !== undefined) {
+    if (engine !== undefined) {
+      const { dispatcher } = engine;
       dispatcher.returnUnstarted();
       await this.#grace.until(dispatcher.idle());
       this.#state = 'returning';
-      await this.#return(dispatcher);
+      await this.#return(engine);
     }
     this.#state = 'returning';
     const flushed = session?.isLive === true ? session.settler.drained() : Promise.resolve();
@@ -692,7 +625,8 @@ export class Worker implements AsyncDisposable {
   }
 
   /** Gives back what has not ended: tasks may react to their signal first, stores and brokers get what is left. */
-  async #return(dispatcher: Dispatcher): Promise<void> {
+  async #return(engine: Engine): Promise<void> {
+    const { dispatcher } = engine;
     const end = this.#clock.monotonic() + RETURNING_MS;
     if (dispatcher.attempts.size > 0) {
       dispatcher.interruptAll(new WorkerLostError('The worker stops and the task has not ended within its grace.'));
@@ -700,10 +634,7 @@ export class Worker implements AsyncDisposable {
       dispatcher.abandon([...dispatcher.attempts]);
     }
     await within(this.#clock, dispatcher.idle(), end - this.#clock.monotonic());
-    // Retryable: somebody else will have the message, and the task has not failed.
-    this.#isTryingOver = true;
-    this.#results?.stop(new ClosedError('The worker stopped before the result was stored.', { retryable: true }));
-    dispatcher.returnEnding();
+    engine.giveUp();
   }
 }
 
