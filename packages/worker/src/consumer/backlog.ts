@@ -46,9 +46,6 @@ export class Backlog {
   readonly #paused: DeadlineHeap<Held>;
   readonly #limiter: RateLimiter<Work>;
   readonly #limitsRates: boolean;
-  #sifting: Promise<void> | undefined;
-  /** What the next sifting looks for. */
-  #wanted: ((work: Work) => boolean) | undefined;
 
   constructor(options: BacklogOptions) {
     this.#options = options;
@@ -130,16 +127,21 @@ export class Backlog {
     ];
   }
 
-  /**
-   * Takes out what `test` holds for and hands it to `found`, a few at a time: those that wait have to be read. Asked again
-   * meanwhile, it looks at all of them once more, with the last `test`. Resolves when it is through.
-   */
-  sift(test: (work: Work) => boolean, found: (work: Work) => void): Promise<void> {
+  /** Takes out what `test` holds for and hands it to `found`, a few at a time: those that wait have to be read. */
+  async sift(test: (work: Work) => boolean, found: (work: Work) => void): Promise<void> {
     for (const work of [...this.#ready.extract(test), ...this.#limiter.extract(test)]) found(work);
-    this.#wanted = test;
-    return (this.#sifting ??= this.#siftHeld(found).finally(() => {
-      this.#sifting = undefined;
-    }));
+    const { clock } = this.#options;
+    let begin = clock.monotonic();
+    for (const heap of [this.#held, this.#paused]) {
+      for (const entry of heap.entries()) {
+        if (clock.monotonic() - begin > TURN_MS) {
+          await new Promise<void>((resolve) => setImmediate(resolve));
+          begin = clock.monotonic();
+        }
+        const work = this.#readable(entry);
+        if (work !== undefined && test(work) && heap.remove(entry)) found(work);
+      }
+    }
   }
 
   /** What waits for its turn follows the new rate at once. Throws `ConfigError` for what is no limit. */
@@ -150,24 +152,6 @@ export class Backlog {
   /** Nothing is released any more. */
   close(): void {
     this.#limiter.close();
-  }
-
-  async #siftHeld(found: (work: Work) => void): Promise<void> {
-    const { clock } = this.#options;
-    for (let test = this.#wanted; test !== undefined; test = this.#wanted) {
-      this.#wanted = undefined;
-      let begin = clock.monotonic();
-      for (const heap of [this.#held, this.#paused]) {
-        for (const entry of heap.entries()) {
-          if (clock.monotonic() - begin > TURN_MS) {
-            await new Promise<void>((resolve) => setImmediate(resolve));
-            begin = clock.monotonic();
-          }
-          const work = this.#readable(entry);
-          if (work !== undefined && test(work) && heap.remove(entry)) found(work);
-        }
-      }
-    }
   }
 
   /** undefined: gone meanwhile, or nothing that can be told apart. */

@@ -24,7 +24,7 @@ export class Revokes {
   readonly #addedAt = new Map<string, number>();
   /** By {@link stampKey}, the oldest first. */
   readonly #stamps = new Map<string, readonly [header: string, value: string]>();
-  readonly #watchers = new Set<() => void>();
+  readonly #watchers = new Set<(isNew: boolean) => void>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -34,8 +34,8 @@ export class Revokes {
     return this.#addedAt.size === 0 && this.#stamps.size === 0;
   }
 
-  /** `added` is called when something was, until the returned function is. */
-  watch(added: () => void): () => void {
+  /** `added` is called when something was, until the returned function is. `isNew`: it was not known before. */
+  watch(added: (isNew: boolean) => void): () => void {
     this.#watchers.add(added);
     return () => void this.#watchers.delete(added);
   }
@@ -45,17 +45,19 @@ export class Revokes {
   }
 
   add(id: string): void {
+    const isNew = !this.has(id);
     this.#put(id, this.#clock.monotonic());
-    this.#added();
+    this.#added(isNew);
   }
 
   /** Tasks with one of these stamps. */
   addStamps(headers: StampedHeaders): void {
+    let isNew = false;
     for (const [header, values] of Object.entries(headers)) {
       for (const value of asList(values).map(textOf)) {
         const key = stampKey(header, value);
         // Deleting first keeps the map in order of age.
-        this.#stamps.delete(key);
+        if (!this.#stamps.delete(key)) isNew = true;
         this.#stamps.set(key, [header, value]);
       }
     }
@@ -63,7 +65,7 @@ export class Revokes {
       if (this.#stamps.size <= MOST) break;
       this.#stamps.delete(oldest);
     }
-    this.#added();
+    this.#added(isNew);
   }
 
   has(id: string): boolean {
@@ -100,11 +102,12 @@ export class Revokes {
     const shift = this.#clock.now() - this.#clock.monotonic();
     const now = this.#clock.monotonic();
     for (const [id, at] of ids) this.#put(id, Math.min(now, at - shift));
+    if (ids.length > 0) this.#added(true);
     this.addStamps(stamps);
   }
 
-  #added(): void {
-    for (const added of this.#watchers) added();
+  #added(isNew: boolean): void {
+    for (const added of this.#watchers) added(isNew);
   }
 
   #put(id: string, at: number): void {
