@@ -1,8 +1,5 @@
-import { ConfigError, TransportNotFoundError } from '../errors.ts';
-import { importInstalled } from '../internal/installed-package.ts';
-import { nearestName } from '../internal/nearest-name.ts';
+import { resolveHandler, type HandlerKind } from '../internal/scheme-handler.ts';
 import { memoryBackend } from '../memory/memory-backend.ts';
-import { findHandler, hasSchemes, listOf, schemeIn } from '../transport/resolve.ts';
 import type { BackendUrl } from '../transport/url.ts';
 import type { Backend } from './contract.ts';
 
@@ -47,42 +44,19 @@ export interface ResolveBackendOptions {
  * The result store for a URL: one of those given, `cache+memory`, or the value that the scheme's package exports.
  * Rejects with `TransportNotFoundError`, which says what to install or which scheme may have been meant.
  */
-export async function resolveBackend(
-  url: Pick<BackendUrl, 'scheme'>,
-  { backends = [], from, fallbacks }: ResolveBackendOptions = {},
+export function resolveBackend(
+  { scheme }: Pick<BackendUrl, 'scheme'>,
+  { backends: given = [], from, fallbacks }: ResolveBackendOptions = {},
 ): Promise<Backend> {
-  const { scheme } = url;
-  const given = findHandler([...backends, memoryBackend], scheme);
-  if (given !== undefined) return given;
-  const known = schemeIn(PACKAGES, scheme);
-  if (known === undefined) {
-    const schemes = [...backends, memoryBackend].flatMap((backend) => backend.schemes);
-    const all = [...new Set([...schemes, ...PACKAGES.keys()])];
-    throw new TransportNotFoundError(
-      `No result store handles "${scheme}://".${nearestName(scheme, all)} Expected one of: ${listOf(schemes, PACKAGES)}. For another store pass its backend in "backends".`,
-      { facts: { scheme } },
-    );
-  }
-  const name = PACKAGES.get(known) as string;
-  const exported = await importInstalled(name, from, fallbacks);
-  if (exported === undefined) {
-    throw new TransportNotFoundError(
-      `No result store handles "${scheme}://". Run "npm install ${name}" or pass the backend in "backends".`,
-      { facts: { scheme, package: name } },
-    );
-  }
-  const backend = findHandler(Object.values(exported).filter(isBackend), scheme);
-  if (backend === undefined) {
-    throw new ConfigError(
-      `The installed ${name} does not handle "${scheme}://". Install the version that belongs to this @lovage/core.`,
-      {
-        facts: { scheme, package: name },
-      },
-    );
-  }
-  return backend;
+  return resolveHandler(scheme, KIND, { given, from, fallbacks });
 }
 
-function isBackend(value: unknown): value is Backend {
-  return hasSchemes(value) && typeof (value as Partial<Backend>).open === 'function';
-}
+const KIND: HandlerKind<Backend> = {
+  what: 'result store',
+  place: 'store',
+  value: 'backend',
+  option: 'backends',
+  packages: PACKAGES,
+  builtIn: memoryBackend,
+  is: (value): value is Backend => typeof (value as Partial<Backend>).open === 'function',
+};

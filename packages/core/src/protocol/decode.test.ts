@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { isLovageError } from '../errors.ts';
+import { codeOf } from '../../test/support/code-of.ts';
 import { SerializerRegistry } from '../serialization/registry.ts';
 import type { Message } from '../transport/message.ts';
 import { decodeTaskBody, decodeTaskHeaders } from './decode.ts';
@@ -28,15 +28,6 @@ function decode(given: Message): {
 } {
   const request = decodeTaskHeaders(given, registry);
   return { request, body: decodeTaskBody(given, registry) };
-}
-
-function codeOf(work: () => unknown): unknown {
-  try {
-    work();
-  } catch (error) {
-    return isLovageError(error) ? error.code : error;
-  }
-  return 'nothing was thrown';
 }
 
 describe('protocol 2', () => {

@@ -1,6 +1,7 @@
 import type { SerializerRegistry } from '../serialization/registry.ts';
 import type { Message } from '../transport/message.ts';
 import type { Exchange, Topology } from '../transport/topology.ts';
+import { listenerQueue } from './listener-queue.ts';
 
 /** How events are set up. Times are seconds, null: none. */
 export interface EventSettings {
@@ -51,18 +52,7 @@ export function eventQueueTopology(
   return {
     queue,
     exchanges: [exchange],
-    queues: [
-      {
-        name: queue,
-        durable,
-        exclusive,
-        autoDelete: !durable,
-        arguments: {
-          ...(expires === null ? {} : { 'x-expires': Math.trunc(expires * 1000) }),
-          ...(ttl === null ? {} : { 'x-message-ttl': Math.trunc(ttl * 1000) }),
-        },
-      },
-    ],
+    queues: [listenerQueue(queue, { durable, exclusive, expires, ttl })],
     bindings: [{ queue, exchange: exchange.name, routingKey }],
   };
 }

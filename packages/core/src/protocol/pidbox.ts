@@ -3,6 +3,7 @@ import { InvalidMessageError } from '../errors.ts';
 import type { SerializerRegistry } from '../serialization/registry.ts';
 import type { Message } from '../transport/message.ts';
 import type { Exchange, Queue, Topology } from '../transport/topology.ts';
+import { listenerQueue } from './listener-queue.ts';
 
 /** How remote control is set up. Times are seconds, null: none. */
 export interface PidboxSettings {
@@ -67,18 +68,12 @@ export function replyTopology(oid: string, settings: PidboxSettings): Topology &
 }
 
 function queueOf(name: string, settings: PidboxSettings): Queue {
-  const { controlQueueDurable: durable, controlQueueExclusive: exclusive } = settings;
-  const { controlQueueExpires: expires, controlQueueTtl: ttl } = settings;
-  return {
-    name,
-    durable,
-    exclusive,
-    autoDelete: !durable,
-    arguments: {
-      ...(expires === null ? {} : { 'x-expires': Math.trunc(expires * 1000) }),
-      ...(ttl === null ? {} : { 'x-message-ttl': Math.trunc(ttl * 1000) }),
-    },
-  };
+  return listenerQueue(name, {
+    durable: settings.controlQueueDurable,
+    exclusive: settings.controlQueueExclusive,
+    expires: settings.controlQueueExpires,
+    ttl: settings.controlQueueTtl,
+  });
 }
 
 export interface CommandFacts {

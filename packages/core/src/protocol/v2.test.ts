@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { codeOf } from '../../test/support/code-of.ts';
 import type { SignatureDict } from '../canvas/signature-dict.ts';
-import { isLovageError } from '../errors.ts';
 import { SerializerRegistry } from '../serialization/registry.ts';
 import { decodeTaskBody, decodeTaskHeaders } from './decode.ts';
 import { encodeTask, type TaskDraft } from './v2.ts';
@@ -45,15 +45,6 @@ const FULL: TaskDraft = {
   chain: [signature('next', { options: { task_id: 'n1' }, immutable: true })],
   chord: signature('body'),
 };
-
-function codeOf(work: () => unknown): unknown {
-  try {
-    work();
-  } catch (error) {
-    return isLovageError(error) ? error.code : error;
-  }
-  return 'nothing was thrown';
-}
 
 describe('encodeTask', () => {
   test.each([

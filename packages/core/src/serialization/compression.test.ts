@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { isLovageError } from '../errors.ts';
+import { codeOf } from '../../test/support/code-of.ts';
 import { compress, decompress, isCompressionLoaded, loadCompression } from './compression.ts';
 
 const TEXT = '[[2, 3], {}, {"callbacks": null}]';
@@ -17,15 +17,6 @@ const FOREIGN: readonly (readonly [alias: string, type: string, bytes: string])[
   ['brotli', 'application/x-brotli', 'CxCAW1syLCAzXSwge30sIHsiY2FsbGJhY2tzIjogbnVsbH1dAw=='],
   ['zstd', 'application/zstd', 'KLUv/SQhCQEAW1syLCAzXSwge30sIHsiY2FsbGJhY2tzIjogbnVsbH1d/jOgIQ=='],
 ];
-
-function codeOf(work: () => unknown): unknown {
-  try {
-    work();
-  } catch (error) {
-    return isLovageError(error) ? error.code : error;
-  }
-  return 'nothing was thrown';
-}
 
 beforeAll(async () => {
   await Promise.all(['zstd', 'bzip2'].map((name) => loadCompression(name)));

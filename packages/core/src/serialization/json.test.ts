@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { isLovageError } from '../errors.ts';
+import { codeOf } from '../../test/support/code-of.ts';
 import { decodeJson, encodeJson } from './json.ts';
 import { Decimal, PlainDate, PlainTime, Uuid } from './python-values.ts';
 
@@ -12,15 +12,6 @@ const golden = JSON.parse(
   tagged: { type: string; json: string }[];
   plain: string[];
 };
-
-function codeOf(work: () => unknown): unknown {
-  try {
-    work();
-  } catch (error) {
-    return isLovageError(error) ? error.code : error;
-  }
-  return 'nothing was thrown';
-}
 
 function messageOf(work: () => unknown): string {
   try {

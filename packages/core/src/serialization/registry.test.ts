@@ -1,19 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import { isLovageError } from '../errors.ts';
+import { codeOf } from '../../test/support/code-of.ts';
 import type { Message } from '../transport/message.ts';
 import { SerializerRegistry } from './registry.ts';
 
 function message(contentType: string, body: Uint8Array | string, headers: Message['headers'] = {}): Message {
   return { body: Buffer.from(body as string), contentType, contentEncoding: 'utf-8', headers, properties: {} };
-}
-
-function codeOf(work: () => unknown): unknown {
-  try {
-    work();
-  } catch (error) {
-    return isLovageError(error) ? error.code : error;
-  }
-  return 'nothing was thrown';
 }
 
 const BODIES: Readonly<Record<string, string>> = {

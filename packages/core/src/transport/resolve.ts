@@ -1,6 +1,4 @@
-import { ConfigError, TransportNotFoundError } from '../errors.ts';
-import { importInstalled } from '../internal/installed-package.ts';
-import { nearestName } from '../internal/nearest-name.ts';
+import { resolveHandler, type HandlerKind } from '../internal/scheme-handler.ts';
 import { memoryTransport } from '../memory/memory-transport.ts';
 import type { Transport } from './contract.ts';
 import type { BrokerUrl } from './url.ts';
@@ -51,74 +49,19 @@ export interface ResolveTransportOptions {
  *
  * Rejects with `TransportNotFoundError`, which says what to install or which scheme may have been meant.
  */
-export async function resolveTransport(
-  url: Pick<BrokerUrl, 'scheme'>,
-  { transports = [], from, fallbacks }: ResolveTransportOptions = {},
+export function resolveTransport(
+  { scheme }: Pick<BrokerUrl, 'scheme'>,
+  { transports: given = [], from, fallbacks }: ResolveTransportOptions = {},
 ): Promise<Transport> {
-  const { scheme } = url;
-  const given = findHandler([...transports, memoryTransport], scheme);
-  if (given !== undefined) return given;
-  const known = schemeIn(PACKAGES, scheme);
-  if (known === undefined) {
-    const schemes = [...transports, memoryTransport].flatMap((transport) => transport.schemes);
-    const all = [...new Set([...schemes, ...PACKAGES.keys()])];
-    throw new TransportNotFoundError(
-      `No transport handles "${scheme}://".${nearestName(scheme, all)} Expected one of: ${listOf(schemes, PACKAGES)}. For another broker pass its transport in "transports".`,
-      { facts: { scheme } },
-    );
-  }
-  const name = PACKAGES.get(known) as string;
-  const exported = await importInstalled(name, from, fallbacks);
-  if (exported === undefined) {
-    throw new TransportNotFoundError(
-      `No transport handles "${scheme}://". Run "npm install ${name}" or pass the transport in "transports".`,
-      { facts: { scheme, package: name } },
-    );
-  }
-  const transport = findHandler(Object.values(exported).filter(isTransport), scheme);
-  if (transport === undefined) {
-    throw new ConfigError(
-      `The installed ${name} does not handle "${scheme}://". Install the version that belongs to this @lovage/core.`,
-      {
-        facts: { scheme, package: name },
-      },
-    );
-  }
-  return transport;
+  return resolveHandler(scheme, KIND, { given, from, fallbacks });
 }
 
-function isTransport(value: unknown): value is Transport {
-  return hasSchemes(value) && typeof (value as Partial<Transport>).connect === 'function';
-}
-
-/** Whether a value names the schemes that it handles, as transports and backends do. */
-export function hasSchemes(value: unknown): value is { readonly schemes: readonly string[] } {
-  return typeof value === 'object' && value !== null && Array.isArray((value as { schemes?: unknown }).schemes);
-}
-
-/** The first that handles the scheme, or the longest part of it that ends before a `+`. */
-export function findHandler<T extends { readonly schemes: readonly string[] }>(
-  handlers: readonly T[],
-  scheme: string,
-): T | undefined {
-  for (const part of partsOf(scheme)) {
-    const handler = handlers.find(({ schemes }) => schemes.includes(part));
-    if (handler !== undefined) return handler;
-  }
-  return undefined;
-}
-
-/** The same in a table. */
-export function schemeIn(table: ReadonlyMap<string, unknown>, scheme: string): string | undefined {
-  return partsOf(scheme).find((part) => table.has(part));
-}
-
-/** Every scheme once, those given first. */
-export function listOf(given: readonly string[], table: ReadonlyMap<string, unknown>): string {
-  return [...new Set([...given, ...table.keys()])].join(', ');
-}
-
-function partsOf(scheme: string): readonly string[] {
-  const words = scheme.split('+');
-  return words.map((_, index) => words.slice(0, words.length - index).join('+'));
-}
+const KIND: HandlerKind<Transport> = {
+  what: 'transport',
+  place: 'broker',
+  value: 'transport',
+  option: 'transports',
+  packages: PACKAGES,
+  builtIn: memoryTransport,
+  is: (value): value is Transport => typeof (value as Partial<Transport>).connect === 'function',
+};
