@@ -26,7 +26,7 @@ export { sharedTask } from './app/shared-task.ts';
 export { pickApp } from './app/pick-app.ts';
 export { currentTask } from './app/current-task.ts';
 export type { ApplyOptions, RetryPolicy, SignatureLike } from './app/option-names.ts';
-export { Producer, destinationOf } from './app/producer.ts';
+export { Producer } from './app/producer.ts';
 export type { Destination, PublishOptions } from './app/producer.ts';
 export { broadcastQueue, Queues, workerDirectQueue } from './app/queues.ts';
 export type { NamedQueueOptions, QueueDefinition, QueueOptions, QueueSelection, TaskQueues } from './app/queues.ts';

@@ -332,7 +332,7 @@ export function toSignatureDict(signature: SignatureLike): SignatureDict {
 }
 
 /** Under Kombu's names: `max_retries`, `interval_start`, `interval_step`, `interval_max`. */
-export function toWirePolicy(policy: RetryPolicy): Record<string, unknown> {
+function toWirePolicy(policy: RetryPolicy): Record<string, unknown> {
   return Object.fromEntries(Object.entries(policy).map(([name, value]) => [toSnakeCase(name), value]));
 }
 

@@ -470,7 +470,7 @@ function firstTask(fields: SignatureFields): SignatureFields {
 }
 
 /** The destination that a route leads to. */
-export function destinationOf({ exchange, routingKey, topologyKey, topology }: Route): Destination {
+function destinationOf({ exchange, routingKey, topologyKey, topology }: Route): Destination {
   return {
     exchange,
     routingKey,

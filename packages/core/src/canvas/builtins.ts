@@ -76,9 +76,6 @@ const OPTIONS: ReadonlyMap<string, TaskOptions> = new Map([
   ['celery.chord_unlock', { ignoreResult: true, maxRetries: null }],
 ]);
 
-/** Names of the tasks that every worker has. */
-export const BUILTIN_TASK_NAMES: readonly string[] = [...BUILTINS.keys()];
-
 /** The built-in task of this name; undefined: there is none. */
 export function builtinTask(app: Lovage, name: string): AnyTask | undefined {
   const run = BUILTINS.get(name);

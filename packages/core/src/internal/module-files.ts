@@ -63,7 +63,7 @@ export function compiledName(name: string): string | undefined {
   return undefined;
 }
 
-export function isFile(path: string): boolean {
+function isFile(path: string): boolean {
   return existsSync(path) && statSync(path).isFile();
 }
 

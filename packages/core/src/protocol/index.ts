@@ -1,17 +1,13 @@
-export { toSignatureDict } from '../app/option-names.ts';
 export type { SignatureDict } from '../canvas/signature-dict.ts';
-export { BUILTIN_TASK_NAMES } from '../canvas/builtins.ts';
 export { endUnrun, readsResults, returnChordPart } from '../canvas/chord-join.ts';
 export type { ReturnedPart } from '../canvas/chord-join.ts';
 export { callErrbacks } from '../canvas/errbacks.ts';
 export type { FailedTask } from '../canvas/errbacks.ts';
-export { groupOf, readFields, writeFields } from '../canvas/fields.ts';
+export { groupOf, readFields } from '../canvas/fields.ts';
 export { accumulated } from '../canvas/replacement.ts';
 export { matchesAny } from '../retry/matchers.ts';
 export { retryDelaySeconds } from '../retry/backoff.ts';
 export type { BackoffOptions } from '../retry/backoff.ts';
-export { publishRetryDelays } from '../retry/policy.ts';
-export type { RetrySchedule } from '../retry/policy.ts';
 export { decodeJson, decodeOwnJson, encodeJson } from '../serialization/json.ts';
 export { Decimal, PlainDate, PlainTime, Uuid } from '../serialization/python-values.ts';
 export { DEFAULT_LIMITS, SerializerRegistry } from '../serialization/registry.ts';

@@ -3,7 +3,7 @@ import { types } from 'node:util';
 import { Decimal, isTextValue, PlainDate, PlainTime } from '../serialization/python-values.ts';
 
 /** Celery's limit for arguments and results. Source: celery/app/amqp.py, argsrepr_maxsize. */
-export const REPR_LENGTH = 1024;
+const REPR_LENGTH = 1024;
 const MAX_LEVELS = 3;
 
 /** `argsrepr`: the arguments as Python shows a tuple. For people; nobody may parse it. */
