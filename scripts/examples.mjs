@@ -1,4 +1,4 @@
-// Runs every example as its README says, on servers of its own, and fails when one does.
+// Compiles every example and runs it as its README says, on servers of its own, and fails when one does.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -33,6 +33,7 @@ const READY_SECONDS = 120;
 
 const EXAMPLES = [
   { name: 'quickstart', main: [process.execPath, [join(root, 'scripts/demo.mjs')]] },
+  { name: 'quickstart', main: jiti('quickstart', './tasks.test.ts') },
   {
     name: 'hundred-machines',
     env: machines,
@@ -84,7 +85,20 @@ const EXAMPLES = [
   },
 ];
 
+/** The guides quote them: they must compile as an application's code does. */
+const PROJECTS = ['examples', 'examples/nestjs'];
+
 let failed = 0;
+for (const project of PROJECTS) {
+  const { code } = await run(process.execPath, [
+    join(root, 'node_modules/typescript/bin/tsc'),
+    '--noEmit',
+    '-p',
+    join(root, project),
+  ]);
+  console.log(`${project}: ${code === 0 ? 'compiles' : 'DOES NOT COMPILE'}`);
+  if (code !== 0) failed++;
+}
 for (const { name, needs = [], ...example } of EXAMPLES) {
   if (needs.includes(undefined)) {
     console.log(`${name}: skipped, Python is not to be had`);

@@ -4,13 +4,13 @@ import { app, execute, queueOf } from './tasks.ts';
 const machines = Array.from({ length: 100 }, (_, index) => `m${index + 1}`);
 const began = Date.now();
 const sent = await Promise.all(
-  machines.map((machine) => execute.applyAsync(['kernel', machine], { queue: queueOf(machine), expires: 60 })),
+  machines.map((machine) => execute.applyAsync(['kernel', machine], { queue: queueOf(machine), expires: 300 })),
 );
 const ids = sent.map(({ id }) => id);
 console.log(`sent to ${ids.length} machines in ${Date.now() - began} ms`);
 
 // The ids are all that is needed later, by this program or by another.
-const answers = ids.map((id) => app.asyncResult<{ machine: string; output: string }>(id).get({ timeout: 60 }));
+const answers = ids.map((id) => app.asyncResult<{ machine: string; output: string }>(id).get({ timeout: 300 }));
 console.log('the caller goes on meanwhile: 2 + 2 =', 2 + 2);
 
 const outcomes = await Promise.allSettled(answers);

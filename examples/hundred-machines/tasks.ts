@@ -18,7 +18,7 @@ const COMMANDS: Readonly<Record<string, readonly [string, ...string[]]>> = {
 /** Runs one of the known commands on the machine whose queue the message was sent to. */
 export const execute = app.task(
   'machines.execute',
-  { params: ['command', 'machine'], timeLimit: 30 },
+  { params: ['command', 'machine'], timeLimit: 300 },
   async (command: string, machine: string) => {
     const [program, ...args] = COMMANDS[command] ?? [];
     if (program === undefined)
