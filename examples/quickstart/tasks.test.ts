@@ -6,23 +6,23 @@ import { add, app, divide, flaky } from './tasks.ts';
 
 app.configFrom({ taskAlwaysEager: true });
 
-test('a sum', async () => {
+void test('a sum', async () => {
   const result = await add.delay(2, 2);
   assert.equal(await result.get(), 4);
 });
 
-test('a task that fails twice is tried again', async () => {
+void test('a task that fails twice is tried again', async () => {
   const result = await flaky.delay('db');
   assert.equal(await result.get(), 'db answered at attempt 3');
 });
 
-test('an error is in the result', async () => {
+void test('an error is in the result', async () => {
   const result = await divide.delay(1, 0);
   assert.equal(await result.state(), 'FAILURE');
   await assert.rejects(result.get(), RangeError);
 });
 
-test('a workflow', async () => {
+void test('a workflow', async () => {
   const result = await chain(add.s(1, 2), add.s(3), divide.s(2)).delay();
   assert.equal(await result.get(), 3);
 });
