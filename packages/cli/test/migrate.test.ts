@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { Lovage } from '@lovage/core';
 import type { Connection, Delivery, Message } from '@lovage/core/transport';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, describe, expect, test } from 'vitest';
 import { endAll, type Running, startCommand } from './support/command.ts';
 import { projectFolder } from './support/folder.ts';
 
@@ -47,12 +47,8 @@ async function moved(...args: string[]): Promise<Report> {
   return report;
 }
 
-async function at<T>(
-  url: string,
-  act: (connection: Connection) => Promise<T>,
-  brokerTransportOptions: Readonly<Record<string, unknown>> = {},
-): Promise<T> {
-  const app = new Lovage('test', { broker: url, brokerTransportOptions, resolveFrom: folder.path });
+async function at<T>(url: string, act: (connection: Connection) => Promise<T>): Promise<T> {
+  const app = new Lovage('test', { broker: url, resolveFrom: folder.path });
   const link = app.connectBroker('read', { url });
   try {
     return await act(await link.connection({ timeoutMs: 10_000 }));
@@ -174,70 +170,6 @@ describe.skipIf(redis === undefined || amqp === undefined)('between brokers, kil
     expect(none.code).toBe(1);
     expect(JSON.parse(none.out)).toMatchObject({ moved: 0, missing: [`none-${mark}`] });
   }, 60_000);
-});
-
-describe.skipIf(amqp === undefined)('delayed in RabbitMQ', () => {
-  const delayed = `delayed-${mark}`;
-  /** 600 s begin at this level, where no other test's messages are. */
-  const level = 'celery_delayed_9';
-  const url = amqp as string;
-
-  beforeAll(async () => {
-    await at(
-      url,
-      async (connection) => {
-        await connection.declare({ queues: [{ name: delayed }] });
-        const message = sample(1);
-        await connection.publish([{ exchange: '', routingKey: delayed, message, delayMs: 600_000 }]);
-      },
-      // Its 28 queues take their time to declare.
-      { nativeDelayedDelivery: true, requestTimeoutMs: 60_000 },
-    );
-  }, 90_000);
-
-  afterAll(() =>
-    at(url, async (connection) => {
-      await connection.purge(level);
-      await connection.remove({ queues: [{ name: delayed }] });
-    }),
-  );
-
-  const run = (...args: string[]): Running['ended'] => {
-    const running = startCommand(folder.path, ['-b', url, ...args]);
-    started.push(running);
-    return running.ended;
-  };
-
-  test('messages are told before anything is moved, and by the exit code', async () => {
-    const { code, out, err } = await migrate(url, sqlite('delayed.db'), '-Q', delayed, '-t', '0.1').ended;
-    expect(err).toMatch(DELAYED);
-    expect(err).toContain('They are not moved: call this again when they are due, or use -F.');
-    expect(code).toBe(1);
-    expect(out).toMatch(/^Moved 0 messages [^]*\d+ messages? of any queue (?:is|are) delayed at the source\.\n$/);
-  }, 30_000);
-
-  test('messages keep a queue that is to be deleted if it is empty, and are told where they do not count', async () => {
-    const [kept, refused, listed] = await Promise.all([
-      run('queues', 'delete', delayed, '--if-empty', '-f'),
-      run('amqp', 'queue.delete', delayed, 'false', 'true'),
-      run('queues', 'list', '-Q', delayed),
-    ]);
-    expect(kept).toMatchObject({ code: 1, out: expect.stringMatching(/^Kept .*: \d+ messages? for any queue wait/) });
-    expect(refused).toMatchObject({ code: 1, err: expect.stringContaining('was not deleted') });
-    expect(listed).toMatchObject({ code: 0, err: expect.stringContaining('They are not counted above.') });
-    const purged = await run('purge', '-f', '-Q', delayed);
-    expect(purged).toMatchObject({ code: 0, err: expect.stringContaining('They are not dropped.') });
-  }, 60_000);
-
-  test('what nobody uses is deleted in one step', async () => {
-    await at(url, (connection) => connection.declare({ queues: [{ name: `${delayed}-unused` }] }));
-    expect(await run('amqp', 'queue.delete', `${delayed}-unused`, 'true')).toEqual({
-      code: 0,
-      out: '0 messages deleted.\nOK\n',
-      err: '',
-    });
-    expect(await run('amqp', 'exchange.delete', 'no-such-exchange', 'true')).toMatchObject({ code: 0, out: 'OK\n' });
-  }, 30_000);
 });
 
 test('a limit, tasks, a copy; what is asked for is moved and the rest stays', async () => {

@@ -1,6 +1,6 @@
 import { isLovageError } from '@lovage/core';
 import type { Connection } from '@lovage/core/transport';
-import { messages } from '../count-text.ts';
+import { counted, messages } from '../count-text.ts';
 import { statusOf } from './take.ts';
 
 export interface RemovalConditions {
@@ -27,7 +27,10 @@ export async function removeQueue(
   if (ifUnused && consumers !== 0) return { kept: 'it has consumers' };
   if (ifEmpty && ready > 0) return { kept: `it has ${messages(ready)}` };
   const delayed = ifEmpty ? ((await connection.delayed?.()) ?? 0) : 0;
-  if (delayed > 0) return { kept: `${messages(delayed)} for any queue wait for their time, maybe for this one` };
+  if (delayed > 0)
+    return {
+      kept: `${counted(delayed, 'message for any queue waits for its time', 'messages for any queue wait for their time')}, maybe for this one`,
+    };
   if ((ifEmpty || ifUnused) && connection.removeIf !== undefined) {
     try {
       return { deleted: await connection.removeIf({ queue, ifEmpty, ifUnused }) };
