@@ -137,7 +137,7 @@ describe.skipIf(server === undefined || api === undefined)('messages that Rabbit
   }, 60_000);
 });
 
-function deferred(): { readonly promise: Promise<unknown>; resolve(value: unknown): void } {
+function deferred(): { readonly promise: Promise<unknown>; readonly resolve: (value: unknown) => void } {
   let resolve!: (value: unknown) => void;
   const promise = new Promise((resolvePromise) => {
     resolve = resolvePromise;
