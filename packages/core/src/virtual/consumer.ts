@@ -1,3 +1,4 @@
+import { ConfigError } from '../errors.ts';
 import type { Logger } from '../internal/log.ts';
 import type { Consumer, Delivery, DeliverySink } from '../transport/contract.ts';
 import { decodeEnvelope } from './envelope.ts';
@@ -65,7 +66,9 @@ export class VirtualConsumer<Receipt> implements Consumer {
   #cancelling: Promise<void> | undefined;
   #finish!: { resolve: () => void; reject: (error: Error) => void };
 
+  /** `ConfigError` for a prefetch that is no whole number from 0 up. */
   constructor(options: VirtualConsumerOptions) {
+    checkPrefetch(options.prefetch);
     this.#options = options;
     this.queues = options.queues;
     this.#prefetch = options.prefetch;
@@ -95,6 +98,7 @@ export class VirtualConsumer<Receipt> implements Consumer {
   }
 
   async setPrefetch(count: number, refill = 1): Promise<void> {
+    checkPrefetch(count);
     this.#prefetch = count;
     this.#refill = refill;
     if (this.room > 0) this.#roomMade();
@@ -192,4 +196,9 @@ export class VirtualConsumer<Receipt> implements Consumer {
     this.#drainSoon();
     this.#options.onRoom();
   }
+}
+
+function checkPrefetch(count: number): void {
+  if (Number.isInteger(count) && count >= 0) return;
+  throw new ConfigError(`The prefetch ${count} is not possible. Expected a whole number, or 0 for no limit.`);
 }

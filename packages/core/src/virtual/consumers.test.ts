@@ -151,9 +151,11 @@ test('a pull that fails for a while is tried again; one that cannot work ends `d
 });
 
 test.each([-1, 1.5, Number.NaN])('a prefetch of %d is refused', async (prefetch) => {
-  await expect((await connect()).consume(['q'], () => {}, { prefetch })).rejects.toMatchObject({
-    code: 'ERR_CONFIG',
-  });
+  const connection = await connect();
+  const refused = { code: 'ERR_CONFIG' };
+  await expect(connection.consume(['q'], () => {}, { prefetch })).rejects.toMatchObject(refused);
+  const consumer = await connection.consume(['q'], () => {}, { prefetch: 1 });
+  await expect(consumer.setPrefetch(prefetch)).rejects.toMatchObject(refused);
 });
 
 test('a sink is not called in the context of a task that made room or published', async () => {

@@ -1,4 +1,3 @@
-import { ConfigError } from '../errors.ts';
 import type { Logger } from '../internal/log.ts';
 import type { Consumer, ConsumeOptions, Delivery, DeliverySink } from '../transport/contract.ts';
 import type { Binding } from '../transport/topology.ts';
@@ -47,9 +46,6 @@ export class Consumers<Receipt> {
     sink: DeliverySink,
     { prefetch, refill, onLeaseLost }: ConsumeOptions,
   ): Promise<Consumer> {
-    if (!Number.isInteger(prefetch) || prefetch < 0) {
-      throw new ConfigError(`The prefetch ${prefetch} is not possible. Expected a whole number, or 0 for no limit.`);
-    }
     const consumer: VirtualConsumer<Receipt> = new VirtualConsumer<Receipt>({
       owner: this,
       queues,

@@ -28,7 +28,10 @@ export interface QueueDriver<Receipt> {
   purge(queue: string): Promise<number>;
   /** Gives back nothing by itself (the virtual layer settles first), flushes, disconnects. Never rejects. */
   close(): Promise<void>;
-  /** Restarts the lease of all that is held. Returns the receipts that are no longer ours. Called every `leaseMs / 3`. */
+  /**
+   * Restarts the lease of all that is held. Returns the receipts that are no longer ours. Called every `leaseMs / 3`, one
+   * call at a time; one without an answer for `leaseMs` counts as failed.
+   */
   extendLease?(receipts: readonly Receipt[]): Promise<readonly Receipt[]>;
   /**
    * Who holds what this driver has taken: what a `LeaseKeeper` in another thread needs to renew it. Can be cloned; may

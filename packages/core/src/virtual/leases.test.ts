@@ -63,4 +63,21 @@ describe('leases', () => {
     });
     expect((await lost).map(text)).toEqual(['1']);
   });
+
+  test('a renewal that is not answered for a whole lease counts as lost', async () => {
+    let asked = 0;
+    const transport = altered(() => ({
+      extendLease: () => {
+        asked++;
+        return new Promise(() => {});
+      },
+    }));
+    const connection = await connect(undefined, { transportOptions: { leaseMs: 30 } }, transport);
+    await connection.publish([publication('1', 'q')]);
+    const lost = new Promise<readonly Delivery[]>((resolve) => {
+      void connection.consume(['q'], () => {}, { prefetch: 1, onLeaseLost: resolve });
+    });
+    expect((await lost).map(text)).toEqual(['1']);
+    expect(asked).toBe(1);
+  });
 });

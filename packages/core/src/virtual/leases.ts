@@ -32,6 +32,8 @@ export class Leases<Receipt> {
   readonly #keeping: LeaseKeeping<Receipt> | undefined;
   readonly #timer: NodeJS.Timeout | undefined;
   #renewedAt = 0;
+  /** For how many ticks the renewal under way has been without an answer; undefined: none is under way. */
+  #unanswered: number | undefined;
 
   constructor({ driver, keeper, url, connect, link, held }: LeasesOptions<Receipt>) {
     this.#driver = driver;
@@ -48,7 +50,7 @@ export class Leases<Receipt> {
       }
     }
     if (driver.extendLease !== undefined) {
-      this.#timer = setInterval(() => void this.#renew(), leaseMs / RENEWALS_PER_LEASE).unref();
+      this.#timer = setInterval(() => this.#tick(), leaseMs / RENEWALS_PER_LEASE).unref();
     }
   }
 
@@ -76,26 +78,52 @@ export class Leases<Receipt> {
     this.#keeping?.stop();
   }
 
+  /**
+   * A broker that answers nothing says no more than one that is away. Ticks are counted, not time: after a standstill of
+   * the loop the answer may be there, unread.
+   */
+  #tick(): void {
+    if (this.#unanswered === undefined) {
+      this.#unanswered = 0;
+      void this.#renew().finally(() => {
+        this.#unanswered = undefined;
+      });
+    } else if (++this.#unanswered >= RENEWALS_PER_LEASE) {
+      const lost = this.#expired(this.#held());
+      if (lost.length > 0) this.#logger.warn({ messages: lost.length }, 'the renewal of leases is not answered');
+      this.#tellLost(lost);
+    }
+  }
+
   async #renew(): Promise<void> {
-    const { leaseMs } = this.#driver.capabilities;
     await this.ready();
     this.#keeping?.sync();
     const byReceipt = new Map<Receipt, Held<Receipt>>();
     for (const held of this.#held()) if (held.receipt !== undefined) byReceipt.set(held.receipt.value, held);
     if (byReceipt.size === 0) return;
     const startedAt = Date.now();
-    let lost: Held<Receipt>[];
     try {
       const receipts = await this.#driver.extendLease?.([...byReceipt.keys()]);
       this.#renewedAt = startedAt;
       this.#keeping?.renewed();
-      lost = (receipts ?? []).flatMap((receipt) => byReceipt.get(receipt) ?? []);
+      this.#tellLost((receipts ?? []).flatMap((receipt) => byReceipt.get(receipt) ?? []));
     } catch (error) {
       if (this.#link.noticeLoss(error)) return;
       this.#logger.warn({ err: error, messages: byReceipt.size }, 'leases could not be renewed; trying again');
-      const now = Date.now();
-      lost = [...byReceipt.values()].filter(({ takenAt }) => now - Math.max(takenAt, this.#renewedAt) > leaseMs);
+      this.#tellLost(this.#expired(byReceipt.values()));
     }
+  }
+
+  /** Those whose lease has ended by the clock. */
+  #expired(all: Iterable<Held<Receipt>>): readonly Held<Receipt>[] {
+    const { leaseMs } = this.#driver.capabilities;
+    const now = Date.now();
+    return [...all].filter(
+      ({ receipt, takenAt }) => receipt !== undefined && now - Math.max(takenAt, this.#renewedAt) > leaseMs,
+    );
+  }
+
+  #tellLost(lost: readonly Held<Receipt>[]): void {
     const byConsumer = new Map<VirtualConsumer<Receipt>, Held<Receipt>[]>();
     for (const held of lost) {
       // Settled meanwhile: that it is not ours any more is as it should be.
