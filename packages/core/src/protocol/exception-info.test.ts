@@ -121,6 +121,27 @@ describe('describeError', () => {
     );
   });
 
+  test('what called the task, the worker and Node, is left out of the traceback', () => {
+    const error = new RangeError('no');
+    error.stack = [
+      'RangeError: no',
+      '    at price (/srv/shop/node_modules/money/index.js:7:9)',
+      '    at Task.<anonymous> (/srv/shop/src/tasks.ts:13:5)',
+      '    at Task.run (file:///srv/shop/node_modules/@lovage/core/dist/app/task.js:152:21)',
+      '    at AsyncLocalStorage.run (node:async_hooks:346:14)',
+      '    at #start (file:///srv/shop/node_modules/.pnpm/a@1/node_modules/@lovage/worker/dist/consumer/dispatcher.js:428:30)',
+    ].join('\n');
+    expect(describeError(error).traceback).toBe(`Traceback (most recent call last):
+  File "/srv/shop/src/tasks.ts", line 13, in Task.<anonymous>
+  File "/srv/shop/node_modules/money/index.js", line 7, in price
+RangeError: no
+`);
+    // Where nothing else is there, it is all that there is to see.
+    error.stack =
+      'RangeError: no\n    at Task.run (file:///srv/shop/node_modules/@lovage/core/dist/app/task.js:152:21)';
+    expect(describeError(error).traceback).toContain('task.js", line 152, in Task.run');
+  });
+
   test("the traceback has Python's layout, the innermost frame last, the cause first", () => {
     const cause = new RangeError('first');
     const error = new SmtpError('second', { cause });

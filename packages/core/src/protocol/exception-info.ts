@@ -154,13 +154,18 @@ const LONGEST_FRAME = 1000;
 const MAX_FRAMES = 100;
 const FRAME = /^\s+at (?:async )?(?:(.*) \()?(?:file:\/\/)?(.*?):(\d+):\d+\)?$/;
 
+/** Files of those who call a task's function: this library, installed, and Node. */
+const CALLERS = /[\\/]@lovage[\\/](?:core|worker)[\\/](?:dist|src)[\\/]|[( ]node:/;
+
 /** Frames in Python's layout, which monitors highlight: the innermost last, then the error. */
 function oneTraceback(error: Error): string {
   const stack = read(() => error.stack);
-  const frames = (typeof stack === 'string' ? stack : '')
+  const lines = (typeof stack === 'string' ? stack : '')
     .split('\n')
     .filter((line) => line.startsWith('    at ') && line.length <= LONGEST_FRAME)
-    .slice(0, MAX_FRAMES)
+    .slice(0, MAX_FRAMES);
+  const outermost = lines.findLastIndex((line) => !CALLERS.test(line));
+  const frames = (outermost < 0 ? lines : lines.slice(0, outermost + 1))
     .map((line) => {
       const match = FRAME.exec(line);
       if (match === null) return `  ${line.trim()}`;
