@@ -86,7 +86,7 @@ describe.each(STORES)('on %s', (_, options) => {
     await bench.worker();
     return { bench, runs, errbacks, ...tasks };
   }
-  const get = { timeout: 4 };
+  const get = { timeout: 25 };
 
   test('a chain hands on', async () => {
     const { add } = await stage();
@@ -260,9 +260,9 @@ test('on a store that joins results the header is a saved group, and ignored par
   const quiet = bench.app.task('quiet', { ignoreResult: true }, (n: number) => n);
   await bench.worker();
   const result = await chord([quiet.s(1), add.s(1, 1)], list.s()).delay();
-  expect(await result.get({ timeout: 4 })).toEqual([1, 2]);
+  expect(await result.get({ timeout: 25 })).toEqual([1, 2]);
   const header = await bench.app.restoreGroup((result.parent as GroupResult).id);
-  expect(await header?.get({ timeout: 4 })).toEqual([1, 2]);
+  expect(await header?.get({ timeout: 25 })).toEqual([1, 2]);
 });
 
 test('a result that cannot be kept fails its task and not what runs after it', async () => {
@@ -294,7 +294,7 @@ describe('a chord counts by task id', () => {
       await part.applyAsync([], { groupId: result.parent?.id as string, groupIndex: index, chord: body });
     }
     await bench.worker({ concurrency: 1 });
-    expect(await result.get({ timeout: 4 })).toBe(6);
+    expect(await result.get({ timeout: 25 })).toBe(6);
     await until(async () => (await bench.size()) === 0, 'the queue to be empty');
     expect(seen.runs.get('sum')).toBe(1);
   });
@@ -311,7 +311,7 @@ describe('a chord counts by task id', () => {
     faults.forget = (batch) => batch.some(({ message }) => message.headers['task'] === 'sum') && ++copies === 1;
     await bench.worker();
     const result = await chord([add.s(1, 1), add.s(2, 2)], sum.s()).delay();
-    expect(await result.get({ timeout: 5 })).toBe(6);
+    expect(await result.get({ timeout: 25 })).toBe(6);
     await until(async () => (await bench.size()) === 0 && bench.workers[0]?.active.length === 0, 'the end');
     expect({ copies, runs: seen.runs.get('sum') }).toEqual({ copies: 2, runs: 1 });
   });
@@ -325,7 +325,7 @@ describe('a chord counts by task id', () => {
     });
     await bench.worker();
     const result = await chord([more.s(), add.s(1, 1)], list.s()).delay();
-    expect(((await result.get({ timeout: 4 })) as number[]).toSorted((a, b) => a - b)).toEqual([1, 2, 20]);
+    expect(((await result.get({ timeout: 25 })) as number[]).toSorted((a, b) => a - b)).toEqual([1, 2, 20]);
   });
 
   test('a chord whose parts cannot be read ends its body', async () => {
@@ -335,7 +335,7 @@ describe('a chord counts by task id', () => {
     const { chords } = await bench.app.requireBackend('test');
     if (chords !== undefined) chords.part = () => Promise.reject(new DecodeError('no'));
     await bench.worker();
-    await expect(result.join({ timeout: 4 })).rejects.toMatchObject({ excType: 'ChordError' });
+    await expect(result.join({ timeout: 25 })).rejects.toMatchObject({ excType: 'ChordError' });
   });
 
   test('a part that expires ends the body', async () => {
@@ -343,7 +343,7 @@ describe('a chord counts by task id', () => {
     const { add, sum } = tasksOf(bench, { runs: new Map(), errbacks: [] });
     const result = await chord([add.s(1, 1).set({ expires: new Date(1) }), add.s(2, 2)], sum.s()).delay();
     await bench.worker();
-    await expect(result.join({ timeout: 4 })).rejects.toMatchObject({ excType: 'ChordError' });
+    await expect(result.join({ timeout: 25 })).rejects.toMatchObject({ excType: 'ChordError' });
   });
 });
 
@@ -385,7 +385,7 @@ test.each([
   await until(() => isRunning, 'the first task to run');
   await result.cancel();
   open();
-  await expect(result.get({ timeout: 5 })).rejects.toMatchObject({ code: 'ERR_TASK_FAILED' });
+  await expect(result.get({ timeout: 25 })).rejects.toMatchObject({ code: 'ERR_TASK_FAILED' });
   await until(async () => (await bench.size()) === 0 && bench.workers[0]?.active.length === 0, 'the end');
   expect([...seen.runs]).toEqual([]);
 });
@@ -409,7 +409,7 @@ test('all of a nested workflow is revoked that has not run: chains, groups and c
   for (const result of results) await result.cancel();
   await until(() => worker.scheduled.length === 0 && worker.reserved.length === 0, 'nothing that waits');
   await until(async () => (await bench.size()) === 0 && worker.active.length === 0, 'the end');
-  for (const result of results) await expect(result.get({ timeout: 5 })).rejects.toMatchObject({ state: 'REVOKED' });
+  for (const result of results) await expect(result.get({ timeout: 25 })).rejects.toMatchObject({ state: 'REVOKED' });
   expect([...runs]).toEqual([]);
 });
 
@@ -418,6 +418,6 @@ test('what follows a task is published over the connection that the worker consu
   const { add } = tasksOf(bench, { runs: new Map(), errbacks: [] });
   await bench.worker({ gossip: false, mingle: false, heartbeatInterval: 0, remoteControl: false });
   const result = await chain(add.s(1, 1), add.s(1)).delay();
-  expect(await result.get({ timeout: 5 })).toBe(3);
+  expect(await result.get({ timeout: 25 })).toBe(3);
   expect(cutMemoryLinks(bench.broker, { clientName: 'bench:write' })).toBe(0);
 });

@@ -102,7 +102,7 @@ describe('changes while it runs', () => {
     worker.shrink(10);
     expect(worker.pool.concurrency).toBe(1);
     open();
-    await Promise.all(results.map((result) => result.get({ timeout: 5 })));
+    await Promise.all(results.map((result) => result.get({ timeout: 25 })));
     expect(() => worker.setAutoscale({ max: 3 })).toThrow('Autoscale not enabled');
   });
 
@@ -152,7 +152,7 @@ describe('changes while it runs', () => {
     await worker.start();
     const results = [await quick.delay(), await quick.delay(), await slow.delay()];
     await slow.delay();
-    await Promise.all(results.map((result) => result.get({ timeout: 5 })));
+    await Promise.all(results.map((result) => result.get({ timeout: 25 })));
     await until(() => worker.reserved.length === 1, 'the one that waits for its turn');
   });
 
@@ -165,10 +165,10 @@ describe('changes while it runs', () => {
     const { id } = await deaf.delay();
     expect((await bench.meta(id)).result).toEqual(exception('TimeLimitExceeded', [0.05]));
     const results = [await quick.delay(), await quick.delay(), await quick.delay()];
-    await results[0]?.get({ timeout: 5 });
+    await results[0]?.get({ timeout: 25 });
     await until(() => worker.reserved.length === 2, 'two that wait');
     worker.setRateLimit('quick', null);
-    await Promise.all(results.map((result) => result.get({ timeout: 5 })));
+    await Promise.all(results.map((result) => result.get({ timeout: 25 })));
     expect(() => worker.setTimeLimit('none', { hard: 1 })).toThrow('none');
     expect(() => worker.setRateLimit('quick', 'often')).toThrow('often');
   });
@@ -204,7 +204,7 @@ describe('changes while it runs', () => {
       (n: number) => void order.push(`run ${n}`),
     );
     await bench.worker();
-    await (await task.delay(1)).get({ timeout: 5 });
+    await (await task.delay(1)).get({ timeout: 25 });
     const { id } = await task.delay(2);
     expect((await bench.meta(id)).result).toEqual(exception('RangeError', ['not ready']));
     expect(order).toEqual(['before 1', 'run 1', 'before 2']);

@@ -13,7 +13,7 @@ describe('retry', () => {
     });
     await bench.worker();
     const result = await flaky.applyAsync([4], { headers: { own: 'kept' } });
-    expect(await result.get({ timeout: 5 })).toBe(4);
+    expect(await result.get({ timeout: 25 })).toBe(4);
     expect(seen).toEqual([
       [result.id, 0, undefined, 'kept'],
       [result.id, 1, result.id, 'kept'],
@@ -63,7 +63,7 @@ describe('retry', () => {
       throw new TypeError('no');
     });
     await bench.worker();
-    expect(await (await auto.delay()).get({ timeout: 5 })).toBe(3);
+    expect(await (await auto.delay()).get({ timeout: 25 })).toBe(3);
     expect((await bench.meta((await other.delay()).id)).status).toBe('FAILURE');
     expect(others).toBe(1);
   });
@@ -76,7 +76,7 @@ describe('retry', () => {
       return 'ok';
     });
     await bench.worker();
-    expect(await (await again.delay()).get({ timeout: 5 })).toBe('ok');
+    expect(await (await again.delay()).get({ timeout: 25 })).toBe('ok');
   });
 });
 
@@ -115,7 +115,7 @@ describe('callbacks', () => {
     const first = await add.applyAsync([1, 2], { chain: rest.toReversed() });
     const last = await bench.meta(rest[1]?.options.taskId as string);
     expect(last).toMatchObject({ result: 113, parent_id: rest[0]?.options.taskId });
-    expect(await first.get({ timeout: 5 })).toBe(3);
+    expect(await first.get({ timeout: 25 })).toBe(3);
   });
 
   test('a failure is written for the rest of the chain', async () => {
@@ -171,7 +171,7 @@ describe('callbacks', () => {
       return 1;
     });
     await bench.worker();
-    await (await flaky.applyAsync([], { linkError: errback.s() })).get({ timeout: 5 });
+    await (await flaky.applyAsync([], { linkError: errback.s() })).get({ timeout: 25 });
     expect(called).toBe(0);
   });
 });

@@ -173,7 +173,7 @@ describe('redelivery', () => {
     await until(() => asked === 1, 'the question');
     faults.loseLeases();
     answer();
-    await (await last.delay()).get({ timeout: 5 });
+    await (await last.delay()).get({ timeout: 25 });
     expect(runs).toBe(0);
     await until(() => faults.settled.length > 0, 'the settlement');
     expect(faults.settled).toEqual(['ack']);

@@ -10,7 +10,7 @@ describe('outcomes', () => {
     const add = bench.app.task('tasks.add', (x: number, y: number) => x + y);
     await bench.worker();
     const result = await add.delay(2, 3);
-    expect(await result.get({ timeout: 5 })).toBe(5);
+    expect(await result.get({ timeout: 25 })).toBe(5);
     expect(await bench.meta(result.id)).toEqual({
       status: 'SUCCESS',
       result: 5,
@@ -41,7 +41,7 @@ describe('outcomes', () => {
     const results = await Promise.all(Array.from({ length: 8 }, () => slow.delay()));
     await until(() => running === 3, 'three running tasks');
     open();
-    await Promise.all(results.map((result) => result.get({ timeout: 5 })));
+    await Promise.all(results.map((result) => result.get({ timeout: 25 })));
     expect(most).toBe(3);
   });
 
@@ -287,7 +287,7 @@ describe('the context', () => {
     });
     await bench.worker();
     const result = await parent.applyAsync([7], { headers: { trace: 'abc' }, priority: 3 });
-    expect(await result.get({ timeout: 5 })).toBe(7);
+    expect(await result.get({ timeout: 25 })).toBe(7);
     expect(states).toEqual(['PROGRESS']);
     expect(seen).toMatchObject({
       id: result.id,
@@ -315,7 +315,7 @@ describe('the context', () => {
       kept.push(await (context as RunContext).writes);
     });
     await bench.worker();
-    await (await task.delay()).get({ timeout: 5 });
+    await (await task.delay()).get({ timeout: 25 });
     expect(kept).toEqual([undefined]);
   });
 
@@ -330,7 +330,7 @@ describe('the context', () => {
       linked = `watch ${n}`;
     });
     const result = await host.applyAsync([1], { link: watch.s() });
-    expect(await result.get({ timeout: 5 })).toBe(2);
+    expect(await result.get({ timeout: 25 })).toBe(2);
     expect(await bench.meta(result.id)).toMatchObject({ parent_id: result.id });
     await until(() => linked === 'watch 2', 'the callback');
     expect(after.name).toBe('after');

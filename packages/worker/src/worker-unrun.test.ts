@@ -154,7 +154,7 @@ describe('what cannot be run', () => {
     await bench.worker();
     await bench.raw(message);
     const good = await fine.delay('good');
-    expect(await good.get({ timeout: 5 })).toBe('ok');
+    expect(await good.get({ timeout: 25 })).toBe('ok');
     const dead = await bench.take('celery.dead');
     expect(dead.headers['x-lovage-reason']).toMatch(reason);
     expect(Buffer.from(dead.body).equals(message.body ?? Buffer.from('[[], {}, {}]'))).toBe(true);
@@ -167,7 +167,7 @@ describe('what cannot be run', () => {
     const fine = bench.app.task('fine', () => 'ok');
     await bench.worker();
     await bench.raw({ headers: { task: 'fine', id: 'a' }, body: Buffer.from('[') });
-    expect(await (await fine.delay()).get({ timeout: 5 })).toBe('ok');
+    expect(await (await fine.delay()).get({ timeout: 25 })).toBe('ok');
     await until(async () => (await bench.size()) === 0, 'an empty queue');
   });
 

@@ -69,7 +69,7 @@ describe('tasks in other files', () => {
     const waiting = await bench.app.sendTask('found', { args: [1] });
     expect(bench.app.tasks.names()).toEqual([]);
     await bench.worker();
-    expect(await waiting.get({ timeout: 5 })).toBe(2);
+    expect(await waiting.get({ timeout: 25 })).toBe(2);
   });
 
   test('that cannot be imported end the worker with the reason', async () => {
@@ -114,7 +114,7 @@ describe('unhandled rejections', () => {
       const [a, b] = [await careless.delay(), await innocent.delay()];
       expect((await bench.meta(a.id)).result).toEqual(exception('RangeError', ['forgotten']));
       open();
-      expect(await b.get({ timeout: 5 })).toBe(2);
+      expect(await b.get({ timeout: 25 })).toBe(2);
     } finally {
       for (const listener of listeners) process.on('unhandledRejection', listener);
     }

@@ -125,12 +125,12 @@ test('consumers come and go while the worker runs', async () => {
   ).toEqual({
     ok: 'add consumer more',
   });
-  expect(await (await echo.applyAsync(['hi'], { queue: 'more' })).get({ timeout: 5 })).toBe('hi');
+  expect(await (await echo.applyAsync(['hi'], { queue: 'more' })).get({ timeout: 25 })).toBe('hi');
   expect(((await ask('active_queues')) as { name: string }[]).map(({ name }) => name)).toContain('more');
   expect(await ask('cancel_consumer', { queue: 'more' })).toEqual({ ok: 'no longer consuming from more' });
   const left = await echo.applyAsync(['later'], { queue: 'more' });
   // The other queues are served still, by the same consumer.
-  expect(await (await echo.delay('now')).get({ timeout: 5 })).toBe('now');
+  expect(await (await echo.delay('now')).get({ timeout: 25 })).toBe('now');
   expect(await left.state()).toBe('PENDING');
 });
 
@@ -140,9 +140,9 @@ test('a queue that the broker refuses costs no other', async () => {
   const refused = { queue: 'bad', exchange: 'celery', exchange_type: 'topic', routing_key: 'bad' };
   expect(await ask('add_consumer', refused)).toEqual({ error: expect.stringContaining('exchange') });
   expect(workers[0]?.queueNames).toEqual(['celery']);
-  expect(await (await echo.delay('now')).get({ timeout: 5 })).toBe('now');
+  expect(await (await echo.delay('now')).get({ timeout: 25 })).toBe('now');
   expect(await ask('add_consumer', { queue: 'more' })).toEqual({ ok: 'add consumer more' });
-  expect(await (await echo.applyAsync(['hi'], { queue: 'more' })).get({ timeout: 5 })).toBe('hi');
+  expect(await (await echo.applyAsync(['hi'], { queue: 'more' })).get({ timeout: 25 })).toBe('hi');
 });
 
 test('limits and pool change while the worker runs', async () => {

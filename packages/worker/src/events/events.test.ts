@@ -28,7 +28,7 @@ test("task events have Celery's fields in Celery's order", async () => {
   const quiet = app.task('quiet', { sendEvents: false }, () => 1);
   await bench.worker({ nodeName: NODE, taskEvents: true });
   const result = await add.delay(2, 3);
-  await result.get({ timeout: 5 });
+  await result.get({ timeout: 25 });
   await until(() => seen.some(({ type }) => type === 'task-succeeded'), 'task-succeeded');
   const of = (type: string, uuid: string): ReceivedEvent =>
     seen.find((event) => event.type === type && event['uuid'] === uuid) as ReceivedEvent;
@@ -66,7 +66,7 @@ test("task events have Celery's fields in Celery's order", async () => {
   const retried = await again.delay();
   await until(() => of('task-retried', retried.id), 'task-retried');
   expect(of('task-retried', retried.id)).toMatchObject({ exception: "Error('not yet')" });
-  await (await quiet.delay()).get({ timeout: 5 });
+  await (await quiet.delay()).get({ timeout: 25 });
   expect(seen.some((event) => event['name'] === 'quiet' && event.hostname === NODE)).toBe(false);
 });
 
@@ -76,7 +76,7 @@ test('task events are off until they are asked for, and stop when they are asked
   const seen = await listen(bench);
   const add = app.task('add', (x: number) => x);
   const worker = await bench.worker({ nodeName: NODE });
-  await (await add.delay(1)).get({ timeout: 5 });
+  await (await add.delay(1)).get({ timeout: 25 });
   const ask = (method: string): Promise<unknown> => app.control.broadcast(method, { reply: true, limit: 1 });
   expect(await ask('enable_events')).toEqual([{ [NODE]: { ok: 'task events enabled' } }]);
   expect(await ask('enable_events')).toEqual([{ [NODE]: { ok: 'task events already enabled' } }]);
@@ -87,7 +87,7 @@ test('task events are off until they are asked for, and stop when they are asked
   );
   expect(await ask('disable_events')).toEqual([{ [NODE]: { ok: 'task events disabled' } }]);
   seen.length = 0;
-  await (await add.delay(3)).get({ timeout: 5 });
+  await (await add.delay(3)).get({ timeout: 25 });
   await worker.stop();
   await until(() => seen.some(({ type }) => type === 'worker-offline'), 'worker-offline');
   expect(seen.filter(({ type }) => type.startsWith('task-'))).toEqual([]);

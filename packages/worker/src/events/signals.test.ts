@@ -86,9 +86,9 @@ test('a handler may put headers into a message, and take itself away', async () 
   });
   const headers = app.task('headers', { bind: true }, ({ request }) => request.headers);
   await bench.worker();
-  expect(await (await headers.delay()).get({ timeout: 5 })).toEqual({ traceparent: '00-1' });
+  expect(await (await headers.delay()).get({ timeout: 25 })).toEqual({ traceparent: '00-1' });
   off();
-  expect(await (await headers.delay()).get({ timeout: 5 })).toEqual({});
+  expect(await (await headers.delay()).get({ timeout: 25 })).toEqual({});
 });
 
 test('wrappers are called around every task, the first one outermost', async () => {
@@ -110,6 +110,6 @@ test('wrappers are called around every task, the first one outermost', async () 
     return 1;
   });
   await bench.worker();
-  expect(await (await one.delay()).get({ timeout: 5 })).toBe(2);
+  expect(await (await one.delay()).get({ timeout: 25 })).toBe(2);
   expect(calls).toEqual(['first one', 'second', 'task', 'end']);
 });

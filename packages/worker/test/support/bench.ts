@@ -15,6 +15,12 @@ export interface LogLine {
 /** A loaded machine is slow; what happens takes a moment. */
 const DEADLINE_MS = 25_000;
 
+/**
+ * What a stop may take beyond its grace in a test: two seconds are promised, and `scripts/shutdown.mjs` measures them; a
+ * loaded machine takes longer, and a stop that waits for somebody who is not there takes for ever.
+ */
+export const STOP_MS = 15_000;
+
 /** An app with its own memory broker and store, and workers that end with it. See {@link openBench}. */
 export class Bench {
   readonly app: Lovage;
