@@ -2,9 +2,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { ConnectionLostError } from '@lovage/core';
 import { ManualClock } from '../test/support/manual-clock.ts';
 import { exception, gate, openBench, until, within } from '../test/support/bench.ts';
-import { undelayingTransport } from '../test/support/faults.ts';
+import { changedBackend, undelayingTransport } from '../test/support/faults.ts';
 import { Worker } from './worker.ts';
 
 describe('revoke', () => {
@@ -41,6 +42,37 @@ describe('revoke', () => {
     expect((await bench.meta(kept.id)).status).toBe('SUCCESS');
     await until(async () => (await bench.size()) === 0, 'an empty queue');
     expect(runs).toBe(1);
+  });
+
+  test('what has waited for its time elsewhere does not run when the store has it as revoked', async () => {
+    const bench = openBench();
+    let runs = 0;
+    const task = bench.app.task('task', () => void runs++);
+    const eta = new Date(Date.now() - 1000);
+    // As a broker gives it that has delayed it for longer than workers remember.
+    const [gone, kept] = [await task.applyAsync([], { eta }), await task.applyAsync([], { eta })];
+    await gone.revoke();
+    await bench.worker();
+    expect((await bench.meta(kept.id)).status).toBe('SUCCESS');
+    await until(async () => (await bench.size()) === 0, 'an empty queue');
+    await until(() => bench.lines.some(({ message }) => message.startsWith('Discarding task')), 'the end of the other');
+    expect(await gone.state()).toBe('REVOKED');
+    expect(runs).toBe(1);
+  });
+
+  test('what has waited elsewhere runs when the store cannot be asked', async () => {
+    let isAway = true;
+    const backend = changedBackend((store) => ({
+      load: (ids) => (isAway ? Promise.reject(new ConnectionLostError('away')) : store.load(ids)),
+    }));
+    const bench = openBench({ backends: [backend] });
+    const ran = gate();
+    const task = bench.app.task('task', () => ran.open());
+    await task.applyAsync([], { eta: new Date(Date.now() - 1000) });
+    await bench.worker();
+    await within(ran.opened, 'the run');
+    isAway = false;
+    expect(bench.lines.some(({ message }) => message.endsWith('They run.'))).toBe(true);
   });
 
   test('thousands that wait are looked through, and the others stay', async () => {

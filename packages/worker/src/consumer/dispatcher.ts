@@ -164,15 +164,17 @@ export class Dispatcher {
   receive(session: ConsumerSession, deliveries: readonly Delivery[]): void {
     const rules = this.#rules(session);
     const handBacks: Work[] = [];
+    const late: Work[] = [];
     for (const delivery of deliveries) {
       try {
-        this.#receiveOne(session, delivery, rules, handBacks);
+        this.#receiveOne(session, delivery, rules, handBacks, late);
       } catch (error) {
         this.#options.logger.error({ err: error, queue: delivery.queue }, 'A message could not be taken in.');
         this.#setAside(session, delivery, undefined, 'invalid-message', error);
       }
     }
     if (handBacks.length > 0) this.#track(this.#handBack(session, handBacks));
+    if (late.length > 0) this.#track(this.#runUnlessRevoked(late));
     this.#backlogChanged();
     this.pump();
   }
@@ -330,6 +332,7 @@ export class Dispatcher {
     delivery: Delivery,
     rules: VerdictRules & { held: number },
     handBacks: Work[],
+    late: Work[],
   ): void {
     if (!this.#isAccepting) {
       session.settle(delivery, 'requeue');
@@ -395,11 +398,17 @@ export class Dispatcher {
         return;
       case 'run':
         this.#options.observers.received(work);
-        if (delivery.redelivered && task.options.acksLate && (this.#deduplicates || mayBeTwice(work))) {
-          this.#track(this.#runUnlessDone(work));
-        } else {
-          this.#backlog.add(work);
-        }
+        if (request.eta !== undefined) late.push(work);
+        else this.#admit(work);
+    }
+  }
+
+  #admit(work: Work): void {
+    const { acksLate } = work.task.options;
+    if (work.delivery.redelivered && acksLate && (this.#deduplicates || mayBeTwice(work))) {
+      this.#track(this.#runUnlessDone(work));
+    } else {
+      this.#backlog.add(work);
     }
   }
 
@@ -570,6 +579,22 @@ export class Dispatcher {
     } else session.settle(delivery, 'requeue');
   }
 
+  /**
+   * What has waited for its time elsewhere, in a broker that delays for example: it may have been revoked so long ago that
+   * no worker knows of it any more. The store does.
+   */
+  async #runUnlessRevoked(works: readonly Work[]): Promise<void> {
+    for (const work of works) this.#asking.add(work);
+    const revoked = await findRevoked(works, this.#options);
+    for (const work of works) {
+      // Returned, or somebody else's, by now.
+      if (!this.#asking.delete(work)) continue;
+      if (revoked.has(work.id)) this.#track(this.#unrun.revoke(work, 'revoked'));
+      else this.#admit(work);
+    }
+    this.pump();
+  }
+
   /** Nobody else does, while its connection lives. */
   async #runUnlessDone(work: Work): Promise<void> {
     this.#asking.add(work);
@@ -651,6 +676,25 @@ export class Dispatcher {
 
   #checkIdle(): void {
     if (this.#idle.length > 0 && this.#isIdle()) for (const resolve of this.#idle.splice(0)) resolve();
+  }
+}
+
+/** The ids that the store has as revoked; none when it cannot be asked. */
+async function findRevoked(
+  works: readonly Work[],
+  { app, logger }: Pick<DispatcherOptions, 'app' | 'logger'>,
+): Promise<ReadonlySet<string>> {
+  const ids = works.map(({ id }) => id);
+  try {
+    const backend = await app.resultBackend();
+    const metas = backend?.capabilities.shared === true ? await backend.load(ids) : [];
+    return new Set(ids.filter((_, index) => metas[index]?.status === 'REVOKED'));
+  } catch (error) {
+    logger.warn(
+      { err: error, tasks: ids.length },
+      'It is not known whether tasks were revoked before their time. They run.',
+    );
+    return new Set();
   }
 }
 
