@@ -4,6 +4,7 @@ import {
   type BackendOptions,
   ClosedError,
   EncodeError,
+  inTime,
   isLovageError,
   type Logger,
   type ResultBackend,
@@ -219,19 +220,11 @@ export class MongoResultBackend implements ResultBackend {
     await session.link.close();
   }
 
-  async #call<T>(act: (session: Session) => Promise<T>): Promise<T> {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(
-        () => reject(new TimeoutError(`The result store did not answer within ${CALL_MS} ms.`)),
-        CALL_MS,
-      );
+  #call<T>(act: (session: Session) => Promise<T>): Promise<T> {
+    return inTime(this.#open().then(act), {
+      timeoutMs: CALL_MS,
+      late: () => new TimeoutError(`The result store did not answer within ${CALL_MS} ms.`),
     });
-    try {
-      return await Promise.race([this.#open().then(act), late]);
-    } finally {
-      clearTimeout(timer);
-    }
   }
 
   #open(): Promise<Session> {

@@ -1,6 +1,7 @@
 import {
   type BackendOptions,
   DecodeError,
+  inTime,
   isLovageError,
   type Logger,
   LovageError,
@@ -152,16 +153,8 @@ function isTaskMeta(value: unknown): value is TaskMeta {
 }
 
 /** Rejects with `TimeoutError` when `run` takes longer; it goes on in the background then. */
-export async function within<T>(ms: number, run: () => Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const deadline = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new TimeoutError('The broker did not answer in time.')), Math.max(0, ms));
-  });
-  try {
-    return await Promise.race([run(), deadline]);
-  } finally {
-    clearTimeout(timer);
-  }
+export function within<T>(ms: number, run: () => Promise<T>): Promise<T> {
+  return inTime(run(), { timeoutMs: ms, late: () => new TimeoutError('The broker did not answer in time.') });
 }
 
 export function delay(ms: number): Promise<void> {

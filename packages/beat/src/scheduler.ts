@@ -1,4 +1,5 @@
 import { type Logger, type Lovage, LovageError } from '@lovage/core';
+import { inTime } from '@lovage/core/transport';
 import { appZone, type Entry, type PeriodicTaskInput, toEntry } from './entry.ts';
 
 /**
@@ -22,7 +23,11 @@ export async function scheduledEntries(
 ): Promise<readonly Entry[]> {
   const zone = appZone(app);
   const entries: Entry[] = [];
-  for (const [name, input] of Object.entries(await inTime(scheduler(app), limitMs))) {
+  const given = await inTime(Promise.resolve(scheduler(app)), {
+    timeoutMs: limitMs,
+    late: () => new LovageError('ERR_TIMEOUT', `The scheduler has not answered within ${limitMs / 1000} seconds.`),
+  });
+  for (const [name, input] of Object.entries(given)) {
     try {
       entries.push(toEntry(name, input, zone, 'scheduler'));
     } catch (error) {
@@ -30,19 +35,4 @@ export async function scheduledEntries(
     }
   }
   return entries;
-}
-
-async function inTime<T>(answer: T | Promise<T>, limitMs: number): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(
-      () => reject(new LovageError('ERR_TIMEOUT', `The scheduler has not answered within ${limitMs / 1000} seconds.`)),
-      limitMs,
-    );
-  });
-  try {
-    return await Promise.race([answer, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -1,4 +1,4 @@
-import { ClosedError, ConfigError, ConnectError, type LovageError, maskUrl } from '@lovage/core/transport';
+import { ClosedError, ConfigError, ConnectError, inTime, type LovageError, maskUrl } from '@lovage/core/transport';
 import {
   type Db,
   type Document,
@@ -44,38 +44,30 @@ export async function openMongo(endpoint: MongoEndpoint, options: OpenOptions = 
   signal?.throwIfAborted();
   const timeoutMs = options.connectTimeoutMs ?? 4000;
   const client = newClient(endpoint, options, timeoutMs);
-  let giveUp!: (error: unknown) => void;
-  const givenUp = new Promise<never>((_, reject) => {
-    giveUp = reject;
+  let onTopology!: (change: { newDescription: TopologyDescription }) => void;
+  // The driver would go on trying until its timeout; who cannot be reached at all is known at once.
+  const unreached = new Promise<never>((_, reject) => {
+    onTopology = ({ newDescription }) => {
+      const failure = unreachable(newDescription);
+      if (failure !== undefined) reject(failure);
+    };
   });
-  givenUp.catch(() => undefined);
-  const timer = setTimeout(
-    () =>
-      giveUp(
+  client.on('topologyDescriptionChanged', onTopology);
+  try {
+    const hello = await inTime(Promise.race([greet(client, endpoint), unreached]), {
+      timeoutMs,
+      late: () =>
         new ConnectError(`MongoDB at ${endpoint.url} did not answer within ${timeoutMs} ms.`, {
           facts: { url: endpoint.url },
         }),
-      ),
-    timeoutMs,
-  );
-  const onAbort = (): void => giveUp(signal?.reason);
-  signal?.addEventListener('abort', onAbort, { once: true });
-  // The driver would go on trying until its timeout; who cannot be reached at all is known at once.
-  const onTopology = ({ newDescription }: { newDescription: TopologyDescription }): void => {
-    const failure = unreachable(newDescription);
-    if (failure !== undefined) giveUp(failure);
-  };
-  client.on('topologyDescriptionChanged', onTopology);
-  try {
-    const hello = await Promise.race([greet(client, endpoint), givenUp]);
+      signal,
+    });
     return new MongoLink(client, endpoint, hello, options.heartbeatSeconds ?? 20);
   } catch (error) {
     void client.close().catch(() => undefined);
     if (signal?.aborted) throw signal.reason;
     throw toLovageError(error, 'opening', endpoint.url);
   } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener('abort', onAbort);
     client.off('topologyDescriptionChanged', onTopology);
   }
 }

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { Command, Redis, type RedisOptions } from 'ioredis';
-import { ClosedError, ConnectError, type LovageError } from '@lovage/core/transport';
+import { ClosedError, ConnectError, inTime, type LovageError } from '@lovage/core/transport';
 import { deferred, type Deferred } from './deferred.ts';
 import type { RedisEndpoint } from './endpoint.ts';
 import { isFatalReply, toLovageError } from './errors.ts';
@@ -38,36 +38,26 @@ export async function openRedis(endpoint: RedisEndpoint, options: OpenOptions = 
   client.on('sentinelError', (error: unknown) => {
     failure = error;
   });
-  const giveUp = deferred<never>();
-  const timer = setTimeout(
-    () =>
-      giveUp.reject(
-        new ConnectError(`Redis at ${endpoint.url} did not answer within ${timeoutMs} ms.`, {
-          cause: failure,
-          facts: { url: endpoint.url },
-        }),
-      ),
-    timeoutMs,
-  );
-  const onAbort = (): void => giveUp.reject(signal?.reason as Error);
-  signal?.addEventListener('abort', onAbort, { once: true });
   // ioredis goes on with database 0 when its own SELECT is refused. PING is refused while Redis loads its data.
   const connecting = client.connect().then(async () => {
     if (endpoint.db !== 0) await client.select(endpoint.db);
     await client.ping();
   });
-  connecting.catch(() => undefined);
   try {
-    await Promise.race([connecting, giveUp.promise]);
+    await inTime(connecting, {
+      timeoutMs,
+      late: () =>
+        new ConnectError(`Redis at ${endpoint.url} did not answer within ${timeoutMs} ms.`, {
+          cause: failure,
+          facts: { url: endpoint.url },
+        }),
+      signal,
+    });
     return new RedisLink(client, endpoint);
   } catch (error) {
     destroy(client);
     if (signal?.aborted) throw signal.reason;
     throw toLovageError(failure ?? error, 'opening', endpoint.url);
-  } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener('abort', onAbort);
-    giveUp.promise.catch(() => undefined);
   }
 }
 

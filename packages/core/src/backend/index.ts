@@ -1,5 +1,6 @@
 export * from '../errors.ts';
 export type { Logger, LogFields } from '../internal/log.ts';
+export { inTime, type TimeLimit } from '../internal/deadline.ts';
 export { silentLogger } from '../internal/log.ts';
 export type * from '../protocol/task-meta.ts';
 export { BackendUrl, maskUrl } from '../transport/url.ts';

@@ -2,6 +2,7 @@ export * from '../errors.ts';
 export type { Logger, LogFields } from '../internal/log.ts';
 export { silentLogger } from '../internal/log.ts';
 export { anySignal } from '../internal/any-signal.ts';
+export { inTime, type TimeLimit } from '../internal/deadline.ts';
 export { importInstalled } from '../internal/installed-package.ts';
 export {
   importModule,

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import { ClosedError, ConnectError, ConnectionLostError, isLovageError, type LovageError } from '../errors.ts';
+import { inTime } from '../internal/deadline.ts';
 import { reasonOf } from '../internal/reason.ts';
 import { type LineProtocol, LineReader } from './line-reader.ts';
 
@@ -41,25 +42,15 @@ export async function openPipelinedLink<Reply, Opened>(
   const connected = new Promise<void>((resolve) => {
     socket.once('encrypted' in socket ? 'secureConnect' : 'connect', () => resolve());
   });
-  let giveUp!: (reason: unknown) => void;
-  const givenUp = new Promise<never>((_, reject) => {
-    giveUp = reject;
-  });
-  const timer = setTimeout(
-    () => giveUp(unreachable(`it did not answer within ${connectTimeoutMs} ms`)),
-    connectTimeoutMs,
-  );
-  const onAbort = (): void => giveUp(signal?.reason);
-  signal?.addEventListener('abort', onAbort, { once: true });
-  if (signal?.aborted) onAbort();
   try {
-    return await Promise.race([connected.then(() => greet(link)), link.lost, givenUp]);
+    return await inTime(Promise.race([connected.then(() => greet(link)), link.lost]), {
+      timeoutMs: connectTimeoutMs,
+      late: () => unreachable(`it did not answer within ${connectTimeoutMs} ms`),
+      signal,
+    });
   } catch (error) {
     link.close();
     throw isLovageError(error, 'ERR_CONNECTION_LOST') ? unreachable(reasonOf(error.cause), error.cause) : error;
-  } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener('abort', onAbort);
   }
 }
 

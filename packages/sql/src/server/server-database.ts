@@ -2,6 +2,7 @@ import {
   ClosedError,
   ConnectError,
   ConnectionLostError,
+  inTime,
   isLovageError,
   type Logger,
   type LovageError,
@@ -110,18 +111,6 @@ export class ServerDatabase implements SqlDatabase {
       opened.push(link);
       return link;
     };
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(
-        () =>
-          reject(
-            new ConnectError(`${server.location} did not answer within ${options.connectTimeoutMs} ms.`, {
-              facts: { location: server.location },
-            }),
-          ),
-        options.connectTimeoutMs,
-      );
-    });
     const start = async (): Promise<ServerDatabase> => {
       const writer = await connect();
       const facts = await server.facts(writer.session);
@@ -131,7 +120,13 @@ export class ServerDatabase implements SqlDatabase {
     };
     const starting = start();
     try {
-      return await Promise.race([starting, late]);
+      return await inTime(starting, {
+        timeoutMs: options.connectTimeoutMs,
+        late: () =>
+          new ConnectError(`${server.location} did not answer within ${options.connectTimeoutMs} ms.`, {
+            facts: { location: server.location },
+          }),
+      });
     } catch (error) {
       const abandon = (): void => {
         for (const link of opened) link.fail(error);
@@ -143,8 +138,6 @@ export class ServerDatabase implements SqlDatabase {
         () => abandon(),
       );
       throw isLovageError(error) ? error : server.explain(error).error;
-    } finally {
-      clearTimeout(timer);
     }
   }
 
