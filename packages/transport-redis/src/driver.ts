@@ -30,6 +30,11 @@ const MOST_PER_PULL = 500;
 const MOST_BYTES_PER_PULL = 4 * 1024 * 1024;
 /** Tags in one command or script. */
 const MOST_TAGS = 1000;
+/** Messages of ours that a pull names at most, and from how many characters on they are worth naming. */
+const MOST_SENT = 4;
+const WORTH_NOTING = 1024;
+/** Of a uuid, as `newDeliveryTag` gives. */
+const TAG_CHARS = 36;
 /** How long an ack waits for something to go along with. */
 const ACK_MS = 1;
 /** A hint that got lost costs at most so long. */
@@ -73,6 +78,13 @@ interface Emptied {
   readonly until: number;
 }
 
+/** A message of ours as it lies in a list. */
+interface Sent {
+  readonly tag: string;
+  readonly payload: string;
+  readonly bytes: number;
+}
+
 /** The tag under which a message is recorded. */
 export type RedisReceipt = string;
 
@@ -98,6 +110,8 @@ export class RedisDriver implements QueueDriver<RedisReceipt> {
   #acks: { readonly tags: string[]; readonly done: Deferred<void>; readonly timer: NodeJS.Timeout } | undefined;
   /** The queues of the last pull. */
   #asked: readonly string[] = [];
+  /** Sent a moment ago to queues that are pulled from: they need not come back whole. */
+  #sent: readonly Sent[] = [];
   #nextNumber = 1;
   #serverMs: number | undefined;
   #isClosed = false;
@@ -199,6 +213,7 @@ export class RedisDriver implements QueueDriver<RedisReceipt> {
     );
     // Redis tells nothing of what came over this link. Whoever waits for it looks along, in the same round trip.
     const own = entries.filter(({ queue }) => this.#asked.includes(queue));
+    this.#noteSent(own);
     if (own.some(({ delayMs }) => delayMs <= 0)) this.#wakeUps.notify();
     await pushing;
     if (own.some(({ delayMs }) => delayMs > 0)) this.#wakeUps.notify();
@@ -207,6 +222,14 @@ export class RedisDriver implements QueueDriver<RedisReceipt> {
         failures.sort((a, b) => a.index - b.index),
         entries.length,
       );
+  }
+
+  #noteSent(entries: readonly QueueEntry[]): void {
+    for (const { payload, deliveryTag, delayMs } of entries.slice(-MOST_SENT)) {
+      if (delayMs > 0 || payload.length < WORTH_NOTING || deliveryTag.length !== TAG_CHARS) continue;
+      const sent = { tag: deliveryTag, payload, bytes: Buffer.byteLength(payload) };
+      this.#sent = [...this.#sent.slice(1 - MOST_SENT), sent];
+    }
   }
 
   async pull({ queues, max, waitMs, signal }: PullRequest): Promise<readonly Pulled<RedisReceipt>[]> {
@@ -338,7 +361,18 @@ export class RedisDriver implements QueueDriver<RedisReceipt> {
     let number = this.#nextNumber;
     // Reserved before the answer is known: several takes may be under way.
     this.#nextNumber += max;
-    const reply = (await PULL.run(this.#link, keys.length, [...keys, max, number, ...args])) as readonly unknown[];
+    const own = this.#sent;
+    const sent = own.flatMap(({ tag, bytes }) => [tag, bytes]);
+    const reply = (await PULL.run(this.#link, keys.length, [
+      ...keys,
+      max,
+      number,
+      ...args,
+      ...sent,
+    ])) as readonly unknown[];
+    // Where nothing is left, somebody else has what did not come.
+    const isOver = reply[1] !== MORE;
+    const came = new Set<Sent>();
     const pulled: Pulled<RedisReceipt>[] = [];
     for (let at = 2; at < reply.length; ) {
       const list = reply[at++] as number;
@@ -348,8 +382,14 @@ export class RedisDriver implements QueueDriver<RedisReceipt> {
       for (at++; at < end; at += 2) {
         const deliveryCount = reply[at + 1] as number;
         const receipt = `${this.#consumer}:${number++}:${deliveryCount}:${step}`;
-        pulled.push({ queue, payload: reply[at] as Buffer, receipt, deliveryCount });
+        const text = reply[at] as Buffer | number;
+        const known = typeof text === 'number' ? (own[text] as Sent) : undefined;
+        if (known !== undefined) came.add(known);
+        pulled.push({ queue, payload: known?.payload ?? (text as Buffer), receipt, deliveryCount });
       }
+    }
+    if (own.length > 0) {
+      this.#sent = this.#sent.filter((one) => !came.has(one) && !(isOver && own.includes(one)));
     }
     if (pulled.length > 0) this.#serverMs = reply[0] as number;
     return { pulled, dueMs: reply[1] as number };

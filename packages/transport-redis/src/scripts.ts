@@ -7,9 +7,11 @@ import { RedisScript } from '@lovage/redis';
  * KEYS: the delayed set of each queue, the lists, all queues of a step together. The other keys are arguments: before 7.0.9
  * Redis makes CLIENT TRACKING remember all keys of a script that reads one, and every ack would be a hint.
  * ARGV: most to take, first number, consumer, lease in ms, number of queues, number of steps, most bytes, unacked,
- * unacked_index, leases, the steps, the end of the record of each queue.
+ * unacked_index, leases, the steps, the end of the record of each queue, then tag and bytes of each message that the caller
+ * has sent itself a moment ago.
  * Gives: server time in ms, ms until the next delayed message is due, -1 for none, or -2 when there may be more, then for
- * each list its position, the number of messages, and message and delivery count of each.
+ * each list its position, the number of messages, and message and delivery count of each; of a message that the caller has
+ * sent itself and that is as it was, only which one it is, from 0.
  *
  * RPOP comes before HSET: at its memory limit Redis refuses a script whose first write adds, not one that began with a
  * removal. When nothing is left, the keys are read (EXISTS, ZRANGE), which is what CLIENT TRACKING remembers: whoever took
@@ -20,6 +22,7 @@ local unacked, index, leases = ARGV[8], ARGV[9], ARGV[10]
 local max, number, consumer = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local queues, steps, mostBytes = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local firstList = queues
+local firstOwn = 11 + steps + queues
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
@@ -66,6 +69,11 @@ for list = 1, queues * steps do
         scores[#scores + 1] = score
         scores[#scores + 1] = tag
         out[size + 1], out[size + 2] = text, count
+        for own = firstOwn, #ARGV, 2 do
+          if #text == tonumber(ARGV[own + 1]) and string.sub(text, -39, -4) == ARGV[own] then
+            out[size + 1] = (own - firstOwn) / 2
+          end
+        end
         size = size + 2
         number = number + 1
         bytes = bytes + #text

@@ -105,6 +105,34 @@ describe.skipIf(!hasRedisServer)('the Redis transport', () => {
     expect(await looks()).toBeLessThanOrEqual(51 + (performance.now() - began) / 2000);
   });
 
+  test('a long message comes back to its sender without its text, unless somebody has changed it', async () => {
+    const connection = await connect();
+    const { take } = await consume(connection, ['q'], 1);
+    const bodies = ['first', 'second'].map((name) => name.padEnd(200_000, '.'));
+    const sentByServer = async () =>
+      Number(/total_net_output_bytes:(\d+)/.exec(String(await raw.text('info', ['stats'])))?.[1]);
+    const before = await sentByServer();
+    await connection.publish(push('q', bodies[0] as string));
+    const [held] = await take(1);
+    expect(texts([held as Delivery])).toEqual([bodies[0]]);
+    expect((await sentByServer()) - before).toBeLessThan(50_000);
+
+    // Nothing is fetched while it is held.
+    await connection.publish(push('q', bodies[1] as string));
+    const text = String(await raw.text('rpop', ['q']));
+    await raw.text('rpush', ['q', text.replace('"headers":{', '"headers":{"redelivered":true,')]);
+    await settle(connection, [held as Delivery], 'ack');
+    const changed = await take(1);
+    expect(texts(changed)).toEqual([bodies[1]]);
+    expect(changed[0]).toMatchObject({ redelivered: true, message: { headers: { redelivered: true, id: 'é' } } });
+    await settle(connection, changed, 'ack');
+
+    // What others have taken is named no more, and what they send comes whole.
+    const other = await connect();
+    await other.publish(push('q', 'third'.padEnd(200_000, '.')));
+    expect(texts(await take(1))).toEqual(['third'.padEnd(200_000, '.')]);
+  });
+
   describe('layout', () => {
     test('a message is one envelope in the list of its priority step', async () => {
       const connection = await connect();
