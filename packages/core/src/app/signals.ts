@@ -91,6 +91,11 @@ export type SignalName = keyof SignalMap;
 /** What it returns or throws changes nothing; a promise is not waited for. */
 export type SignalHandler<N extends SignalName> = (signal: SignalMap[N]) => unknown;
 
+/** One call of {@link Signals.on}: a handler may be there twice. */
+interface Registration {
+  readonly handler: (signal: never) => unknown;
+}
+
 /**
  * What happens in an app, for whoever wants to know: `app.on('taskFailure', ({ task, error }) => ...)`. A handler that
  * fails is logged and hurts nobody. While nobody listens nothing is made for it.
@@ -98,7 +103,7 @@ export type SignalHandler<N extends SignalName> = (signal: SignalMap[N]) => unkn
 export class Signals {
   readonly #logger: () => Logger;
   readonly #watchers = new Set<() => void>();
-  readonly #handlers = new Map<SignalName, readonly ((signal: never) => unknown)[]>();
+  readonly #handlers = new Map<SignalName, readonly Registration[]>();
 
   constructor(logger: () => Logger) {
     this.#logger = logger;
@@ -106,10 +111,11 @@ export class Signals {
 
   /** Calls `handler` from now on, until the returned function is called. Handlers are called in this order. */
   on<N extends SignalName>(name: N, handler: SignalHandler<N>): () => void {
-    this.#handlers.set(name, [...(this.#handlers.get(name) ?? []), handler as (signal: never) => unknown]);
+    const registration: Registration = { handler: handler as Registration['handler'] };
+    this.#handlers.set(name, [...(this.#handlers.get(name) ?? []), registration]);
     for (const changed of this.#watchers) changed();
     return () => {
-      const rest = (this.#handlers.get(name) ?? []).filter((other) => other !== handler);
+      const rest = (this.#handlers.get(name) ?? []).filter((other) => other !== registration);
       if (rest.length > 0) this.#handlers.set(name, rest);
       else this.#handlers.delete(name);
       for (const changed of this.#watchers) changed();
@@ -131,7 +137,7 @@ export class Signals {
     const handlers = this.#handlers.get(name);
     if (handlers === undefined) return;
     const signal = make();
-    for (const handler of handlers) {
+    for (const { handler } of handlers) {
       try {
         const outcome = (handler as (signal: SignalMap[N]) => unknown)(signal);
         if (outcome instanceof Promise) outcome.catch((error: unknown) => this.#failed(name, error));

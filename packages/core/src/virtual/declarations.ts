@@ -109,9 +109,10 @@ export class Declarations {
     const known = this.#queues.get(queue.name);
     if (known === undefined) return true;
     if (signatureOf(known) !== signatureOf(queue)) {
-      throw new PreconditionFailedError(`The queue "${queue.name}" was declared with other arguments.`, {
-        facts: { queue: queue.name },
-      });
+      throw new PreconditionFailedError(
+        `The queue "${queue.name}" was declared with other arguments: ${signatureOf(known)}, not ${signatureOf(queue)}. Declare it the same everywhere, or remove it first.`,
+        { facts: { queue: queue.name } },
+      );
     }
     return false;
   }
@@ -131,10 +132,6 @@ export class Declarations {
 }
 
 function signatureOf({ durable = true, exclusive = false, autoDelete = false, arguments: args = {} }: Queue): string {
-  return JSON.stringify([
-    durable,
-    exclusive,
-    autoDelete,
-    Object.entries(args).toSorted(([a], [b]) => (a < b ? -1 : 1)),
-  ]);
+  const sorted = Object.fromEntries(Object.entries(args).toSorted(([a], [b]) => (a < b ? -1 : 1)));
+  return JSON.stringify({ durable, exclusive, autoDelete, arguments: sorted });
 }

@@ -99,7 +99,7 @@ export class Publisher {
       return call.refused(
         index,
         new MessageTooLargeError(
-          `A message of ${Buffer.byteLength(opened)} bytes in its envelope is more than the ${maxMessageBytes} bytes that this broker takes.`,
+          `A message of ${Buffer.byteLength(opened)} bytes in its envelope is more than the ${maxMessageBytes} bytes that this broker takes. Compress it (compression: "zlib"), or store it elsewhere and send where it is.`,
           { facts: { limitBytes: maxMessageBytes, exchange, routingKey } },
         ),
       );
@@ -258,8 +258,8 @@ export class Publisher {
         index,
         new UnroutableError(
           exchange === ''
-            ? `There is no queue "${routingKey}".`
-            : `No queue is bound to the exchange "${exchange}" for the routing key "${routingKey}".`,
+            ? `There is no queue "${routingKey}". Declare it before publishing.`
+            : `No queue is bound to the exchange "${exchange}" for the routing key "${routingKey}". Bind one before publishing.`,
           { facts },
         ),
       );
