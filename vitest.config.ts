@@ -5,6 +5,8 @@ import { defineConfig } from 'vitest/config';
 const conditions = ['@lovage/source', 'node'];
 // Nest's decorators are those of TypeScript before the standard ones.
 const oxc = { decorator: { legacy: true } };
+/** What a test polls for comes at once on an idle machine, and in the end on a loaded one. */
+const patient = { expect: { poll: { timeout: 30_000 } } };
 const shared = { resolve: { conditions }, ssr: { resolve: { conditions } }, oxc };
 
 export default defineConfig({
@@ -13,6 +15,7 @@ export default defineConfig({
       {
         ...shared,
         test: {
+          ...patient,
           name: 'unit',
           include: ['packages/*/src/**/*.test.ts'],
           testTimeout: 30_000,
@@ -24,6 +27,7 @@ export default defineConfig({
         // What needs a broker or a second process; its servers come from `pnpm services`.
         ...shared,
         test: {
+          ...patient,
           name: 'broker',
           include: ['packages/*/test/**/*.test.ts'],
           testTimeout: 60_000,

@@ -139,7 +139,8 @@ function cluster(broker: string, meeting: ControlMeeting): void {
         const ran = await everybody.run('status', '-t', '2', '-j');
         return ran.out.includes(PY) && ran.out.includes(TS) ? ran : undefined;
       }, 'status of both');
-      assert.match(status.out, /2 nodes online/);
+      // Other tests may have workers on this broker.
+      assert.match(status.out, /\b(?:[2-9]|\d\d+) nodes online/);
     } finally {
       await everybody.close();
     }

@@ -91,8 +91,8 @@ GroupResult('${group}', [AsyncResult('${good}'), AsyncResult('${bad}')]).save()
 print('0')`,
     );
     const app = appOn('from-python');
-    expect(await app.asyncResult(good).get({ timeout: 5 })).toEqual({ a: [1, null, 'é'] });
-    await expect(app.asyncResult(bad).get({ timeout: 5 })).rejects.toMatchObject({ code: 'ERR_TASK_FAILED' });
+    expect(await app.asyncResult(good).get({ timeout: 50 })).toEqual({ a: [1, null, 'é'] });
+    await expect(app.asyncResult(bad).get({ timeout: 50 })).rejects.toMatchObject({ code: 'ERR_TASK_FAILED' });
     expect(await app.asyncResult(custom).state()).toBe('PROGRESS');
     expect((await app.restoreGroup(group))?.results.map(({ id }) => id)).toEqual([good, bad]);
   });
@@ -222,13 +222,12 @@ print(json.dumps([sent()]))`,
   test('a new table gets its time to live, however long it takes to make it and to turn it on', async () => {
     const status = async (TableName: string): Promise<string | undefined> =>
       (await client.send(new DescribeTimeToLiveCommand({ TableName }))).TimeToLiveDescription?.TimeToLiveStatus;
-    const enabled = (table: string) =>
-      expect.poll(() => status(table).catch(String), { timeout: 30_000 }).toBe('ENABLED');
+    const enabled = (table: string) => expect.poll(() => status(table).catch(String)).toBe('ENABLED');
     const slow = new SlowTables(Number(port));
     const at = `dynamodb://${username}:${password}@127.0.0.1:${await slow.listen()}`;
     onTestFinished(() => slow.close());
     const seen = (kind: string, table: string, times: number) =>
-      expect.poll(() => slow.seen(kind, table), { timeout: 30_000 }).toBeGreaterThanOrEqual(times);
+      expect.poll(() => slow.seen(kind, table)).toBeGreaterThanOrEqual(times);
     const openAt = (table: string, signal: AbortSignal) =>
       openDynamoStore(new BackendUrl(`${at}/${table}`), {
         expiresSeconds: 3600,

@@ -39,8 +39,8 @@ app.backend.store_result('${bad}', ValueError('no', 7), 'FAILURE', traceback='Tr
 app.backend.store_result('${custom}', {'done': 3}, 'PROGRESS')
 print('0')`);
     const app = appOn(`file://${folder}`);
-    expect(await app.asyncResult(good).get({ timeout: 5 })).toEqual({ a: [1, null, 'é'] });
-    await expect(app.asyncResult(bad).get({ timeout: 5 })).rejects.toMatchObject({ code: 'ERR_TASK_FAILED' });
+    expect(await app.asyncResult(good).get({ timeout: 50 })).toEqual({ a: [1, null, 'é'] });
+    await expect(app.asyncResult(bad).get({ timeout: 50 })).rejects.toMatchObject({ code: 'ERR_TASK_FAILED' });
     expect(await app.asyncResult(custom).state()).toBe('PROGRESS');
     await app.close();
   });

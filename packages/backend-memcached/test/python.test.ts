@@ -62,8 +62,8 @@ app.backend.store_result('${custom}', {'done': 3}, 'PROGRESS')
 GroupResult('${group}', [AsyncResult('${good}'), AsyncResult('${bad}')]).save()
 print('0')`);
     const app = new Lovage('test', { broker: 'memory://', backend: url, backends: [memcachedBackend] });
-    expect(await app.asyncResult(good as string).get({ timeout: 5 })).toEqual({ a: [1, null, 'é'] });
-    await expect(app.asyncResult(bad as string).get({ timeout: 5 })).rejects.toMatchObject({
+    expect(await app.asyncResult(good as string).get({ timeout: 50 })).toEqual({ a: [1, null, 'é'] });
+    await expect(app.asyncResult(bad as string).get({ timeout: 50 })).rejects.toMatchObject({
       excType: 'ValueError',
       excMessage: ['no', 7],
     });

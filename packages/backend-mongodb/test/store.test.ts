@@ -158,9 +158,9 @@ describe.skipIf(url === undefined)('the MongoDB result store', () => {
           { upsert: true },
         );
     await replace('STARTED');
-    await expect.poll(() => seen, { timeout: 10_000 }).toEqual(['STARTED']);
+    await expect.poll(() => seen).toEqual(['STARTED']);
     await replace('SUCCESS');
-    await expect.poll(() => seen, { timeout: 10_000 }).toEqual(['STARTED', 'SUCCESS']);
+    await expect.poll(() => seen).toEqual(['STARTED', 'SUCCESS']);
   });
 
   test('a result beyond the limit is refused with the limit, and the others of its batch are kept', async () => {

@@ -89,7 +89,7 @@ describe.skipIf(server === '')('the bucket', () => {
       republish: { src: `$KV.${bucket}.>`, dest: `lovage.kv.${bucket}.>` },
     });
     expect(store.capabilities.notifies).toBe(true);
-    await expect.poll(() => store.load(['a']), { timeout: 5000 }).toEqual([undefined]);
+    await expect.poll(() => store.load(['a'])).toEqual([undefined]);
   });
 
   test('that has the server mark what it removed: a mark is no value, and nothing is told of it', async () => {
@@ -108,9 +108,7 @@ describe.skipIf(server === '')('the bucket', () => {
     await store.documents?.write('leader', 'first', undefined, { ttlSeconds: 1 });
     await store.store([{ meta: meta('a', 'STARTED') }]);
     for (const key of ['celery-task-meta-a', 'leader']) {
-      await expect
-        .poll(async () => (await last(bucket, key))?.header.get('Nats-Marker-Reason'), { timeout: 5000 })
-        .toBe('MaxAge');
+      await expect.poll(async () => (await last(bucket, key))?.header.get('Nats-Marker-Reason')).toBe('MaxAge');
     }
     expect(await store.load(['a'])).toEqual([undefined]);
     expect(await store.documents?.read('leader')).toBeUndefined();

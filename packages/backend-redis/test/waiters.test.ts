@@ -51,7 +51,7 @@ describe.skipIf(!hasRedisServer)('waiting for results in Redis', () => {
       const answers = ids.map((id) => waiting.asyncResult(id).get({ timeout: 60 }));
       const all = Promise.all(answers);
       all.catch(() => {}); // looked at below
-      await expect.poll(channels, { timeout: 20_000 }).toBe(WAITERS);
+      await expect.poll(channels).toBe(WAITERS);
       expect(await subscribers()).toBe(1);
 
       const backend = await storing.requireBackend('test');
@@ -62,7 +62,7 @@ describe.skipIf(!hasRedisServer)('waiting for results in Redis', () => {
       const restarting = server.restart();
       await Promise.all([restarting, store(missed)]);
       await Promise.all(answers.slice(0, early.length + missed.length));
-      await expect.poll(channels, { timeout: 20_000 }).toBe(WAITERS);
+      await expect.poll(channels).toBe(WAITERS);
       expect(await subscribers()).toBe(1);
       await store(late);
       expect(await all).toEqual(ids);

@@ -88,7 +88,7 @@ async function resultOf(backend: ResultBackend, taskId: string): Promise<TaskMet
   let timer: ReturnType<typeof setTimeout> | undefined;
   try {
     return await new Promise<TaskMeta>((resolve, reject) => {
-      timer = setTimeout(() => reject(new Error(`No result of ${taskId} within 10 s.`)), 10_000);
+      timer = setTimeout(() => reject(new Error(`No result of ${taskId} within 50 s.`)), 50_000);
       const see = (state: TaskMeta | undefined): void => {
         if (state !== undefined && ['SUCCESS', 'FAILURE'].includes(state.status)) resolve(state);
       };

@@ -83,8 +83,8 @@ app.backend.store_result('${custom}', {'done': 3}, 'PROGRESS')
 GroupResult('${group}', [AsyncResult('${good}'), AsyncResult('${bad}')]).save()
 print('0')`);
     const app = appWith();
-    expect(await app.asyncResult(good).get({ timeout: 5 })).toEqual({ a: [1, null, 'é'] });
-    await expect(app.asyncResult(bad).get({ timeout: 5 })).rejects.toMatchObject({ code: 'ERR_TASK_FAILED' });
+    expect(await app.asyncResult(good).get({ timeout: 50 })).toEqual({ a: [1, null, 'é'] });
+    await expect(app.asyncResult(bad).get({ timeout: 50 })).rejects.toMatchObject({ code: 'ERR_TASK_FAILED' });
     expect(await app.asyncResult(custom).state()).toBe('PROGRESS');
     expect((await app.restoreGroup(group))?.results.map(({ id }) => id)).toEqual([good, bad]);
   });

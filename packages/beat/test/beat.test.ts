@@ -62,7 +62,7 @@ async function start(app: Lovage, options: BeatOptions = {}): Promise<Beat> {
 }
 
 async function until(what: string, check: () => boolean): Promise<void> {
-  for (const end = Date.now() + 15_000; !check(); await sleep(5)) {
+  for (const end = Date.now() + 50_000; !check(); await sleep(5)) {
     if (Date.now() > end) throw new Error(`15 s passed while waiting for ${what}`);
   }
 }

@@ -147,7 +147,7 @@ describe.each(SAMPLES)('the sample with queues as $sample', (expected) => {
         once(host, 'exit').then(() => Promise.reject(new Error('worker and beat did not start'))),
       ]);
 
-      const inspect = app.control.inspect({ timeout: 5, limit: 1 });
+      const inspect = app.control.inspect({ timeout: 50, limit: 1 });
       const [[stats], [conf], [queues]] = (
         await Promise.all([inspect.stats(), inspect.conf(), inspect.activeQueues()])
       ).map((replies) => Object.values(replies)) as [[StatsReply], [object], [QueueReply[]]];
@@ -170,7 +170,7 @@ describe.each(SAMPLES)('the sample with queues as $sample', (expected) => {
           expect([bound.length, boundBy, boundTo]).toEqual([1, key, queue]);
         }
         const { id } = await app.sendTask('tasks.add', { args: [1, 1] });
-        await app.asyncResult(id).get({ timeout: 10 });
+        await app.asyncResult(id).get({ timeout: 50 });
         const ttl = Number(await raw.text('ttl', [`celery-task-meta-${id}`]));
         expect(ttl).toBeLessThanOrEqual(expected.resultExpires);
         expect(ttl).toBeGreaterThan(expected.resultExpires - 60);
@@ -178,7 +178,7 @@ describe.each(SAMPLES)('the sample with queues as $sample', (expected) => {
       for (const [exchange, routingKey] of expected.reaches) {
         const key = routingKey === 'default' ? mark + routingKey : routingKey;
         const result = await app.sendTask('tasks.add', { args: [2, 3], exchange: mark + exchange, routingKey: key });
-        expect(await result.get({ timeout: 10 }), exchange).toBe(5);
+        expect(await result.get({ timeout: 50 }), exchange).toBe(5);
       }
 
       const tasks = await PeriodicTasks.open(app, schedule);
@@ -186,7 +186,7 @@ describe.each(SAMPLES)('the sample with queues as $sample', (expected) => {
       const [entry] = await tasks.list();
       expect(entry).toMatchObject({ name: expected.entry, zone: expected.conf['timezone'] });
       expect(expected.times(await tasks.next(expected.entry, 16))).toEqual(expected.expectedTimes);
-      expect(await (await tasks.run(expected.entry)).get({ timeout: 10 })).toEqual(expected.result);
+      expect(await (await tasks.run(expected.entry)).get({ timeout: 50 })).toEqual(expected.result);
     });
   });
 });

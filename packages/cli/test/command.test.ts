@@ -134,7 +134,7 @@ describe('worker', () => {
     writeFileSync(join(folder.path, 'worker.pid'), '999999999\n');
     const worker = start([...app, 'worker', '-l', 'info'], env);
     const log = join(folder.path, 'logs/worker.log');
-    await expect.poll(() => existsSync(log) && readFileSync(log, 'utf8'), { timeout: 20_000 }).toContain('ready');
+    await expect.poll(() => existsSync(log) && readFileSync(log, 'utf8')).toContain('ready');
     // The one that was left behind is taken over.
     expect(Number(readFileSync(join(folder.path, 'worker.pid'), 'utf8'))).toBe(worker.child.pid);
     worker.child.kill('SIGTERM');
@@ -152,7 +152,7 @@ describe('worker', () => {
     const asked = performance.now();
     worker.child.kill('SIGTERM');
     expect((await worker.ended).code).toBe(0);
-    expect(performance.now() - asked).toBeLessThan(5000);
+    expect(performance.now() - asked).toBeLessThan(25_000);
     expect(existsSync(pidfile)).toBe(false);
     expect(await run(...app, 'result', id)).toMatchObject({ code: 0, out: 'slow\n' });
   });
@@ -165,7 +165,7 @@ describe('worker', () => {
 
   test('ends with 0 on SIGTERM while it waits for its broker', async () => {
     const worker = start([...app, '-b', 'amqp://127.0.0.1:9//', 'worker', '--pidfile', 'waiting.pid']);
-    await expect.poll(() => existsSync(join(folder.path, 'waiting.pid')), { timeout: 20_000 }).toBe(true);
+    await expect.poll(() => existsSync(join(folder.path, 'waiting.pid'))).toBe(true);
     worker.child.kill('SIGTERM');
     const { code, err } = await worker.ended;
     expect(code).toBe(0);

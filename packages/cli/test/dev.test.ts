@@ -45,7 +45,7 @@ test('a change starts the worker again, a broken one shows its error and waits, 
 
   // What runs is finished first.
   await start(['call', 'tasks.long']).ended;
-  await expect.poll(() => existsSync(join(folder.path, 'began')), { timeout: 10_000 }).toBe(true);
+  await expect.poll(() => existsSync(join(folder.path, 'began'))).toBe(true);
   write(tasks("'second'"));
   await dev.said(/tasks\.ts changed; starting again[^]*stops: 1 tasks? run[^]*stopped[^]*ready: consuming/);
   expect(existsSync(join(folder.path, 'ended'))).toBe(true);
@@ -70,5 +70,5 @@ test('nothing is left behind when it is killed', async () => {
   await dev.said('ready: consuming');
   expect(existsSync(join(folder.path, 'worker.pid'))).toBe(true);
   dev.child.kill('SIGKILL');
-  await expect.poll(() => existsSync(join(folder.path, 'worker.pid')), { timeout: 10_000 }).toBe(false);
+  await expect.poll(() => existsSync(join(folder.path, 'worker.pid'))).toBe(false);
 });

@@ -149,7 +149,7 @@ describe.skipIf(redis === undefined || amqp === undefined)('between brokers, kil
       await at(destination, async (connection) => {
         await connection.declare({ queues: [{ name: target }] });
         await expect
-          .poll(() => connection.inspect(target).then(({ ready }) => ready), { timeout: 20_000, interval: 5 })
+          .poll(() => connection.inspect(target).then(({ ready }) => ready), { interval: 5 })
           .toBeGreaterThan(COUNT / 10);
       });
       killed.child.kill('SIGKILL');

@@ -55,7 +55,7 @@ test('multi starts workers, stops them and says what is down', async () => {
   for (const name of ['mail', 'images']) expect(begun.out).toMatch(new RegExp(`\t> ${name}@.*: OK\n`));
   const pids = ['mail', 'images'].map((name) => Number(read(`run/${name}.pid`)));
   for (const pid of pids) expect(process.kill(pid, 0)).toBe(true);
-  await expect.poll(() => read('log/images.log'), { timeout: 10_000 }).toContain('consuming from images');
+  await expect.poll(() => read('log/images.log')).toContain('consuming from images');
   expect((await run('-A', './tasks.ts', 'call', 'tasks.add', '-a', '[20, 22]', '--wait', '10')).out).toBe('42\n');
 
   const again = await run(...start, ...files, '--json');

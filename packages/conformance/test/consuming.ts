@@ -22,7 +22,7 @@ export async function consume(
     consumer,
     deliveries,
     take: async (count) => {
-      await expect.poll(() => deliveries.length, { timeout: 25_000, interval: 2 }).toBeGreaterThanOrEqual(count);
+      await expect.poll(() => deliveries.length, { interval: 2 }).toBeGreaterThanOrEqual(count);
       return deliveries.splice(0, count);
     },
   };

@@ -86,7 +86,7 @@ describe.skipIf(!hasRedisServer)('a link', () => {
     const started = performance.now();
     await expect(busy.text('ping', [])).rejects.toMatchObject({ code: 'ERR_CONNECTION_LOST' });
     await expect(idle.lost).rejects.toMatchObject({ code: 'ERR_CONNECTION_LOST' });
-    expect(performance.now() - started).toBeLessThan(2000);
+    expect(performance.now() - started).toBeLessThan(15_000);
     await frozen.stop();
   });
 
@@ -95,7 +95,7 @@ describe.skipIf(!hasRedisServer)('a link', () => {
     const pings = async (): Promise<number> =>
       Number(/cmdstat_ping:calls=(\d+)/.exec(String(await admin.text('info', ['commandstats'])))?.[1] ?? 0);
     const before = await pings();
-    await expect.poll(pings, { timeout: 5000 }).toBeGreaterThan(before + 5);
+    await expect.poll(pings).toBeGreaterThan(before + 5);
     expect(link.isLost).toBe(false);
     link.close();
   });
@@ -192,7 +192,7 @@ describe.skipIf(!hasRedisServer)('Sentinel', () => {
       await first.text('wait', [1, 10_000]);
       const watcher = await open(`redis://127.0.0.1:${sentinel.port}`);
       await expect
-        .poll(async () => String(await watcher.text('sentinel', ['replicas', 'mymaster'])), { timeout: 15_000 })
+        .poll(async () => String(await watcher.text('sentinel', ['replicas', 'mymaster'])))
         .toContain(String(replica.port));
       process.kill(master.pid, 'SIGKILL');
       await expect(first.lost).rejects.toMatchObject({ code: 'ERR_CONNECTION_LOST' });
@@ -202,7 +202,7 @@ describe.skipIf(!hasRedisServer)('Sentinel', () => {
         link?.close();
         return value;
       };
-      await expect.poll(isBack, { timeout: 20_000, interval: 100 }).toBe('OK');
+      await expect.poll(isBack, { interval: 100 }).toBe('OK');
       watcher.close();
     } finally {
       for (const one of [sentinel, replica, master]) await one.stop();

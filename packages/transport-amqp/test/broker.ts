@@ -21,7 +21,7 @@ export const describeWithRabbit = given === undefined ? describe.skip : describe
 /** Empty without a server; nothing connects then. */
 export const brokerUrl = given ?? 'amqp://';
 
-export const WAIT_MS = 10_000;
+export const WAIT_MS = 50_000;
 
 export function connect(options: ConnectOptions = {}, url: string = brokerUrl): Promise<Connection> {
   return amqpTransport.connect(new BrokerUrl(url), options);

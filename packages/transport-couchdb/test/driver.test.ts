@@ -107,7 +107,7 @@ describe.skipIf(url === undefined)('CouchDB', async () => {
     const [delivery] = await take(connection, queue, 1);
     expect(Buffer.from((delivery as Delivery).message.body).toString()).toBe('m');
     link.failOnce(/"lease_ms":/);
-    await vi.waitUntil(() => link.failures === 4, { timeout: 5000 });
+    await vi.waitUntil(() => link.failures === 4, { timeout: 50_000 });
     link.failOnce(/"queue":/);
     await connection.settle([{ delivery: delivery as Delivery, outcome: 'requeue' }]);
     const [again] = await take(connection, queue, 1);
@@ -128,7 +128,7 @@ describe.skipIf(url === undefined)('CouchDB', async () => {
     link.blockOnce(new RegExp(`_view/.*${queues[1]}`));
     const got: Delivery[] = [];
     await connection.consume(queues, (deliveries) => got.push(...deliveries), { prefetch: 10 });
-    await expect.poll(() => got.map(({ queue }) => queue).toSorted(), { timeout: 5000 }).toEqual(queues);
+    await expect.poll(() => got.map(({ queue }) => queue).toSorted()).toEqual(queues);
     expect(link.failures).toBe(1);
     await connection.settle(got.map((delivery) => ({ delivery, outcome: 'ack' })));
   });
@@ -187,9 +187,9 @@ describe.skipIf(url === undefined)('CouchDB', async () => {
     await database?.write([{ _id: `lovage:queue:${queue}`, name: queue, expires_at: Date.now() - 1 }]);
     const other = await open({ leaseMs: 300 });
     await other.declare({ queues: [{ name: `mine-${randomUUID()}`, autoDelete: true }] });
-    await expect.poll(async () => (await other.inspect(queue)).ready, { timeout: 10_000 }).toBe(0);
+    await expect.poll(async () => (await other.inspect(queue)).ready).toBe(0);
     const prefix = `lovage:binding:${exchange}:`;
-    await expect.poll(() => database?.range(prefix, `${prefix}\ufff0`), { timeout: 10_000 }).toEqual([]);
+    await expect.poll(() => database?.range(prefix, `${prefix}\ufff0`)).toEqual([]);
   });
 
   test('a wrong password is an AuthError that does not show it', async () => {

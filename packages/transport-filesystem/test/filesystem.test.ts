@@ -262,7 +262,7 @@ describe('the death of a process', () => {
     const { take } = await consume(connection, 'q');
     const since = performance.now();
     const again = await take(2);
-    expect(performance.now() - since).toBeLessThan(10_000);
+    expect(performance.now() - since).toBeLessThan(20_000);
     expect(texts(again)).toEqual(['a', 'b']);
     expect(again.map(({ redelivered, deliveryCount }) => [redelivered, deliveryCount])).toEqual([
       [true, 2],
@@ -289,10 +289,8 @@ describe('the death of a process', () => {
     const old = (Date.now() - 400_000) / 1000;
     utimesSync(record, old, old);
     await consume(connection, 'q');
-    await expect
-      .poll(() => readFileSync(join(folder, 'control/x.exchange'), 'utf8'), { timeout: 5000 })
-      .toBe('[["","","other"]]');
-    await expect.poll(() => messages(), { timeout: 5000 }).toEqual([]);
+    await expect.poll(() => readFileSync(join(folder, 'control/x.exchange'), 'utf8')).toBe('[["","","other"]]');
+    await expect.poll(() => messages()).toEqual([]);
   });
 });
 

@@ -40,7 +40,7 @@ async function consume(connection: Connection, queue: string, prefetch: number):
     prefetch,
     onLeaseLost: (deliveries) => lost.push(...deliveries),
   });
-  const arrived = (count: number) => vi.waitUntil(() => got.length >= count, { timeout: 8000 }).then(() => undefined);
+  const arrived = (count: number) => vi.waitUntil(() => got.length >= count, { timeout: 50_000 }).then(() => undefined);
   return { got, lost, arrived };
 }
 
@@ -97,7 +97,7 @@ describe('IronMQ in trouble', () => {
     server.expire('expired');
     await second.arrived(1);
     expect(second.got[0]?.redelivered).toBe(true);
-    await vi.waitUntil(() => first.lost.length === 1, { timeout: 5000 });
+    await vi.waitUntil(() => first.lost.length === 1, { timeout: 50_000 });
     await connection.settle([{ delivery: first.got[0] as Delivery, outcome: 'ack' }]);
     await other.settle([{ delivery: second.got[0] as Delivery, outcome: 'requeue' }]);
     const again = await consume(connection, 'expired', 1);
@@ -179,7 +179,7 @@ describe('IronMQ in trouble', () => {
     server.fault(fault);
     const startedAt = performance.now();
     await consume(connection, 'gone', 1);
-    await vi.waitUntil(() => fault.times <= 997, { timeout: 5000, interval: 5 });
+    await vi.waitUntil(() => fault.times <= 997, { timeout: 50_000, interval: 5 });
     // Pauses of 250 ms and 500 ms.
     expect(performance.now() - startedAt).toBeGreaterThanOrEqual(740);
   });
@@ -191,7 +191,7 @@ describe('IronMQ in trouble', () => {
     server.fault({ match: 'unsound/reservations', times: 1, kind: 'status', status: 503, retryAfter: 60 });
     const got: Delivery[] = [];
     await connection.consume(['sound', 'unsound'], (deliveries) => got.push(...deliveries), { prefetch: 10 });
-    await vi.waitUntil(() => got.length > 0, { timeout: 8000 });
+    await vi.waitUntil(() => got.length > 0, { timeout: 50_000 });
     expect(got[0]?.deliveryCount).toBe(1);
     await connection.settle(got.map((delivery) => ({ delivery, outcome: 'ack' })));
   });

@@ -222,16 +222,16 @@ describe.skipIf(url === undefined)('the MongoDB transport', () => {
         prefetch: 1,
         onLeaseLost: (gone) => lost.push(...gone),
       });
-      await expect.poll(() => deliveries.length, { timeout: 10_000 }).toBe(1);
+      await expect.poll(() => deliveries.length).toBe(1);
       await db.collection('messages.lovage_consumers').updateMany({}, { $set: { dead: true, until: new Date(0) } });
       await settle(connection, [], 'ack');
-      await expect.poll(() => lost.length, { timeout: 10_000 }).toBe(1);
+      await expect.poll(() => lost.length).toBe(1);
       // It comes again, to itself: it is the only one.
-      await expect.poll(() => deliveries.length, { timeout: 10_000 }).toBe(2);
+      await expect.poll(() => deliveries.length).toBe(2);
       await settle(connection, [deliveries[0] as Delivery], 'ack');
       expect(await db.collection('messages').countDocuments()).toBe(1);
       await settle(connection, [deliveries[1] as Delivery], 'ack');
-      await expect.poll(() => db.collection('messages').countDocuments(), { timeout: 10_000 }).toBe(0);
+      await expect.poll(() => db.collection('messages').countDocuments()).toBe(0);
     });
   });
 
@@ -248,7 +248,7 @@ describe.skipIf(url === undefined)('the MongoDB transport', () => {
         await settle(connection, await take(1), 'ack');
       }
       // By the safety poll alone it would be ten times up to five seconds.
-      expect(performance.now() - started).toBeLessThan(10_000);
+      expect(performance.now() - started).toBeLessThan(15_000);
     });
 
     test('without change streams it polls', async () => {
@@ -324,8 +324,8 @@ describe.skipIf(url === undefined)('the MongoDB transport', () => {
         .collection('messages.lovage_queues')
         .updateMany({ _id: 'own' } as object, { $set: { expire_at: new Date(0) } });
       await consume(await connect(), ['other']);
-      await expect.poll(() => db.collection('messages.routing').countDocuments(), { timeout: 10_000 }).toBe(0);
-      await expect.poll(() => db.collection('messages').countDocuments(), { timeout: 10_000 }).toBe(0);
+      await expect.poll(() => db.collection('messages.routing').countDocuments()).toBe(0);
+      await expect.poll(() => db.collection('messages').countDocuments()).toBe(0);
     });
   });
 
@@ -361,7 +361,7 @@ describe.skipIf(url === undefined)('the MongoDB transport', () => {
     test('a server that is not there is known at once', async () => {
       const started = performance.now();
       expect(await failure('mongodb://u:s3cret@127.0.0.1:1/db')).toMatchObject({ code: 'ERR_CONNECT' });
-      expect(performance.now() - started).toBeLessThan(3000);
+      expect(performance.now() - started).toBeLessThan(15_000);
     });
 
     test('options of pymongo have no effect, and the guarantee says what holds', async () => {

@@ -60,7 +60,7 @@ describe.skipIf(!hasRedisServer)('the Redis transport', () => {
     const deliveries: Delivery[] = [];
     const consumer = await connection.consume(queues, (batch) => deliveries.push(...batch), { prefetch });
     const take = async (count: number): Promise<Delivery[]> => {
-      await expect.poll(() => deliveries.length, { timeout: 10_000, interval: 2 }).toBeGreaterThanOrEqual(count);
+      await expect.poll(() => deliveries.length, { interval: 2 }).toBeGreaterThanOrEqual(count);
       return deliveries.splice(0);
     };
     return { consumer, deliveries, take };
@@ -72,7 +72,7 @@ describe.skipIf(!hasRedisServer)('the Redis transport', () => {
       [
         ...String(await raw.text('client', ['list'])).matchAll(new RegExp(`^id=(\\d+) .*name=${clientName} `, 'gm')),
       ].map(([, id]) => id as string);
-    await expect.poll(find, { timeout: 5000 }).toHaveLength(2);
+    await expect.poll(find).toHaveLength(2);
     return find();
   }
 
@@ -291,7 +291,7 @@ describe.skipIf(!hasRedisServer)('the Redis transport', () => {
         await settle(connection, await take(1), 'ack');
       }
       // By polling alone it would be twenty times up to two seconds.
-      expect(performance.now() - started).toBeLessThan(4000);
+      expect(performance.now() - started).toBeLessThan(15_000);
     });
 
     test('it consumes nothing: what comes to a connection that died stays in the queue', async () => {
@@ -337,7 +337,7 @@ describe.skipIf(!hasRedisServer)('the Redis transport', () => {
       const [tag] = (await raw.text('zrange', ['unacked_index', 0, -1])) as readonly string[];
       const score = async () => Number(await raw.text('zscore', ['unacked_index', tag as string]));
       const first = await score();
-      await expect.poll(score, { timeout: 5000, interval: 20 }).toBeGreaterThan(first + 0.5);
+      await expect.poll(score, { interval: 20 }).toBeGreaterThan(first + 0.5);
     });
 
     test('what a dead consumer held comes back in its order, and only that', async () => {
@@ -351,11 +351,11 @@ describe.skipIf(!hasRedisServer)('the Redis transport', () => {
       const other = await consume(alive, ['other']);
       await other.take(1);
       for (const id of await linksOf('dead')) await raw.text('client', ['kill', 'id', id]);
-      await expect.poll(() => raw.text('llen', ['q']), { timeout: 5000, interval: 20 }).toBe(3);
+      await expect.poll(() => raw.text('llen', ['q']), { interval: 20 }).toBe(3);
       const heir = await consume(await connect(), ['q']);
       expect(texts(await heir.take(3))).toEqual(['1', '2', '3']);
       expect(other.deliveries).toHaveLength(0);
-      await expect.poll(() => raw.text('zcard', ['lovage.leases']), { timeout: 5000, interval: 20 }).toBe(2);
+      await expect.poll(() => raw.text('zcard', ['lovage.leases']), { interval: 20 }).toBe(2);
     });
   });
 
@@ -370,7 +370,7 @@ describe.skipIf(!hasRedisServer)('the Redis transport', () => {
     test('goes back to its queue, with its priority', async () => {
       await old(`[${GOLDEN.replace('"priority": 0', '"priority": 6')}, "", "q"]`);
       await consume(await connect(options), ['idle']);
-      await expect.poll(() => raw.text('llen', ['q\x06\x166']), { timeout: 5000 }).toBe(1);
+      await expect.poll(() => raw.text('llen', ['q\x06\x166'])).toBe(1);
       expect(await raw.text('exists', ['unacked', 'unacked_index', 'unacked_mutex'])).toBe(0);
     });
 
@@ -396,11 +396,11 @@ describe.skipIf(!hasRedisServer)('the Redis transport', () => {
       const sweeps = async () =>
         Number(/cmdstat_set:calls=(\d+)/.exec(String(await raw.text('info', ['commandstats'])))?.[1] ?? 0);
       const before = await sweeps();
-      await expect.poll(sweeps, { timeout: 10_000 }).toBeGreaterThan(before);
+      await expect.poll(sweeps).toBeGreaterThan(before);
       expect(await raw.text('get', ['unacked_mutex'])).toBe('somebody');
       expect(await raw.text('hlen', ['unacked'])).toBe(1);
       await raw.text('del', ['unacked_mutex']);
-      await expect.poll(() => raw.text('llen', ['q']), { timeout: 10_000 }).toBe(1);
+      await expect.poll(() => raw.text('llen', ['q'])).toBe(1);
     });
   });
 

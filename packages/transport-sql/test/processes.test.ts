@@ -145,7 +145,7 @@ describe('several processes on one file', () => {
     };
     await progress.until(() => readLedger() === COUNT);
     // What the last victim had done and not acked comes again when its lease has ended.
-    await expect.poll(() => rowsOf(queue), { timeout: 20_000 }).toBe(0);
+    await expect.poll(() => rowsOf(queue)).toBe(0);
     await Promise.all(consumers.map(stop));
     expect((await connection.inspect(queue)).ready).toBe(0);
     await connection.close();
@@ -183,7 +183,7 @@ describe('several processes on one file', () => {
     const since = performance.now();
     await kill(holder);
     await progress.until(() => progress.taken === 5);
-    expect(performance.now() - since).toBeLessThan(10_000);
+    expect(performance.now() - since).toBeLessThan(20_000);
     await connection.close();
   });
 
@@ -242,6 +242,6 @@ describe('several processes on one file', () => {
     await stop(child);
     await connection.close();
     // The safety poll is once a second: its mean alone would be 500 ms.
-    expect(tookMs.sort((a, b) => a - b)[7]).toBeLessThan(100);
+    expect(tookMs.sort((a, b) => a - b)[7]).toBeLessThan(300);
   });
 });

@@ -219,7 +219,7 @@ describe.skipIf(process.env['LOVAGE_TEST_SQS_URL'] === undefined)('the SQS trans
       const since = performance.now();
       await connection.publish([publication(name, 'm')]);
       await settle(connection, await take(1), 'ack');
-      expect(performance.now() - since).toBeLessThan(1000);
+      expect(performance.now() - since).toBeLessThan(2500);
     });
 
     test('many messages go, come and are acknowledged ten at a time', async () => {
@@ -263,7 +263,7 @@ describe.skipIf(process.env['LOVAGE_TEST_SQS_URL'] === undefined)('the SQS trans
       const since = performance.now();
       await settle(other, await take(1), 'ack');
       // Long before the lease of 30 s that SQS granted to the wait.
-      expect(performance.now() - since).toBeLessThan(5000);
+      expect(performance.now() - since).toBeLessThan(20_000);
       expect(texts(deliveries)).toEqual([]);
     });
   });

@@ -405,12 +405,12 @@ describe('a lost store', () => {
       return TestStore.opened.length;
     });
     latest().lose(lost());
-    await vi.waitFor(() => expect(watched).toBeDefined());
+    await vi.waitFor(() => expect(watched).toBeDefined(), 20_000);
     create.mockRestore();
     await backend.close();
     expect(latest().isClosed).toBe(false);
     watched();
-    await vi.waitFor(() => expect(latest().isClosed).toBe(true));
+    await vi.waitFor(() => expect(latest().isClosed).toBe(true), 20_000);
   });
 
   test('close flushes what was stored, ends the store, and is the end; twice is fine', async () => {
