@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { freePort } from '@lovage/conformance';
+import { freePort, storeOptions, taskMeta } from '@lovage/conformance';
 import { natsBackend } from '@lovage/backend-nats';
 import {
   type BackendOptions,
@@ -18,25 +18,13 @@ import { serviceUrl } from '../../conformance/test/service-url.ts';
 const server = serviceUrl('nats') ?? '';
 
 async function opened(url: string, more: Partial<BackendOptions> = {}): Promise<ResultBackend> {
-  const store = await natsBackend.open(new BackendUrl(url), {
-    expiresSeconds: 3600,
-    settings: {},
-    codec: {
-      contentType: 'application/json',
-      contentEncoding: 'utf-8',
-      encode: (value) => JSON.stringify(value),
-      decode: (data) => JSON.parse(typeof data === 'string' ? data : Buffer.from(data).toString()) as unknown,
-    },
-    oid: 'oid',
-    brokerConnection: () => Promise.reject(new Error('none')),
-    ...more,
-  });
+  const store = await natsBackend.open(new BackendUrl(url), storeOptions(more));
   onTestFinished(() => store.close());
   return store;
 }
 
-function meta(task_id: string, status: string, result: unknown = null): TaskMeta {
-  return { status, result, traceback: null, children: [], date_done: null, task_id };
+function meta(taskId: string, status: string, result: unknown = null): TaskMeta {
+  return taskMeta(taskId, { status, result });
 }
 
 describe.skipIf(server === '')('the bucket', () => {
