@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { boolean, integer, oneOf, readOptions, seconds, text, withoutEffect } from './option-readers.ts';
+import { boolean, integer, nonEmptyText, oneOf, readOptions, seconds, text, withoutEffect } from './option-readers.ts';
 
 const READERS = {
   waitTime: seconds(1),
@@ -30,10 +30,17 @@ test.each([
   [{ count: 1.5 }, /Expected an integer/],
   [{ flag: 'perhaps' }, /Expected true or false/],
   [{ kind: 'c' }, /Expected one of: a, b/],
-  [{ name: 1 }, /Expected text/],
+  [{ name: 1 }, /"name" is a number. Expected text/],
   [{ wait_time: 1, waitTime: 1 }, /twice/],
   [{ wait_tme: 1 }, /no option "wait_tme"\. Did you mean "wait_time"\?/],
   [{ constructor: 1 }, /no option "constructor"/],
 ])('%j is refused', (given, message) => {
   expect(() => read(given)).toThrow(message);
+});
+
+test('a secret of the wrong type is not shown', () => {
+  const readers = { password: text, token: nonEmptyText };
+  for (const given of [{ password: 4711 }, { password: ['4711'] }, { token: { is: 4711 } }]) {
+    expect(() => readOptions(given, readers, 'The test')).toThrow(/^(?!.*4711).*Expected text/);
+  }
 });

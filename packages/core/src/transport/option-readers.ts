@@ -51,7 +51,17 @@ export function toSnakeCase(name: string): string {
 }
 
 function wrong(name: string, value: unknown, expected: string): LovageError {
-  return new ConfigError(`The option "${name}" is ${JSON.stringify(value)}. Expected ${expected}.`);
+  return wrongKind(name, JSON.stringify(value), expected);
+}
+
+/** For options that may be secrets, a password written as a number for one: their values are not shown. */
+function wrongKind(name: string, kind: string, expected: string): LovageError {
+  return new ConfigError(`The option "${name}" is ${kind}. Expected ${expected}.`);
+}
+
+function kindOf(value: unknown): string {
+  if (value === '') return 'empty';
+  return Array.isArray(value) ? 'a list' : typeof value === 'object' ? 'an object' : `a ${typeof value}`;
 }
 
 /** A number of seconds, fractions allowed, given back in milliseconds. */
@@ -87,12 +97,12 @@ export const boolean: OptionReader<boolean> = (value, name) => {
 };
 
 export const text: OptionReader<string> = (value, name) => {
-  if (typeof value !== 'string') throw wrong(name, value, 'text');
+  if (typeof value !== 'string') throw wrongKind(name, kindOf(value), 'text');
   return value;
 };
 
 export const nonEmptyText: OptionReader<string> = (value, name) => {
-  if (typeof value !== 'string' || value === '') throw wrong(name, value, 'text that is not empty');
+  if (typeof value !== 'string' || value === '') throw wrongKind(name, kindOf(value), 'text that is not empty');
   return value;
 };
 
