@@ -85,7 +85,7 @@ export interface TrialTest<T extends Trial> {
 }
 
 /** How long closing and removing after a test may take beyond its deadline. */
-const END_MS = 10_000;
+const END_MS = 30_000;
 
 /** How one test ended. */
 export interface TestOutcome {
