@@ -48,6 +48,14 @@ describe('lines', () => {
     expect(text).toMatch(/ERROR\/MainProcess\] failed\nError: first\nsecond \\u001b\[31mred\\u000d\n {4}at /);
   });
 
+  test.each(['line', 'pretty'] as const)('a traceback follows on lines of its own (%s)', (format) => {
+    const traceback = 'Traceback (most recent call last):\n  File "tasks.ts", line 3, in div\nRangeError: \u001B[2J\n';
+    const text = logged((logger) => logger.error({ seconds: 1, traceback }, 'failed'), { format });
+    expect(text).toMatch(
+      /failed.*seconds=1\)?\nTraceback \(most recent call last\):\n {2}File "tasks.ts", line 3, in div\nRangeError: \\u001b\[2J\n$/,
+    );
+  });
+
   test('are coloured by level when asked', () => {
     expect(encodeURIComponent(logged((logger) => logger.error({}, 'x'), { colour: true }))).toMatch(
       /^%1B%5B31m.*x%1B%5B0m%0A$/,

@@ -76,21 +76,23 @@ interface LogLine {
   readonly msg?: string;
   /** An error, or whatever else was thrown. */
   readonly err?: unknown;
+  /** Of a task. */
+  readonly traceback?: unknown;
 }
 
 function formatLine(line: string, colour: boolean): string {
-  const { level, time, msg, err, ...fields } = JSON.parse(line) as LogLine;
+  const { level, time, msg, err, traceback, ...fields } = JSON.parse(line) as LogLine;
   const stamp = new Date(time).toISOString().replace('T', ' ').replace('.', ',').replace('Z', '');
   const head = `[${stamp}: ${NAMES[level] ?? level}/MainProcess]`;
   const details = showFields(fields);
   const text = `${head} ${escapeControls(msg ?? '')}${details === '' ? '' : ` (${details})`}`;
   const shown = colour && COLOURS[level] !== undefined ? `${COLOURS[level]}${text}\u001B[0m` : text;
-  return `${shown}${showError(err)}`;
+  return `${shown}${showError(err)}${showTraceback(traceback)}`;
 }
 
 /** `20:15:27.123 INFO  message  key=value`: the level coloured, what is beside the message dimmed. */
 function prettyLine(line: string, colour: boolean): string {
-  const { level, time, msg, err, ...fields } = JSON.parse(line) as LogLine;
+  const { level, time, msg, err, traceback, ...fields } = JSON.parse(line) as LogLine;
   const paint = (code: string, text: string): string => (colour && text !== '' ? `${code}${text}\u001B[0m` : text);
   const at = new Date(time);
   const stamp = [at.getHours(), at.getMinutes(), at.getSeconds()]
@@ -106,7 +108,9 @@ function prettyLine(line: string, colour: boolean): string {
       paint(COLOURS[level] ?? GREEN, name),
       escapeControls(msg ?? ''),
       ...(details === '' ? [] : [paint(DIM, details)]),
-    ].join(' ') + showError(err)
+    ].join(' ') +
+    showError(err) +
+    showTraceback(traceback)
   );
 }
 
@@ -125,6 +129,10 @@ function showError(err: unknown): string {
   if (err === undefined) return '';
   const { stack, message } = (err ?? {}) as { stack?: string; message?: string };
   return `\n${escapeControls(stack ?? message ?? showValue(err), CONTROLS_BUT_NEWLINES)}`;
+}
+
+function showTraceback(traceback: unknown): string {
+  return typeof traceback === 'string' ? `\n${escapeControls(traceback.trimEnd(), CONTROLS_BUT_NEWLINES)}` : '';
 }
 
 function showValue(value: unknown): string {
