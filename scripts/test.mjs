@@ -57,7 +57,7 @@ const LANES = [
       ...node('scripts/chaos-beat.mjs', '--acts=kills,leaders', '--kills=6', '--frozen=5', '--lease=2'),
     ],
     ['kill tests of chords', ...node('scripts/chaos-chords.mjs', '--chords', '150', '--restarts', '1')],
-    ['shutdown', ...node('scripts/shutdown.mjs', '--rounds', '9')],
+    ['shutdown', ...node('scripts/shutdown.mjs', '--rounds', '9', '--slack', '5')],
   ],
   [
     ['interop with Python Celery', ...node('scripts/interop.mjs')],
