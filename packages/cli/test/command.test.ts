@@ -200,12 +200,12 @@ describe('exit codes', () => {
     [2, [...app, 'call', 'tasks.add', '--countdown', 'soon'], /"soon" is not a number/],
     [2, [...app, 'call', 'tasks.add', '--priority', '99'], /priority 99/],
     [2, [...app, 'worker', '-l', 'loud'], /"loud" is no log level/],
+    [2, [...app, 'worker', '-c', '0'], /"0" is no whole number above 0/],
     [2, [...app, '--workdir', './nowhere', 'report'], /nowhere of --workdir cannot be entered/],
     [78, ['-b', 'memory://', 'result', 'some-id'], /No result store is configured/],
     [78, ['-A', './nowhere', 'report'], /No module "\.\/nowhere"/],
     [78, ['-A', 'wrong', 'report'], /brokerUrll.*brokerUrl/],
     [78, ['-b', 'nonsense://x', 'call', 'x'], /nonsense/],
-    [78, [...app, 'worker', '-c', '0'], /concurrency/],
     [78, [...app, 'worker', '--purge', '-P', 'nonsense'], /nonsense/],
   ])('%i: lovage %j', async (code, args, message) => {
     const ended = await run(...args);

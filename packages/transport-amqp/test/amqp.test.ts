@@ -308,12 +308,12 @@ describeWithRabbit('RabbitMQ', () => {
 
     test('of what does not exist are not found', async () => {
       const missing = newName('missing');
-      for (const failed of [
-        connection.inspect(missing),
-        connection.purge(missing),
-        connection.consume([missing], () => {}, { prefetch: 1 }),
+      for (const ask of [
+        () => connection.inspect(missing),
+        () => connection.purge(missing),
+        () => connection.consume([missing], () => {}, { prefetch: 1 }),
       ]) {
-        expect(await failureOf(failed)).toMatchObject({ code: 'ERR_NOT_FOUND', queue: missing });
+        expect(await failureOf(ask())).toMatchObject({ code: 'ERR_NOT_FOUND', queue: missing });
       }
       await connection.remove({
         queues: [{ name: missing }],
