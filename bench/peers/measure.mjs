@@ -19,19 +19,27 @@ export function runCounter(count, done) {
   };
 }
 
-/**
- * Milliseconds of nine rounds of each case, after twenty that are not counted: what a worker does for hours, not how its code
- * is compiled in its first second.
- */
-export async function timed(cases, rounds = 9, uncounted = 20) {
+/** What a worker does for hours is measured, not how its code is compiled in its first seconds. */
+const WARM_MS = 5000;
+const COUNTED_MS = 3000;
+const LEAST_ROUNDS = 5;
+
+/** Milliseconds of each round of each case in three seconds, after five that are not counted. */
+export async function timed(cases) {
   const times = {};
   for (const [name, run] of Object.entries(cases)) {
-    times[name] = [];
-    for (let round = -uncounted; round < rounds; round++) {
-      const began = performance.now();
-      await run();
-      if (round >= 0) times[name].push(performance.now() - began);
-    }
+    await rounds(run, WARM_MS, 1);
+    times[name] = await rounds(run, COUNTED_MS, LEAST_ROUNDS);
+  }
+  return times;
+}
+
+async function rounds(run, forMs, least) {
+  const times = [];
+  for (const end = performance.now() + forMs; performance.now() < end || times.length < least; ) {
+    const began = performance.now();
+    await run();
+    times.push(performance.now() - began);
   }
   return times;
 }

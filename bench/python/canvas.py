@@ -14,10 +14,23 @@ CASES = {
 }
 
 
-def run(build):
-    began = time.perf_counter()
-    build().apply_async().get(timeout=60)
-    return (time.perf_counter() - began) * 1000
+WARM_SECONDS = 5
+COUNTED_SECONDS = 3
+LEAST_ROUNDS = 5
 
 
-print(json.dumps({name: [run(build) for _ in range(7)][2:] for name, build in CASES.items()}))
+def rounds(build, seconds, least):
+    times = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times) < least:
+        began = time.perf_counter()
+        build().apply_async().get(timeout=60)
+        times.append((time.perf_counter() - began) * 1000)
+    return times
+
+
+times = {}
+for name, build in CASES.items():
+    rounds(build, WARM_SECONDS, 1)
+    times[name] = rounds(build, COUNTED_SECONDS, LEAST_ROUNDS)
+print(json.dumps(times))

@@ -258,7 +258,8 @@ export class Producer {
   ): TaskDraft {
     const app = this.#app;
     const { settings } = app;
-    const parent = currentTask.getStore()?.request;
+    const running = currentTask.getStore();
+    const parent = running?.lineage ?? running?.request;
     const id = options.taskId ?? newTaskId();
     const now = Date.now();
     return {

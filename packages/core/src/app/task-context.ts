@@ -48,6 +48,8 @@ export interface TaskContext {
   /** The app that runs the task. */
   readonly app: Lovage;
   readonly request: RequestInfo;
+  /** What calls made inside the task inherit: of {@link request}, where that takes time to make. */
+  readonly lineage?: Pick<RequestInfo, 'id' | 'rootId' | 'priority'>;
   /**
    * Fires on the soft time limit, on revoke with terminate, when the message's lease is lost, and when the worker
    * stops without waiting longer. Its `reason` is the error that says which.

@@ -80,6 +80,10 @@ export class RunContext<W extends ContextWork = Work> implements TaskContext {
     return (this.#request ??= describeRequest(this.work, this.body, this.host.nodeName));
   }
 
+  get lineage(): TaskRequest {
+    return this.work.request;
+  }
+
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();

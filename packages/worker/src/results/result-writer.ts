@@ -62,7 +62,10 @@ export class ResultWriter {
     }
     this.#queue.push({ write, written, deadline: this.#options.clock.monotonic() + this.#options.deadlineMs });
     if (mayLinger) this.#cancelLinger ??= this.#options.clock.after(LINGER_MS, () => this.#flush());
-    else this.#schedule();
+    else {
+      this.#endLinger();
+      this.#schedule();
+    }
   }
 
   /** Resolves when nothing waits or is under way. */
@@ -107,7 +110,7 @@ export class ResultWriter {
       this.#flying++;
       void this.#store(batch).finally(() => {
         this.#flying--;
-        if (this.#queue.length > 0) this.#schedule();
+        if (this.#queue.length > 0 && this.#cancelLinger === undefined) this.#schedule();
         this.#landed();
       });
     }
