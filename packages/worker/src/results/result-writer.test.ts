@@ -58,7 +58,7 @@ describe('ResultWriter', () => {
     await turn();
     expect(calls).toEqual([['a', 'b', 'c']]);
     linger('d');
-    clock.advance(2);
+    clock.advance(5);
     // Whatever has landed meanwhile.
     linger('e');
     await turn();
@@ -68,7 +68,7 @@ describe('ResultWriter', () => {
     expect([...outcomes.keys()]).toEqual(['a', 'b', 'c', 'd', 'e']);
     linger('f');
     writer.stop(new Error('over'));
-    clock.advance(2);
+    clock.advance(5);
     await turn();
     expect(calls).toHaveLength(3);
   });
