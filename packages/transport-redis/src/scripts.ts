@@ -23,6 +23,8 @@ local max, number, consumer = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
 local queues, steps, mostBytes = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local firstList = queues
 local firstOwn = 11 + steps + queues
+-- A text ends with its tag, a uuid, and '"}}'.
+local tagFrom, tagTo = -39, -4
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
@@ -70,7 +72,7 @@ for list = 1, queues * steps do
         scores[#scores + 1] = tag
         out[size + 1], out[size + 2] = text, count
         for own = firstOwn, #ARGV, 2 do
-          if #text == tonumber(ARGV[own + 1]) and string.sub(text, -39, -4) == ARGV[own] then
+          if #text == tonumber(ARGV[own + 1]) and string.sub(text, tagFrom, tagTo) == ARGV[own] then
             out[size + 1] = (own - firstOwn) / 2
           end
         end

@@ -31,8 +31,8 @@ export function markReceived(chain: readonly SignatureDict[]): void {
 }
 
 /**
- * The JSON of a task's body as bytes; undefined when it has no chain, or one that did not come in a message. Throws `EncodeError` as
- * {@link encodeJson} does.
+ * The JSON of a task's body as bytes; undefined when it has no chain, or one that did not come in a message. The chain is
+ * the last key, so that its text can be put in. Throws `EncodeError` as {@link encodeJson} does.
  */
 export function encodeAlong(
   args: readonly unknown[],

@@ -27,6 +27,7 @@ import { Claims, mayBeTwice, needsClaim } from './claim.ts';
 import { handBack, putBack, unknownCount } from './later.ts';
 import { ifFirst, unlessDone } from './once.ts';
 import type { PrefetchWindow } from './prefetch.ts';
+import { RevokeSweep } from './revoke-sweep.ts';
 import type { ConsumerSession } from './session.ts';
 import { Unrun } from './unrun.ts';
 import { judge, type VerdictRules } from './verdict.ts';
@@ -39,7 +40,6 @@ const TURN_MS = 10;
 const MOST_ENDING = 1000;
 /** How often a message looks whether the one with the same id that somebody runs has ended. */
 const LOOK_AGAIN_MS = 2000;
-const LEAST_REST_MS = 50;
 
 export interface DispatcherOptions {
   readonly app: Lovage;
@@ -64,6 +64,7 @@ export interface DispatcherOptions {
 export class Dispatcher {
   readonly #options: DispatcherOptions;
   readonly #backlog: Backlog;
+  readonly #sweep: RevokeSweep;
   readonly #attempts = new Set<Attempt>();
   /** Running tasks whose connection is lost, by id: their message comes again. */
   readonly #strays = new Map<string, Work>();
@@ -85,9 +86,6 @@ export class Dispatcher {
   #isAccepting = true;
   #isPumping = false;
   #isPumpScheduled = false;
-  #isSifting = false;
-  #hasNewRevokes = false;
-  #endRest: () => void = () => {};
   #idle: (() => void)[] = [];
 
   constructor(options: DispatcherOptions) {
@@ -110,8 +108,9 @@ export class Dispatcher {
       onUnreadable: ({ session, delivery }, error) =>
         this.#setAside(session, delivery, undefined, reasonOf(error), error),
     });
+    this.#sweep = new RevokeSweep({ ...options, look: () => this.#endRevoked() });
     options.revoked.watch((isNew) => {
-      if (isNew) this.#endRevokedSoon();
+      if (isNew) this.#sweep.soon();
     });
   }
 
@@ -230,7 +229,7 @@ export class Dispatcher {
     const unstarted = this.#takeUnstarted(() => true);
     for (const { session, delivery } of unstarted) session.settle(delivery, 'requeue');
     this.#backlog.close();
-    this.#endRest();
+    this.#sweep.stop();
     return unstarted.length;
   }
 
@@ -506,48 +505,15 @@ export class Dispatcher {
   // Ends without a run.
 
   /** What waits here and is revoked ends now: when its time has come, nobody may know of it any more. */
-  #endRevokedSoon(): void {
-    this.#hasNewRevokes = true;
-    if (this.#isSifting) return;
-    this.#isSifting = true;
-    setImmediate(() => {
-      this.#endRevoked().catch((error: unknown) => {
-        this.#options.logger.error({ err: error }, 'What waits here could not be looked through for revoked tasks.');
-      });
-    });
-  }
-
   async #endRevoked(): Promise<void> {
-    const { clock, revoked } = this.#options;
-    try {
-      while (this.#hasNewRevokes && this.#isAccepting) {
-        this.#hasNewRevokes = false;
-        const begin = clock.monotonic();
-        await this.#backlog.sift(
-          ({ request }) => revoked.matches(request),
-          (work) => {
-            this.#endClaim(work);
-            this.#track(this.#unrun.revoke(work, 'revoked'));
-          },
-        );
-        this.#backlogChanged();
-        // Where many wait and revokes are many, most of the time is still the tasks'.
-        const restMs = (clock.monotonic() - begin) * 9;
-        if (restMs > LEAST_REST_MS) await this.#rest(restMs);
-      }
-    } finally {
-      this.#isSifting = false;
-    }
-  }
-
-  #rest(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      const cancel = this.#options.clock.after(ms, resolve);
-      this.#endRest = () => {
-        cancel();
-        resolve();
-      };
-    });
+    await this.#backlog.sift(
+      ({ request }) => this.#options.revoked.matches(request),
+      (work) => {
+        this.#endClaim(work);
+        this.#track(this.#unrun.revoke(work, 'revoked'));
+      },
+    );
+    this.#backlogChanged();
   }
 
   #unknown(session: ConsumerSession, delivery: Delivery, request: TaskRequest): void {

@@ -26,6 +26,7 @@ export interface ResultWriterOptions {
 /** More are joined meanwhile, so a slow store gets larger batches and not more of them. */
 const BATCHES_AT_ONCE = 4;
 const LARGEST_BATCH = 500;
+/** A worker that dies meanwhile has the task run again, and what follows it: so no longer than pays. */
 const LINGER_MS = 5;
 const FIRST_DELAY_MS = 100;
 const LONGEST_DELAY_MS = 5000;
